@@ -1,0 +1,199 @@
+//! The categories feed: each category's `top_packages` keeps what the packages feed shows.
+
+use std::ops::Range;
+
+use super::gather::{self, Gather};
+use super::scan::{Event, Problem, ScanError, Scanner};
+use super::text;
+
+/// A complete categories feed: where the top packages stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    lists: Vec<TopPackages>,
+    /// How many categories there are.
+    pub categories: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct TopPackages {
+    /// Where the opening bracket ends.
+    head: usize,
+    entries: Vec<(Range<usize>, Option<Box<str>>)>,
+}
+
+/// Validates a feed while it arrives and keeps its bytes.
+#[derive(Debug)]
+pub struct Indexer {
+    scanner: Scanner,
+    body: Vec<u8>,
+    lists: Vec<Range<usize>>,
+    categories: usize,
+}
+
+impl Default for Indexer {
+    fn default() -> Self {
+        Self { scanner: Scanner::new(&["top_packages"]), body: Vec::new(), lists: Vec::new(), categories: 0 }
+    }
+}
+
+impl Indexer {
+    /// Takes the next bytes in.
+    ///
+    /// # Errors
+    /// If they cannot be part of a feed; see [`Scanner::push`].
+    pub fn push(&mut self, chunk: &[u8]) -> Result<(), ScanError> {
+        self.body.extend_from_slice(chunk);
+        let Self { scanner, lists, categories, .. } = self;
+        scanner.push(chunk, |event| match event {
+            // SECURITY: every one of a repeated member is pruned, not only the one that wins.
+            Event::Member { value, .. } => lists.push(value),
+            Event::Element(_) => *categories += 1,
+        })
+    }
+
+    /// Ends the feed: its body and its index.
+    ///
+    /// # Errors
+    /// If the feed is not complete, or a `top_packages` is an object with members: packages may hide
+    /// there that nothing here would find.
+    pub fn finish(self) -> Result<(Vec<u8>, Index), ScanError> {
+        self.scanner.finish()?;
+        let mut lists = Vec::with_capacity(self.lists.len());
+        for span in self.lists {
+            match self.body[span.clone()] {
+                [b'[', ..] => lists.push(TopPackages::read(&self.body, span)?),
+                [b'{', ref inside @ .., b'}'] if !inside.trim_ascii().is_empty() => {
+                    let problem = Problem::Expected("an array in `top_packages`");
+                    return Err(ScanError { offset: span.start, problem });
+                }
+                _ => {}
+            }
+        }
+        Ok((self.body, Index { lists, categories: self.categories }))
+    }
+}
+
+impl Index {
+    /// Copies together what leaves of `body`: everything but the top packages that are not shown.
+    ///
+    /// One without a string `code` is none that the packages feed shows, so it goes.
+    pub fn filter(&self, body: &[u8], shown: impl Fn(&str) -> bool) -> Vec<u8> {
+        let mut gather = Gather::default();
+        for list in &self.lists {
+            gather.open(list.head);
+            for (span, code) in &list.entries {
+                gather.element(span.clone(), code.as_deref().is_some_and(&shown));
+            }
+        }
+        gather::join(body, &gather.finish(body.len()))
+    }
+}
+
+impl TopPackages {
+    fn read(body: &[u8], span: Range<usize>) -> Result<Self, ScanError> {
+        let list = &body[span.clone()];
+        let mut code = None;
+        let mut entries = Vec::new();
+        Scanner::new(&["code"]).push(list, |event| match event {
+            Event::Member { value, .. } => code = text::decode(&list[value]).map(String::into),
+            Event::Element(element) => {
+                entries.push((span.start + element.start..span.start + element.end, code.take()));
+            }
+        })?;
+        Ok(Self { head: span.start + 1, entries })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn filter(feed: &[u8], shown: &[&str], chunk: usize) -> Result<String, ScanError> {
+        let mut indexer = Indexer::default();
+        for chunk in feed.chunks(chunk) {
+            indexer.push(chunk)?;
+        }
+        let (body, index) = indexer.finish()?;
+        assert_eq!(body, feed);
+        let out = index.filter(&body, |code| shown.contains(&code));
+        Ok(String::from_utf8(out).expect("UTF-8"))
+    }
+
+    #[test]
+    fn prunes_top_packages_and_nothing_else() {
+        let check = |feed: &str, expected: &str| {
+            for chunk in [1, 2, 3, 7, 1000] {
+                assert_eq!(filter(feed.as_bytes(), &["a", "b"], chunk).as_deref(), Ok(expected), "{feed}");
+            }
+        };
+        check("[]", "[]");
+        check("[ ]", "[ ]");
+        check(r#"[{"top_packages":[]}]"#, r#"[{"top_packages":[]}]"#);
+        check(r#"[{"top_packages":[ ] }]"#, r#"[{"top_packages":[ ] }]"#);
+        check(r#"[{"top_packages":[{"code":"a"}]}]"#, r#"[{"top_packages":[{"code":"a"}]}]"#);
+        check(r#"[{"top_packages":[{"code":"x"}]}]"#, r#"[{"top_packages":[]}]"#);
+        check(
+            r#"[{"code":"x","top_packages":[{"code":"x"}, {"code":"a"} ,{"code":"y"}],"n":1} , {"code":"c","top_packages":[{"n":2,"code":"b"},{"code":"x"}]}]"#,
+            r#"[{"code":"x","top_packages":[{"code":"a"}],"n":1} , {"code":"c","top_packages":[{"n":2,"code":"b"}]}]"#,
+        );
+        check(
+            r#"[{"top_packages":null},{"top_packages":"x"},{"top_packages":{ }}]"#,
+            r#"[{"top_packages":null},{"top_packages":"x"},{"top_packages":{ }}]"#,
+        );
+        check(r#"[{"top_packages":[1,"a",null,["a"],{"code":1},{}]}]"#, r#"[{"top_packages":[]}]"#);
+        check(
+            r#"[{"top_packages":[{"code":"a","code":"x"},{"code":"x","code":"a"}]}]"#,
+            r#"[{"top_packages":[{"code":"x","code":"a"}]}]"#,
+        );
+        check(
+            r#"[{"top_packages":[{"code":"x"}],"top_packages":[{"code":"a"},{"code":"x"}]}]"#,
+            r#"[{"top_packages":[],"top_packages":[{"code":"a"}]}]"#,
+        );
+        check(
+            r#"[{"top\u005fpackages":[{"c\u006fde":"\u0061"},{"code":"x"}]}]"#,
+            r#"[{"top\u005fpackages":[{"c\u006fde":"\u0061"}]}]"#,
+        );
+        check(
+            r#"[{"nested":{"top_packages":[{"code":"x"}]}}]"#,
+            r#"[{"nested":{"top_packages":[{"code":"x"}]}}]"#,
+        );
+        check(
+            r#"[[{"top_packages":[{"code":"x"}]}],1,"top_packages"]"#,
+            r#"[[{"top_packages":[{"code":"x"}]}],1,"top_packages"]"#,
+        );
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_prune() {
+        let error = filter(br#"[{"top_packages":{"0":{"code":"x"}}}]"#, &[], 5).expect_err("an object");
+        assert_eq!(error.to_string(), "expected an array in `top_packages` at byte 17");
+        assert!(filter(b"{}", &[], 1).is_err());
+        assert!(filter(b"[{}", &[], 1).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn equals_the_tree(
+            lists in prop::collection::vec(prop::option::of(prop::collection::vec("[a-d]", 0..6)), 0..6),
+            chunk in 1usize..50,
+            pretty in any::<bool>(),
+        ) {
+            let feed = Value::Array(lists.iter().enumerate().map(|(n, codes)| match codes {
+                Some(codes) => json!({"code": "x", "n": n, "top_packages": codes.iter().map(|c| json!({"code": c})).collect::<Vec<_>>()}),
+                None => json!({"code": "a", "n": n}),
+            }).collect());
+            let text = if pretty { serde_json::to_string_pretty(&feed) } else { serde_json::to_string(&feed) };
+            let out = filter(text.expect("JSON").as_bytes(), &["a", "b"], chunk).expect("a feed");
+            let mut expected = feed;
+            for category in expected.as_array_mut().expect("an array") {
+                if let Some(list) = category.get_mut("top_packages").and_then(Value::as_array_mut) {
+                    list.retain(|package| package["code"] == "a" || package["code"] == "b");
+                }
+            }
+            prop_assert_eq!(serde_json::from_str::<Value>(&out).expect("JSON"), expected);
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The feed engine: bytes to elements, elements to packages, packages to what leaves.
+//!
+//! Pure: no I/O, no clocks. Everything here works on chunks as they arrive.
+
+pub mod categories;
+pub mod gather;
+pub mod package;
+pub mod packages;
+pub mod scan;
+mod text;
+
+/// The two feeds that are filtered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `/api/v<N>/packages`
+    Packages,
+    /// `/api/v<N>/categories`
+    Categories,
+}
+
+impl Kind {
+    /// Returns the last segment of the feed's path.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Packages => "packages",
+            Self::Categories => "categories",
+        }
+    }
+}

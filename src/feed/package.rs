@@ -1,0 +1,145 @@
+//! One package: who sells it.
+
+use std::sync::LazyLock;
+
+use url::{ParseError, Url};
+
+/// The host that every package sold by Plesk is bought at.
+const PLESK_SHOP: &str = "go.plesk.com";
+
+/// Who sells a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seller {
+    /// Nobody: there is no `buy_url`.
+    Free,
+    /// Its vendor (ISV), in a shop of its own.
+    Vendor,
+    /// Plesk, at go.plesk.com.
+    Plesk,
+}
+
+/// What a package's own members say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Package {
+    /// Its `code`, if that is a string.
+    pub code: Option<Box<str>>,
+    /// Who sells it.
+    pub seller: Seller,
+}
+
+impl Package {
+    /// Decides whether the package is shown, given which codes are allowed.
+    ///
+    /// A package sold by Plesk that has no code is on no list, so it is hidden.
+    pub fn is_shown(&self, allowed: impl FnOnce(&str) -> bool) -> bool {
+        match self.seller {
+            Seller::Free | Seller::Vendor => true,
+            Seller::Plesk => self.code.as_deref().is_some_and(allowed),
+        }
+    }
+}
+
+impl Seller {
+    /// Tells the seller from the decoded `buy_url`; anything but a string is no link.
+    pub fn of(buy_url: Option<&str>) -> Self {
+        match buy_url.map(str::trim) {
+            None | Some("") => Self::Free,
+            Some(link) if leads_to_plesk(link) => Self::Plesk,
+            Some(_) => Self::Vendor,
+        }
+    }
+}
+
+/// Does a browser that follows `link` end at Plesk's shop (WHATWG URL Standard §4.4)?
+fn leads_to_plesk(link: &str) -> bool {
+    /// What links without a scheme or host are relative to.
+    static CATALOG: LazyLock<Url> =
+        LazyLock::new(|| Url::parse("https://ext.plesk.com/").expect("a constant URL"));
+
+    let url = match Url::parse(link) {
+        Err(ParseError::RelativeUrlWithoutBase) => CATALOG.join(link),
+        parsed => parsed,
+    };
+    match url {
+        // Hosts of schemes that browsers do not know keep their case; the dot of the DNS root changes
+        // nothing about where a link leads.
+        Ok(url) => url
+            .host_str()
+            .is_some_and(|host| host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case(PLESK_SHOP)),
+        // SECURITY: no browser can follow it, but what rewrites buy links may still find the shop in it.
+        Err(_) => link.to_ascii_lowercase().contains(PLESK_SHOP),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_sellers() {
+        use Seller::{Free, Plesk, Vendor};
+        let check = |link: &str, expected: Seller| assert_eq!(Seller::of(Some(link)), expected, "{link:?}");
+        assert_eq!(Seller::of(None), Free);
+        check("", Free);
+        check(" \t\n", Free);
+        check("https://go.plesk.com/buy-plesk-ext/wp-toolkit", Plesk);
+        check("http://go.plesk.com", Plesk);
+        check("//go.plesk.com/buy", Plesk);
+        check("///go.plesk.com/buy", Plesk);
+        check(r"\\go.plesk.com\buy", Plesk);
+        check(r"https:\\go.plesk.com\buy", Plesk);
+        check("https:go.plesk.com/buy", Plesk);
+        check("https:/go.plesk.com/buy", Plesk);
+        check("HTTPS://GO.PLESK.COM/", Plesk);
+        check("https://Go.Plesk.Com:8443/x", Plesk);
+        check("https://go.plesk.com:/x", Plesk);
+        check("https://user:secret@go.plesk.com/x", Plesk);
+        check("https://shop.example@go.plesk.com/x", Plesk);
+        check("  https://go.plesk.com/x \r\n", Plesk);
+        check("ht\ntps://go.pl\tesk.com/x", Plesk);
+        check("https://go%2Eplesk%2ecom/x", Plesk);
+        check("https://go。plesk。com/x", Plesk);
+        check("https://ＧＯ.plesk.com/x", Plesk);
+        check("https://go.plesk.com./x", Plesk);
+        check("ftp://go.plesk.com/x", Plesk);
+        check("plesk://GO.plesk.com/x", Plesk);
+        check("https://go.plesk.com?x", Plesk);
+        check("https://go.plesk.com#x", Plesk);
+        check("https://go.plesk.com:99999/", Plesk);
+        check("https://shop.example/", Vendor);
+        check("https://go.plesk.com.shop.example/x", Vendor);
+        check("https://shop.example/?to=go.plesk.com", Vendor);
+        check("https://shop.example/go.plesk.com", Vendor);
+        check("https://shop.example#@go.plesk.com", Vendor);
+        check("https://go.plesk.com@shop.example/", Vendor);
+        check("https://go.plesk.com:x@shop.example/", Vendor);
+        check("https://www.plesk.com/", Vendor);
+        check("https://plesk.com/", Vendor);
+        check("https://xgo.plesk.com/", Vendor);
+        check("https://a.go.plesk.com/", Vendor);
+        check("https://go-plesk.com/", Vendor);
+        check("/buy/go.plesk.com", Vendor);
+        check("go.plesk.com/buy", Vendor);
+        check("mailto:sales@go.plesk.com", Vendor);
+        check("https://", Vendor);
+        check("https://shop example/", Vendor);
+        check("not a link", Vendor);
+        check("https://[::1]/", Vendor);
+    }
+
+    #[test]
+    fn shows_by_seller_and_list() {
+        let check = |code: Option<&str>, seller, allowed: &str, expected: bool| {
+            let package = Package { code: code.map(Into::into), seller };
+            assert_eq!(package.is_shown(|code| code == allowed), expected, "{package:?} with {allowed}");
+        };
+        check(Some("a"), Seller::Free, "", true);
+        check(None, Seller::Free, "", true);
+        check(Some("a"), Seller::Vendor, "", true);
+        check(None, Seller::Vendor, "", true);
+        check(Some("a"), Seller::Plesk, "a", true);
+        check(Some("a"), Seller::Plesk, "A", false);
+        check(Some("a"), Seller::Plesk, "b", false);
+        check(None, Seller::Plesk, "", false);
+    }
+}

@@ -1,0 +1,301 @@
+//! The packages feed: chunks in, segments of whole elements out, and the filter over them.
+
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+
+use super::gather::{self, Gather};
+use super::package::{Package, Seller};
+use super::scan::{Event, ScanError, Scanner};
+use super::text;
+
+const MEMBERS: &[&str] = &["code", "buy_url"];
+
+/// One element of the feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it stands, in bytes from the start of the feed.
+    pub span: Range<usize>,
+    /// What it says.
+    pub package: Package,
+}
+
+/// A run of bytes of the feed that ends behind an element, or at the feed's end.
+#[derive(Debug, Clone)]
+pub struct Segment {
+    /// Where the bytes begin in the feed.
+    pub offset: usize,
+    /// The bytes as they came.
+    pub bytes: Bytes,
+    /// Where the opening bracket of the feed ends.
+    pub head: usize,
+    /// The elements in the bytes.
+    pub entries: Vec<Entry>,
+}
+
+/// A complete packages feed: where each element stands and what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    /// Where the opening bracket ends.
+    pub head: usize,
+    /// All elements in order.
+    pub entries: Vec<Entry>,
+}
+
+/// Indexes a feed while it arrives. Holds only what was not taken yet.
+#[derive(Debug)]
+pub struct Indexer {
+    scanner: Scanner,
+    /// The bytes from `offset` on.
+    buffer: BytesMut,
+    offset: usize,
+    members: [Option<Range<usize>>; MEMBERS.len()],
+    entries: Vec<Entry>,
+}
+
+impl Default for Indexer {
+    fn default() -> Self {
+        Self {
+            scanner: Scanner::new(MEMBERS),
+            buffer: BytesMut::new(),
+            offset: 0,
+            members: [None, None],
+            entries: Vec::new(),
+        }
+    }
+}
+
+impl Indexer {
+    /// Takes the next bytes in.
+    ///
+    /// # Errors
+    /// If they cannot be part of a feed; see [`Scanner::push`].
+    pub fn push(&mut self, chunk: &[u8]) -> Result<(), ScanError> {
+        self.buffer.extend_from_slice(chunk);
+        let Self { scanner, buffer, offset, members, entries, .. } = self;
+        scanner.push(chunk, |event| match event {
+            // A repeated member: the last one wins, as in PHP.
+            Event::Member { name, value } => members[name] = Some(value),
+            Event::Element(span) => {
+                let [code, buy_url] = members.each_mut().map(|member| {
+                    let value = member.take()?;
+                    text::decode(&buffer[value.start - *offset..value.end - *offset])
+                });
+                let package =
+                    Package { code: code.map(String::into), seller: Seller::of(buy_url.as_deref()) };
+                entries.push(Entry { span, package });
+            }
+        })
+    }
+
+    /// Takes what is complete: the bytes up to the end of the last whole element, if there is a new one.
+    pub fn take(&mut self) -> Option<Segment> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        Some(self.segment(self.scanner.settled()))
+    }
+
+    /// Ends the feed and takes what is left, its closing bracket at least.
+    ///
+    /// # Errors
+    /// If the feed is not complete.
+    pub fn finish(mut self) -> Result<Segment, ScanError> {
+        self.scanner.finish()?;
+        Ok(self.segment(self.offset + self.buffer.len()))
+    }
+
+    fn segment(&mut self, end: usize) -> Segment {
+        let offset = std::mem::replace(&mut self.offset, end);
+        Segment {
+            offset,
+            bytes: self.buffer.split_to(end - offset).freeze(),
+            head: self.scanner.head(),
+            entries: std::mem::take(&mut self.entries),
+        }
+    }
+}
+
+impl Index {
+    /// Puts the segments of a complete feed together: its body and its index.
+    pub fn assemble(segments: &[Segment]) -> (Bytes, Self) {
+        let mut body = Vec::with_capacity(segments.iter().map(|segment| segment.bytes.len()).sum());
+        let mut entries = Vec::with_capacity(segments.iter().map(|segment| segment.entries.len()).sum());
+        for segment in segments {
+            body.extend_from_slice(&segment.bytes);
+            entries.extend_from_slice(&segment.entries);
+        }
+        let head = segments.first().map_or(0, |segment| segment.head);
+        (body.into(), Self { head, entries })
+    }
+
+    /// Copies together what leaves of `body`: everything but the packages that are not shown.
+    pub fn filter(&self, body: &[u8], allowed: impl Fn(&str) -> bool) -> Vec<u8> {
+        let mut gather = Gather::default();
+        gather.open(self.head);
+        for entry in &self.entries {
+            gather.element(entry.span.clone(), entry.package.is_shown(&allowed));
+        }
+        gather::join(body, &gather.finish(body.len()))
+    }
+}
+
+/// Filters segment by segment, as they come.
+#[derive(Debug, Default)]
+pub struct Filter {
+    gather: Gather,
+    opened: bool,
+    end: usize,
+}
+
+impl Filter {
+    /// Returns the parts of `segment` that leave, without copying them.
+    ///
+    /// Segments must come in the order of the feed, each once; the last one is followed by
+    /// [`Filter::finish`].
+    pub fn segment(&mut self, segment: &Segment, allowed: impl Fn(&str) -> bool) -> Vec<Bytes> {
+        if !self.opened {
+            self.opened = true;
+            self.gather.open(segment.head);
+        }
+        for entry in &segment.entries {
+            self.gather.element(entry.span.clone(), entry.package.is_shown(&allowed));
+        }
+        self.end = segment.offset + segment.bytes.len();
+        slices(segment, self.gather.take())
+    }
+
+    /// Returns the end of the feed: what follows the last element, given the last segment.
+    pub fn finish(self, last: &Segment) -> Vec<Bytes> {
+        slices(last, self.gather.finish(self.end))
+    }
+}
+
+fn slices(segment: &Segment, ranges: Vec<Range<usize>>) -> Vec<Bytes> {
+    let relative = |range: Range<usize>| range.start - segment.offset..range.end - segment.offset;
+    ranges.into_iter().map(|range| segment.bytes.slice(relative(range))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const ALLOWED: &[&str] = &["wp-toolkit", "docker"];
+
+    fn allowed(code: &str) -> bool {
+        ALLOWED.contains(&code)
+    }
+
+    /// Filters as a stream with a segment taken after every chunk, and as a whole; both must agree.
+    fn filter(feed: &[u8], chunk: usize) -> Result<String, ScanError> {
+        let mut indexer = Indexer::default();
+        let mut filter = Filter::default();
+        let mut segments = Vec::new();
+        let mut streamed = Vec::new();
+        for chunk in feed.chunks(chunk) {
+            indexer.push(chunk)?;
+            segments.extend(indexer.take().inspect(|segment| {
+                streamed.extend(filter.segment(segment, allowed));
+            }));
+        }
+        let last = indexer.finish()?;
+        streamed.extend(filter.segment(&last, allowed));
+        streamed.extend(filter.finish(&last));
+        segments.push(last);
+        let (body, index) = Index::assemble(&segments);
+        assert_eq!(body, feed);
+        let whole = index.filter(&body, allowed);
+        assert_eq!(streamed.concat(), whole);
+        Ok(String::from_utf8(whole).expect("UTF-8"))
+    }
+
+    #[test]
+    fn drops_hidden_packages_and_nothing_else() {
+        let check = |feed: &str, expected: &str| {
+            for chunk in (1..=feed.len().min(90)).chain([10_000]) {
+                assert_eq!(
+                    filter(feed.as_bytes(), chunk).as_deref(),
+                    Ok(expected),
+                    "{feed} in chunks of {chunk}"
+                );
+            }
+        };
+        let plesk = |code: &str| format!(r#"{{"code":"{code}","buy_url":"https:\/\/go.plesk.com\/{code}"}}"#);
+        let (a, b, x) = (plesk("wp-toolkit"), plesk("docker"), plesk("imunify360"));
+        check("[]", "[]");
+        check(" [ ] \n", " [ ] \n");
+        check(&format!("[{a}]"), &format!("[{a}]"));
+        check(&format!("[{x}]"), "[]");
+        check(&format!("[{x},{a},{x},{b},{x}]"), &format!("[{a},{b}]"));
+        check(&format!(" [ {a} , {x} , {b} ] "), &format!(" [ {a} , {b} ] "));
+        let shown = |element: &str| check(&format!("[{x},{element},{x}]"), &format!("[{element}]"));
+        let hidden = |element: &str| check(&format!("[{a},{element}]"), &format!("[{a}]"));
+        shown("{}");
+        shown("null");
+        shown("12");
+        shown(r#""go.plesk.com""#);
+        shown(r#"["https://go.plesk.com/"]"#);
+        shown(r#"{"code":"x"}"#);
+        shown(r#"{"code":"x","buy_url":null}"#);
+        shown(r#"{"code":"x","buy_url":""}"#);
+        shown(r#"{"code":"x","buy_url":12}"#);
+        shown(r#"{"code":"x","buy_url":{"buy_url":"https://go.plesk.com/"}}"#);
+        shown(r#"{"code":"x","buy_url":["https://go.plesk.com/"]}"#);
+        shown(r#"{"code":"x","latest_release":{"buy_url":"https://go.plesk.com/"}}"#);
+        shown(r#"{"code":"x","buy_url":"https:\/\/shop.example\/"}"#);
+        shown(r#"{"code":"x","buy_url":"https://go.plesk.com/","buy_url":""}"#);
+        shown(r#"{"code":"x","code":"docker","buy_url":"https://go.plesk.com/"}"#);
+        shown(r#"{"buy_url":"https://go.plesk.com/","code":"d\u006fcker"}"#);
+        hidden(r#"{"code":"x","buy_url":"","buy_url":"https://go.plesk.com/"}"#);
+        hidden(r#"{"code":"docker","buy_url":"https://go.plesk.com/","code":"x"}"#);
+        hidden(r#"{"code":"docker","code":null,"buy_url":"https://go.plesk.com/"}"#);
+        hidden(r#"{"code":"Docker","buy_url":"https://go.plesk.com/"}"#);
+        hidden(r#"{"code":"docker ","buy_url":"https://go.plesk.com/"}"#);
+        hidden(r#"{"buy_url":"https://go.plesk.com/"}"#);
+        hidden(r#"{"code":12,"buy_url":"https://go.plesk.com/"}"#);
+        hidden(r#"{"code":["docker"],"buy_url":"https://go.plesk.com/"}"#);
+        hidden(r#"{"nested":{"code":"docker"},"code":"x","buy_url":"https://go.plesk.com/"}"#);
+        hidden(r#"{"code":"x","buy\u005furl":"\u0068ttps:\/\/go\u002eplesk.com\/"}"#);
+        hidden(r#"{"code":"x","buy_url":"https://go.plesk.com/\ud800"}"#);
+    }
+
+    #[test]
+    fn takes_whole_elements_as_they_come() {
+        let mut indexer = Indexer::default();
+        indexer.push(b" [ {\"code\":\"a\"}").expect("an element");
+        let segment = indexer.take().expect("a segment");
+        assert_eq!((segment.offset, segment.head, segment.bytes.len()), (0, 2, 15));
+        assert!(indexer.take().is_none());
+        indexer.push(b",{\"co").expect("half an element");
+        assert!(indexer.take().is_none());
+        assert!(indexer.finish().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn equals_the_tree(
+            packages in prop::collection::vec((0..6usize, 0..6usize, any::<u16>()), 0..20),
+            chunk in 1usize..200,
+            pretty in any::<bool>(),
+        ) {
+            let links = [
+                Value::Null, json!(""), json!("https://go.plesk.com/x"), json!("//GO.plesk.com"),
+                json!("https://shop.example/?go.plesk.com"), json!([1]),
+            ];
+            let codes = [json!("wp-toolkit"), json!("docker"), json!("x"), json!("é\"/"), json!(7), Value::Null];
+            let feed: Vec<Value> = packages.iter()
+                .map(|(link, code, n)| json!({"n": n, "buy_url": links[*link], "code": codes[*code], "o": {"code": "x"}}))
+                .collect();
+            let text = if pretty { serde_json::to_string_pretty(&feed) } else { serde_json::to_string(&feed) };
+            let out = filter(text.expect("JSON").as_bytes(), chunk).expect("a feed");
+            let expected: Vec<&Value> = feed.iter().zip(&packages)
+                .filter(|(_, (link, code, _))| !matches!(link, 2 | 3) || *code < 2)
+                .map(|(value, _)| value)
+                .collect();
+            prop_assert_eq!(serde_json::from_str::<Value>(&out).expect("JSON"), json!(expected));
+        }
+    }
+}

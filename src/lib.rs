@@ -1,0 +1,4 @@
+//! A filtering, caching reverse proxy for Plesk's extension catalog.
+#![forbid(unsafe_code)]
+
+pub mod feed;
