@@ -1,0 +1,283 @@
+//! Settings, checked: a flag wins over a variable over the file over the default.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
+
+use http::uri::{Authority, Scheme, Uri};
+
+use crate::cli::{AdminListen, LogFormat, Settings};
+use crate::place::Place;
+
+/// Where a container is expected to serve.
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
+/// Only this machine sees the admin port unless told otherwise: it names cached feeds.
+const ADMIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+/// The vendor's catalog.
+const UPSTREAM: &str = "https://ext.plesk.com";
+/// In the working directory.
+pub const WHITELIST: &str = "whitelist.toml";
+/// Some hundred variants of the feed of today (2.5 MB).
+const CACHE_SIZE: u64 = 256 << 20;
+/// The catalog changes a few times a day, and Plesk keeps its own copy for about three days.
+const FRESH_FOR: Duration = Duration::from_secs(10 * 60);
+/// Outlasts a long weekend with nobody watching.
+const STALE_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Twenty-five times the feed of today.
+const MAX_FEED_SIZE: u64 = 64 << 20;
+
+/// Everything that `serve` needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Addresses of the service port.
+    pub listen: Vec<SocketAddr>,
+    /// The admin port.
+    pub admin: Admin,
+    /// Where the catalog comes from.
+    pub upstream: Origin,
+    /// PEM file with the only roots to trust.
+    pub upstream_ca: Option<PathBuf>,
+    /// The whitelist's file.
+    pub whitelist: PathBuf,
+    /// Bounds of the cache.
+    pub cache: Cache,
+    /// How log lines look.
+    pub log_format: LogFormat,
+}
+
+/// The admin port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admin {
+    /// Asked for on this address: it must be had.
+    Required(SocketAddr),
+    /// On the default address, if it is free: a second proxy on a machine must not fail for it.
+    IfFree(SocketAddr),
+    /// None.
+    Off,
+}
+
+/// How long copies live and how large they get.
+#[derive(Debug, Clone, Copy)]
+pub struct Cache {
+    /// Most bytes in memory.
+    pub size: u64,
+    /// Freshness lifetime if the upstream does not tell one.
+    pub fresh_for: Duration,
+    /// Upper bound of any freshness lifetime.
+    pub max_fresh_for: Option<Duration>,
+    /// How long a copy may be served after that.
+    pub stale_for: Duration,
+    /// Most bytes of one feed, decoded.
+    pub max_feed_size: u64,
+}
+
+/// Scheme and authority of a server (RFC 6454).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// http or https.
+    pub scheme: Scheme,
+    /// Host, and port if not the scheme's own.
+    pub authority: Authority,
+}
+
+/// What is wrong with the settings, and where.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read configuration {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The file is not a configuration.
+    #[error("{place}: {message}")]
+    Parse {
+        /// File, line and column.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A value makes no sense.
+    #[error("{setting}: {message}")]
+    Value {
+        /// Flag of the setting.
+        setting: &'static str,
+        /// What is wrong, with the value.
+        message: String,
+    },
+}
+
+impl Config {
+    /// Checks what was typed, with the configuration file it names.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn load(typed: Settings) -> Result<Self, ConfigError> {
+        let file = match &typed.config {
+            Some(path) => read_file(path)?,
+            None => Settings::default(),
+        };
+        let bytes = |typed: Option<bytesize::ByteSize>, file: Option<_>, default| {
+            typed.or(file).map_or(default, |size| size.as_u64())
+        };
+        let max_fresh_for = typed.fresh_for.or(file.fresh_for).map(Duration::from);
+        let stale_for = typed.stale_for.or(file.stale_for).map(Duration::from);
+        let upstream = typed.upstream.or(file.upstream).unwrap_or_else(|| UPSTREAM.to_owned());
+        let config = Self {
+            listen: [typed.listen, file.listen]
+                .into_iter()
+                .find(|addresses| !addresses.is_empty())
+                .unwrap_or_else(|| vec![LISTEN]),
+            admin: match typed.admin_listen.or(file.admin_listen) {
+                Some(AdminListen::On(address)) => Admin::Required(address),
+                Some(AdminListen::Off) => Admin::Off,
+                None => Admin::IfFree(ADMIN_LISTEN),
+            },
+            upstream: upstream
+                .parse()
+                .map_err(|message| ConfigError::Value { setting: "--upstream", message })?,
+            upstream_ca: typed.upstream_ca.or(file.upstream_ca),
+            whitelist: typed.whitelist.or(file.whitelist).unwrap_or_else(|| WHITELIST.into()),
+            cache: Cache {
+                size: bytes(typed.cache_size, file.cache_size, CACHE_SIZE),
+                fresh_for: max_fresh_for.unwrap_or(FRESH_FOR),
+                max_fresh_for,
+                stale_for: stale_for.unwrap_or(STALE_FOR),
+                max_feed_size: bytes(typed.max_feed_size, file.max_feed_size, MAX_FEED_SIZE),
+            },
+            log_format: typed.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
+        };
+        if config.cache.max_feed_size == 0 {
+            let message = "must be more than 0".to_owned();
+            return Err(ConfigError::Value { setting: "--max-feed-size", message });
+        }
+        Ok(config)
+    }
+}
+
+/// Reads a configuration file; paths in it are relative to its directory.
+fn read_file(path: &Path) -> Result<Settings, ConfigError> {
+    let text =
+        fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let mut settings: Settings = toml::from_str(&text).map_err(|error| {
+        let place = Place::of(&text, error.span().map_or(0, |span| span.start));
+        ConfigError::Parse {
+            place: format!("{}:{place}", path.display()),
+            message: error.message().to_owned(),
+        }
+    })?;
+    let directory = path.parent().unwrap_or(Path::new(""));
+    for relative in [&mut settings.whitelist, &mut settings.upstream_ca].into_iter().flatten() {
+        *relative = directory.join(&*relative);
+    }
+    Ok(settings)
+}
+
+impl std::str::FromStr for Origin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |what: &str| Err(format!("{text:?} {what}; expected a URL like {UPSTREAM}"));
+        let Ok(uri) = text.parse::<Uri>() else { return wrong("is not a URL") };
+        let parts = uri.into_parts();
+        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
+            return wrong("has no scheme or host");
+        };
+        if scheme != Scheme::HTTP && scheme != Scheme::HTTPS {
+            return wrong("is neither http nor https");
+        }
+        if authority.as_str().contains('@') || authority.host().is_empty() {
+            return wrong("must be a plain host");
+        }
+        if parts.path_and_query.is_some_and(|path| path != "/") {
+            return wrong("must have no path or query");
+        }
+        Ok(Self { scheme, authority })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn load(arguments: &[&str]) -> Result<Config, String> {
+        let cli = Cli::try_parse_from(["catalog-proxy", "serve"].iter().chain(arguments))
+            .map_err(|error| error.to_string())?;
+        let Command::Serve(settings) = cli.command else { panic!("not serve") };
+        Config::load(settings).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn has_the_documented_defaults() {
+        let config = load(&[]).expect("defaults");
+        assert_eq!(config.listen, ["0.0.0.0:8080".parse().expect("an address")]);
+        assert_eq!(config.admin, Admin::IfFree("127.0.0.1:8081".parse().expect("an address")));
+        assert_eq!(config.upstream, "https://ext.plesk.com".parse().expect("an origin"));
+        assert_eq!(config.whitelist, Path::new("whitelist.toml"));
+        assert_eq!(config.cache.size, 256 << 20);
+        assert_eq!(config.cache.fresh_for, Duration::from_secs(600));
+        assert_eq!(config.cache.max_fresh_for, None);
+        assert_eq!(config.cache.stale_for, Duration::from_secs(7 * 86_400));
+        assert_eq!(config.cache.max_feed_size, 64 << 20);
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("proxy.toml");
+        let text = "listen = [\"127.0.0.1:1\", \"[::1]:2\"]\nadmin-listen = \"off\"\nupstream = \"http://a\"\n\
+                    whitelist = \"lists/a.toml\"\nfresh-for = \"1m\"\ncache-size = \"1MiB\"\nlog-format = \"json\"";
+        fs::write(&path, text).expect("a file");
+        let path = path.to_str().expect("a path");
+        let config =
+            load(&["--config", path, "--upstream", "http://b/", "--fresh-for", "2h"]).expect("settings");
+        assert_eq!(config.listen.len(), 2);
+        assert_eq!(config.admin, Admin::Off);
+        assert_eq!(config.upstream.authority, "b");
+        assert_eq!(config.whitelist, directory.path().join("lists/a.toml"));
+        assert_eq!(config.cache.max_fresh_for, Some(Duration::from_secs(7200)));
+        assert_eq!(config.cache.size, 1 << 20);
+        assert_eq!(config.log_format, LogFormat::Json);
+    }
+
+    #[test]
+    fn names_what_is_wrong() {
+        let check = |arguments: &[&str], part: &str| {
+            let error = load(arguments).expect_err("wrong settings");
+            assert!(error.contains(part), "{error}");
+        };
+        check(&["--listen", "x"], "--listen");
+        check(&["--fresh-for", "10"], "--fresh-for");
+        check(&["--cache-size", "lots"], "--cache-size");
+        check(&["--max-feed-size", "0"], "--max-feed-size: must be more than 0");
+        check(&["--upstream", "ext.plesk.com"], "--upstream: \"ext.plesk.com\" has no scheme or host");
+        check(&["--upstream", "ftp://ext.plesk.com"], "neither http nor https");
+        check(&["--upstream", "https://a:b@ext.plesk.com"], "must be a plain host");
+        check(&["--upstream", "https://ext.plesk.com/api"], "must have no path");
+        check(&["--admin-listen", "on"], "--admin-listen");
+        check(&["--frsh-for", "1m"], "--fresh-for");
+        check(&["--config", "/no/such.toml"], "cannot read configuration /no/such.toml");
+    }
+
+    #[test]
+    fn names_the_place_in_the_file() {
+        let check = |text: &str, place: &str, part: &str| {
+            let file = tempfile::NamedTempFile::new().expect("a file");
+            fs::write(file.path(), text).expect("a write");
+            let path = file.path().to_str().expect("a path");
+            let error = load(&["--config", path]).expect_err("a wrong file");
+            assert!(error.starts_with(&format!("{path}:{place}: ")) && error.contains(part), "{error}");
+        };
+        check("fresh-for = \"1m\"\nstale = \"1d\"", "2:1", "unknown field `stale`");
+        check("fresh-for = 10", "1:13", "expected a string");
+        check("fresh-for = \"10\"", "1:13", "invalid value \"10\"");
+        check("listen = \"nowhere\"", "1:10", "expected an address");
+        check("listen = [", "1:11", "unclosed array");
+    }
+}

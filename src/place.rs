@@ -1,0 +1,46 @@
+//! Where in a text something is.
+
+use std::fmt;
+
+/// A place in a text, as editors count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+}
+
+impl Place {
+    /// Finds the place of a byte offset; one inside a character counts as that character.
+    pub fn of(text: &str, offset: usize) -> Self {
+        let before = &text[..text.floor_char_boundary(offset)];
+        let line = before.rfind('\n').map_or(before, |at| &before[at + 1..]);
+        Self { line: before.matches('\n').count() + 1, column: line.chars().count() + 1 }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_as_editors_do() {
+        let check = |text: &str, offset: usize, expected: &str| {
+            assert_eq!(Place::of(text, offset).to_string(), expected, "{offset} in {text:?}");
+        };
+        check("", 0, "1:1");
+        check("ab\ncd", 1, "1:2");
+        check("ab\ncd", 2, "1:3");
+        check("ab\ncd", 3, "2:1");
+        check("é\nüx", 5, "2:2");
+        check("é", 1, "1:1");
+        check("ab", 99, "1:3");
+    }
+}

@@ -1,0 +1,156 @@
+//! The whitelist: which paid extensions sold by Plesk stay visible.
+
+pub mod mount;
+pub mod watch;
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::place::Place;
+
+/// A set of codes, as read from one version of the file. It never changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whitelist {
+    /// Which load of the process made it: views made with one generation are never shown with another.
+    pub generation: u64,
+    codes: HashSet<Box<str>>,
+}
+
+/// Something to say about a place in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Where.
+    pub place: Place,
+    /// What is to be said.
+    pub message: String,
+}
+
+/// The file as written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    extensions: Vec<Spanned<String>>,
+}
+
+impl Whitelist {
+    /// Parses the file's bytes; warnings are about entries that are allowed but can hardly be meant.
+    ///
+    /// # Errors
+    /// The first thing that is wrong: bad syntax, an unknown key, a wrong type, no `extensions`. A file
+    /// that was cut off while being written fails here as well, down to an empty one.
+    pub fn parse(bytes: &[u8], generation: u64) -> Result<(Self, Vec<Finding>), Finding> {
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+            Finding::at(&valid, valid.len(), "not UTF-8")
+        })?;
+        let raw: Raw = toml::from_str(text)
+            .map_err(|error| Finding::at(text, error.span().map_or(0, |span| span.start), error.message()))?;
+        let mut codes = HashSet::with_capacity(raw.extensions.len());
+        let mut warnings = Vec::new();
+        for code in raw.extensions {
+            let at = code.span().start;
+            let code = code.into_inner();
+            if code.trim() != code || code.is_empty() {
+                let message = format!("{code:?} matches no extension: codes have no blanks around them");
+                warnings.push(Finding::at(text, at, message));
+            }
+            if !codes.insert(code.as_str().into()) {
+                warnings.push(Finding::at(text, at, format!("{code:?} is listed twice")));
+            }
+        }
+        Ok((Self { generation, codes }, warnings))
+    }
+
+    /// Is `code` listed? Codes compare exactly.
+    pub fn contains(&self, code: &str) -> bool {
+        self.codes.contains(code)
+    }
+
+    /// Returns how many codes are listed.
+    pub fn len(&self) -> usize {
+        self.codes.len()
+    }
+
+    /// Is no code listed?
+    pub fn is_empty(&self) -> bool {
+        self.codes.is_empty()
+    }
+
+    /// Returns the codes that are listed here and not in `other`, sorted.
+    pub fn minus<'a>(&'a self, other: &'a Self) -> Vec<&'a str> {
+        let mut codes: Vec<_> = self.codes.difference(&other.codes).map(|code| &**code).collect();
+        codes.sort_unstable();
+        codes
+    }
+}
+
+impl Finding {
+    fn at(text: &str, offset: usize, message: impl Into<String>) -> Self {
+        Self { place: Place::of(text, offset), message: message.into() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_lists() {
+        let check = |text: &str, expected: &[&str]| {
+            let (list, warnings) = Whitelist::parse(text.as_bytes(), 1).expect(text);
+            let mut codes: Vec<_> = list.codes.iter().map(|code| &**code).collect();
+            codes.sort_unstable();
+            assert_eq!(codes, expected, "{text}");
+            assert!(warnings.is_empty(), "{warnings:?}");
+        };
+        check("extensions = []", &[]);
+        check("# paid\nextensions = [\n  \"wp-toolkit\", # yes\n  'docker',\n]\n", &["docker", "wp-toolkit"]);
+        check("\u{feff}extensions = [\"a\"]\r\n", &["a"]);
+        check("extensions = [\"\\u00e9\"]", &["é"]);
+    }
+
+    #[test]
+    fn refuses_with_the_place() {
+        let check = |text: &[u8], place: &str, part: &str| {
+            let error = Whitelist::parse(text, 1).expect_err("a bad list").to_string();
+            assert!(error.starts_with(place) && error.contains(part), "{error}");
+        };
+        check(b"", "1:1: ", "missing field `extensions`");
+        check(b"# only a comment\n", "1:1: ", "missing field `extensions`");
+        check(b"extensions = [\"a\",\n", "", "");
+        check(b"extensions = [\"a\" \"b\"]", "1:19: ", "");
+        check(b"extensions = [\"a]", "1:", "");
+        check(b"extensions = \"a\"", "1:14: ", "expected a sequence");
+        check(b"extensions = [\n  \"a\",\n  7,\n]", "3:3: ", "expected a string");
+        check(b"extension = []", "1:1: ", "unknown field `extension`");
+        check(b"extensions = []\nallow = true", "2:1: ", "unknown field `allow`");
+        check(b"extensions = []\nextensions = []", "2:1: ", "duplicate key");
+        check(b"extensions = [\"\xc3\xa9\xff\"]", "1:17: ", "not UTF-8");
+        check(b"[extensions]\na = 1", "1:", "");
+    }
+
+    #[test]
+    fn warns_about_what_can_hardly_be_meant() {
+        let text = "extensions = [\n  \"a\", \"b\",\n  \"a\", \" c\", \"\"]";
+        let (list, warnings) = Whitelist::parse(text.as_bytes(), 1).expect("a list");
+        let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            warnings,
+            [
+                "3:3: \"a\" is listed twice",
+                "3:8: \" c\" matches no extension: codes have no blanks around them",
+                "3:14: \"\" matches no extension: codes have no blanks around them",
+            ]
+        );
+        assert!(list.contains(" c") && !list.contains("c"));
+    }
+}
