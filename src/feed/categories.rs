@@ -85,7 +85,8 @@ impl Index {
                 gather.element(span.clone(), code.as_deref().is_some_and(&shown));
             }
         }
-        gather::join(body, &gather.finish(body.len()))
+        gather.close(body.len());
+        gather::join(body, &gather.take())
     }
 }
 

@@ -44,10 +44,10 @@ impl Gather {
         std::mem::take(&mut self.ranges)
     }
 
-    /// Keeps the rest of a document of `len` bytes and returns the ranges not yet taken.
-    pub fn finish(mut self, len: usize) -> Vec<Range<usize>> {
+    /// Keeps the rest of a document of `len` bytes.
+    pub fn close(&mut self, len: usize) {
         self.keep(self.end..len);
-        self.ranges
+        self.end = len;
     }
 
     #[inline]
@@ -80,7 +80,8 @@ mod tests {
         for (at, letter) in doc.char_indices().filter(|(_, c)| c.is_alphabetic()) {
             gather.element(at..at + 1, letter.is_uppercase());
         }
-        assert_eq!(join(doc.as_bytes(), &gather.finish(doc.len())), expected.as_bytes(), "{doc}");
+        gather.close(doc.len());
+        assert_eq!(join(doc.as_bytes(), &gather.take()), expected.as_bytes(), "{doc}");
     }
 
     #[test]
@@ -108,6 +109,7 @@ mod tests {
         for (at, keep) in [(1, true), (3, true), (5, false), (7, true), (9, true)] {
             gather.element(at..at + 1, keep);
         }
-        assert_eq!(gather.finish(11), [0..4, 6..11]);
+        gather.close(11);
+        assert_eq!(gather.take(), [0..4, 6..11]);
     }
 }

@@ -31,6 +31,8 @@ pub struct Segment {
     pub head: usize,
     /// The elements in the bytes.
     pub entries: Vec<Entry>,
+    /// Is this the end of a feed that is complete and well-formed?
+    pub last: bool,
 }
 
 /// A complete packages feed: where each element stands and what it says.
@@ -93,7 +95,7 @@ impl Indexer {
         if self.entries.is_empty() {
             return None;
         }
-        Some(self.segment(self.scanner.settled()))
+        Some(self.segment(self.scanner.settled(), false))
     }
 
     /// Ends the feed and takes what is left, its closing bracket at least.
@@ -102,16 +104,17 @@ impl Indexer {
     /// If the feed is not complete.
     pub fn finish(mut self) -> Result<Segment, ScanError> {
         self.scanner.finish()?;
-        Ok(self.segment(self.offset + self.buffer.len()))
+        Ok(self.segment(self.offset + self.buffer.len(), true))
     }
 
-    fn segment(&mut self, end: usize) -> Segment {
+    fn segment(&mut self, end: usize, last: bool) -> Segment {
         let offset = std::mem::replace(&mut self.offset, end);
         Segment {
             offset,
             bytes: self.buffer.split_to(end - offset).freeze(),
             head: self.scanner.head(),
             entries: std::mem::take(&mut self.entries),
+            last,
         }
     }
 }
@@ -136,7 +139,8 @@ impl Index {
         for entry in &self.entries {
             gather.element(entry.span.clone(), entry.package.is_shown(&allowed));
         }
-        gather::join(body, &gather.finish(body.len()))
+        gather.close(body.len());
+        gather::join(body, &gather.take())
     }
 }
 
@@ -145,14 +149,12 @@ impl Index {
 pub struct Filter {
     gather: Gather,
     opened: bool,
-    end: usize,
 }
 
 impl Filter {
     /// Returns the parts of `segment` that leave, without copying them.
     ///
-    /// Segments must come in the order of the feed, each once; the last one is followed by
-    /// [`Filter::finish`].
+    /// Segments must come in the order of the feed, each once.
     pub fn segment(&mut self, segment: &Segment, allowed: impl Fn(&str) -> bool) -> Vec<Bytes> {
         if !self.opened {
             self.opened = true;
@@ -161,19 +163,12 @@ impl Filter {
         for entry in &segment.entries {
             self.gather.element(entry.span.clone(), entry.package.is_shown(&allowed));
         }
-        self.end = segment.offset + segment.bytes.len();
-        slices(segment, self.gather.take())
+        if segment.last {
+            self.gather.close(segment.offset + segment.bytes.len());
+        }
+        let relative = |range: Range<usize>| range.start - segment.offset..range.end - segment.offset;
+        self.gather.take().into_iter().map(|range| segment.bytes.slice(relative(range))).collect()
     }
-
-    /// Returns the end of the feed: what follows the last element, given the last segment.
-    pub fn finish(self, last: &Segment) -> Vec<Bytes> {
-        slices(last, self.gather.finish(self.end))
-    }
-}
-
-fn slices(segment: &Segment, ranges: Vec<Range<usize>>) -> Vec<Bytes> {
-    let relative = |range: Range<usize>| range.start - segment.offset..range.end - segment.offset;
-    ranges.into_iter().map(|range| segment.bytes.slice(relative(range))).collect()
 }
 
 #[cfg(test)]
@@ -203,7 +198,6 @@ mod tests {
         }
         let last = indexer.finish()?;
         streamed.extend(filter.segment(&last, allowed));
-        streamed.extend(filter.finish(&last));
         segments.push(last);
         let (body, index) = Index::assemble(&segments);
         assert_eq!(body, feed);

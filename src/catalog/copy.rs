@@ -1,0 +1,158 @@
+//! What is cached: one immutable copy of a feed, and the views made of it.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use tokio::time::Instant;
+
+use super::freshness::Freshness;
+use crate::feed::{categories, packages};
+use crate::whitelist::Whitelist;
+
+/// The start of a SHA-256: equal bytes and nothing else have equal digests.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest([u8; 16]);
+
+/// A complete feed and where its elements stand. It never changes.
+#[derive(Debug)]
+pub struct Content {
+    /// The decoded body as it came.
+    pub body: Bytes,
+    /// Of the body.
+    pub digest: Digest,
+    /// Where its elements stand.
+    pub index: Index,
+}
+
+/// The index of either feed.
+#[derive(Debug)]
+pub enum Index {
+    /// Of a packages feed.
+    Packages(packages::Index),
+    /// Of a categories feed.
+    Categories(categories::Index),
+}
+
+/// The last good answer for a key.
+#[derive(Debug, Clone)]
+pub struct Copy {
+    /// What it says.
+    pub content: Arc<Content>,
+    /// What the upstream said about it.
+    pub meta: Meta,
+}
+
+/// What the upstream said about a copy, and when.
+#[derive(Debug, Clone)]
+pub struct Meta {
+    /// For `If-None-Match`.
+    pub etag: Option<HeaderValue>,
+    /// For `If-Modified-Since`.
+    pub last_modified: Option<HeaderValue>,
+    /// The media type.
+    pub content_type: Option<HeaderValue>,
+    /// Freshness on arrival.
+    pub freshness: Freshness,
+    /// When it arrived or was last confirmed.
+    pub arrived: Instant,
+}
+
+/// What leaves: a feed as one whitelist shows it.
+#[derive(Debug)]
+pub struct View {
+    /// The bytes.
+    pub body: Bytes,
+    /// Of the bytes.
+    pub digest: Digest,
+}
+
+impl Digest {
+    /// Computes the digest of some bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
+        let mut start = [0; 16];
+        start.copy_from_slice(&hash.as_ref()[..16]);
+        Self(start)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Content {
+    /// Wraps a complete, proved feed.
+    pub fn new(body: Bytes, index: Index) -> Self {
+        Self { digest: Digest::of(&body), body, index }
+    }
+
+    /// Returns how many bytes it takes in memory, roughly.
+    pub fn weight(&self) -> usize {
+        /// An entry with its code.
+        const ENTRY: usize = 80;
+        self.body.len() + ENTRY * self.len()
+    }
+
+    /// Returns how many elements it has.
+    pub fn len(&self) -> usize {
+        match &self.index {
+            Index::Packages(index) => index.entries.len(),
+            Index::Categories(index) => index.categories,
+        }
+    }
+
+    /// Has it no elements?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Makes the view of the feed for one list.
+    ///
+    /// A categories feed keeps the top packages that `packages` shows; without one it keeps none.
+    pub fn view(&self, packages: Option<&Self>, list: &Whitelist) -> View {
+        let body = match &self.index {
+            Index::Packages(index) => index.filter(&self.body, |code| list.contains(code)),
+            Index::Categories(index) => {
+                let shown = packages.map(|packages| packages.shown(list)).unwrap_or_default();
+                index.filter(&self.body, |code| shown.contains(code))
+            }
+        };
+        View { digest: Digest::of(&body), body: body.into() }
+    }
+
+    /// Returns the codes of the packages that a list shows.
+    fn shown(&self, list: &Whitelist) -> HashSet<&str> {
+        let Index::Packages(index) = &self.index else { return HashSet::new() };
+        let shown = index.entries.iter().filter(|entry| entry.package.is_shown(|code| list.contains(code)));
+        shown.filter_map(|entry| entry.package.code.as_deref()).collect()
+    }
+}
+
+impl Copy {
+    /// Returns its age (RFC 9111 §4.2.3).
+    pub fn age(&self, now: Instant) -> Duration {
+        self.meta.freshness.age + now.saturating_duration_since(self.meta.arrived)
+    }
+
+    /// Returns how long it will be fresh; nothing if it is stale.
+    pub fn fresh_for(&self, now: Instant) -> Option<Duration> {
+        self.meta.freshness.lifetime.checked_sub(self.age(now)).filter(|left| !left.is_zero())
+    }
+
+    /// Returns how long it has been stale.
+    pub fn stale_since(&self, now: Instant) -> Duration {
+        self.age(now).saturating_sub(self.meta.freshness.lifetime)
+    }
+}

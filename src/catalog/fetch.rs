@@ -1,0 +1,295 @@
+//! One fetch of one feed from the upstream, proved while it arrives.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{HeaderMap, Request, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
+use url::Url;
+
+use super::Key;
+use super::copy::{Content, Copy, Index, Meta};
+use super::decode::{ACCEPT_ENCODING, DecodeError, Decoder};
+use super::freshness::{self, Freshness, Policy};
+use crate::body;
+use crate::feed::packages::Segment;
+use crate::feed::scan::ScanError;
+use crate::feed::{Kind, categories, packages};
+use crate::upstream::{Failure, USER_AGENT, Upstream, UpstreamError, VIA};
+
+/// Longest wait for the head of the answer, connecting included: Plesk itself waits some 30 s for a
+/// catalog, and there is a categories feed to fetch beside the packages.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest pause within the body.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest whole fetch: one byte a second must not hold a place for hours.
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(120);
+/// Redirects followed: the vendor uses none today, and one to a mirror path would be plausible.
+const MAX_REDIRECTS: usize = 3;
+/// Fetches at once; further ones wait in order. The upstream must not see a burst of ours.
+const MAX_FETCHES: usize = 16;
+/// Elements are handed on at the latest after so many bytes, and whenever the upstream pauses: that is
+/// seldom enough to cost little, and a small bad feed is refused before any of it was sent.
+const PUBLISH_BYTES: usize = 64 << 10;
+
+/// Fetches feeds.
+#[derive(Debug)]
+pub struct Fetcher {
+    upstream: Upstream,
+    places: Semaphore,
+    policy: Policy,
+    max_feed_size: u64,
+}
+
+/// Why there is no new copy.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum FetchError {
+    /// The upstream could not be asked, or did not answer to the end.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// It answered with another status than 200.
+    #[error("the upstream answered with status {}", .0.as_u16())]
+    Status(StatusCode),
+    /// It redirected to where we do not go.
+    #[error("the upstream redirected elsewhere")]
+    Redirect {
+        /// The `Location` field.
+        location: Box<str>,
+    },
+    /// What it sent is no feed.
+    #[error("the upstream's feed is not valid: {0}")]
+    Invalid(#[from] ScanError),
+    /// What it sent is too large.
+    #[error("the upstream's feed has more than {0} bytes")]
+    TooLarge(u64),
+    /// It cannot be decoded.
+    #[error("the upstream's feed has a broken or unknown content coding")]
+    Coding,
+    /// The fetch itself broke off.
+    #[error("the fetch was interrupted")]
+    Interrupted,
+}
+
+/// Collects a body of either kind.
+enum Builder {
+    Packages { indexer: Box<packages::Indexer>, segments: Vec<Segment> },
+    Categories(Box<categories::Indexer>),
+}
+
+impl Fetcher {
+    /// Makes a fetcher.
+    pub fn new(upstream: Upstream, policy: Policy, max_feed_size: u64) -> Self {
+        Self { upstream, places: Semaphore::new(MAX_FETCHES), policy, max_feed_size }
+    }
+
+    /// Fetches a feed, or has the copy of before confirmed.
+    ///
+    /// Whole packages go to `publish` as they arrive, though the feed may yet turn out to be bad.
+    ///
+    /// # Errors
+    /// Whatever keeps the answer from being one complete, well-formed feed.
+    pub async fn fetch(
+        &self,
+        key: &Key,
+        before: Option<&Copy>,
+        publish: impl FnMut(&Segment),
+    ) -> Result<Copy, FetchError> {
+        let _place = self.places.acquire().await.map_err(|_| FetchError::Interrupted)?;
+        let deadline = Instant::now() + TOTAL_TIMEOUT;
+        let response = timeout(HEAD_TIMEOUT, self.head(key, before))
+            .await
+            .map_err(|_| UpstreamError::timeout(Failure::HeadTimeout(HEAD_TIMEOUT)))??;
+        let (head, incoming) = response.into_parts();
+        match (head.status, before) {
+            (StatusCode::OK, _) => {
+                let content = self.body(key.kind(), &head.headers, incoming, deadline, publish).await?;
+                Ok(Copy { content: Arc::new(content), meta: self.meta(&head.headers) })
+            }
+            (StatusCode::NOT_MODIFIED, Some(before)) => Ok(Copy {
+                content: Arc::clone(&before.content),
+                meta: self.confirmed(&head.headers, &before.meta),
+            }),
+            (status, _) => Err(FetchError::Status(status)),
+        }
+    }
+
+    /// Asks, following redirects within the origin.
+    async fn head(&self, key: &Key, before: Option<&Copy>) -> Result<http::Response<Incoming>, FetchError> {
+        let mut target = key.target();
+        for _ in 0..=MAX_REDIRECTS {
+            let mut request = Request::new(body::empty());
+            let headers = request.headers_mut();
+            headers.insert(header::ACCEPT, http::HeaderValue::from_static("application/json"));
+            headers.insert(header::ACCEPT_ENCODING, http::HeaderValue::from_static(ACCEPT_ENCODING));
+            headers.insert(header::USER_AGENT, USER_AGENT);
+            headers.insert(header::VIA, VIA);
+            if let Some(Meta { etag, last_modified, .. }) = before.map(|copy| &copy.meta) {
+                etag.iter().for_each(|etag| drop(headers.insert(header::IF_NONE_MATCH, etag.clone())));
+                last_modified
+                    .iter()
+                    .for_each(|date| drop(headers.insert(header::IF_MODIFIED_SINCE, date.clone())));
+            }
+            let response = self.upstream.send(target.clone(), request).await?;
+            let location = match response.status().as_u16() {
+                301 | 302 | 303 | 307 | 308 => response.headers().get(header::LOCATION),
+                _ => None,
+            };
+            let Some(location) = location else { return Ok(response) };
+            let location = String::from_utf8_lossy(location.as_bytes());
+            target = self
+                .within_origin(&target, &location)
+                .ok_or(FetchError::Redirect { location: location.into() })?;
+        }
+        Err(FetchError::Redirect { location: target.as_str().into() })
+    }
+
+    /// Resolves a `Location` against the target it answers; nothing if it leads to another origin.
+    fn within_origin(
+        &self,
+        target: &http::uri::PathAndQuery,
+        location: &str,
+    ) -> Option<http::uri::PathAndQuery> {
+        let origin = self.upstream.origin();
+        let base = Url::parse(&format!("{}://{}", origin.scheme, origin.authority)).ok()?;
+        let url = base.join(target.as_str()).ok()?.join(location).ok()?;
+        if url.origin() != base.origin() {
+            return None;
+        }
+        url[url::Position::BeforePath..url::Position::AfterQuery].parse().ok()
+    }
+
+    async fn body(
+        &self,
+        kind: Kind,
+        headers: &HeaderMap,
+        mut incoming: Incoming,
+        deadline: Instant,
+        mut publish: impl FnMut(&Segment),
+    ) -> Result<Content, FetchError> {
+        let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+        let coding = codings.next().map(|coding| coding.to_str().unwrap_or("?"));
+        let mut decoder = match (Decoder::new(coding, self.max_feed_size), codings.next()) {
+            (Some(decoder), None) => decoder,
+            _ => return Err(FetchError::Coding),
+        };
+        let mut builder = Builder::new(kind);
+        let mut unpublished = 0;
+        loop {
+            let frame = match incoming.frame().now_or_never() {
+                Some(frame) if unpublished < PUBLISH_BYTES => frame,
+                ready => {
+                    unpublished = 0;
+                    builder.publish(&mut publish);
+                    match ready {
+                        Some(frame) => frame,
+                        None => next_frame(&mut incoming, deadline).await?,
+                    }
+                }
+            };
+            let Some(frame) = frame else { break };
+            let frame = frame.map_err(|error| UpstreamError::of(&error))?;
+            if let Ok(data) = frame.into_data() {
+                let decoded = decoder.push(&data).map_err(|error| self.decoding(error))?;
+                unpublished += decoded.len();
+                builder.push(&decoded)?;
+            }
+        }
+        builder.push(&decoder.finish().map_err(|error| self.decoding(error))?)?;
+        builder.finish(&mut publish)
+    }
+
+    fn decoding(&self, error: DecodeError) -> FetchError {
+        match error {
+            DecodeError::TooLarge => FetchError::TooLarge(self.max_feed_size),
+            DecodeError::Corrupt => FetchError::Coding,
+        }
+    }
+
+    fn meta(&self, headers: &HeaderMap) -> Meta {
+        Meta {
+            etag: headers.get(header::ETAG).cloned(),
+            last_modified: headers.get(header::LAST_MODIFIED).cloned(),
+            content_type: headers.get(header::CONTENT_TYPE).cloned(),
+            freshness: Freshness::of(headers, SystemTime::now(), self.policy),
+            arrived: Instant::now(),
+        }
+    }
+
+    /// Renews what is known with the fields of a 304 (RFC 9111 §4.3.4).
+    fn confirmed(&self, headers: &HeaderMap, before: &Meta) -> Meta {
+        let now = self.meta(headers);
+        Meta {
+            etag: now.etag.or_else(|| before.etag.clone()),
+            last_modified: now.last_modified.or_else(|| before.last_modified.clone()),
+            content_type: now.content_type.or_else(|| before.content_type.clone()),
+            ..now
+        }
+    }
+}
+
+impl FetchError {
+    /// Returns the causes for the log, where they say more than the error itself.
+    pub fn chain(&self) -> String {
+        match self {
+            Self::Upstream(error) => error.chain.to_string(),
+            Self::Redirect { location } => location.to_string(),
+            _ => self.to_string(),
+        }
+    }
+}
+
+async fn next_frame(
+    incoming: &mut Incoming,
+    deadline: Instant,
+) -> Result<Option<Result<http_body::Frame<Bytes>, hyper::Error>>, UpstreamError> {
+    let idle = Instant::now() + IDLE_TIMEOUT;
+    timeout_at(idle.min(deadline), incoming.frame()).await.map_err(|_| {
+        UpstreamError::timeout(match idle < deadline {
+            true => Failure::IdleTimeout(IDLE_TIMEOUT),
+            false => Failure::TotalTimeout(TOTAL_TIMEOUT),
+        })
+    })
+}
+
+impl Builder {
+    fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::Packages => Self::Packages { indexer: Box::default(), segments: Vec::new() },
+            Kind::Categories => Self::Categories(Box::default()),
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Result<(), ScanError> {
+        match self {
+            Self::Packages { indexer, .. } => indexer.push(bytes),
+            Self::Categories(indexer) => indexer.push(bytes),
+        }
+    }
+
+    fn publish(&mut self, publish: &mut impl FnMut(&Segment)) {
+        if let Self::Packages { indexer, segments } = self {
+            segments.extend(indexer.take().inspect(|segment| publish(segment)));
+        }
+    }
+
+    fn finish(self, publish: &mut impl FnMut(&Segment)) -> Result<Content, FetchError> {
+        Ok(match self {
+            Self::Packages { indexer, mut segments } => {
+                let last = indexer.finish()?;
+                publish(&last);
+                segments.push(last);
+                let (body, index) = packages::Index::assemble(&segments);
+                Content::new(body, Index::Packages(index))
+            }
+            Self::Categories(indexer) => {
+                let (body, index) = indexer.finish()?;
+                Content::new(body.into(), Index::Categories(index))
+            }
+        })
+    }
+}

@@ -1,0 +1,196 @@
+//! How long an answer is fresh (RFC 9111 §4.2), from its header fields alone.
+
+use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES};
+
+/// What to do where the upstream does not tell, and how far it is believed.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// Lifetime without a word from the upstream.
+    pub default: Duration,
+    /// Upper bound of any lifetime.
+    pub max: Option<Duration>,
+}
+
+/// The freshness of an answer when it arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Freshness {
+    /// Freshness lifetime (RFC 9111 §4.2.1).
+    pub lifetime: Duration,
+    /// Age on arrival, from the `Age` field of caches on the way (§4.2.3). `Date` does not count:
+    /// a clock that is off must not make every answer old.
+    pub age: Duration,
+}
+
+/// Directives of `Cache-Control` that matter to a shared cache.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Directives {
+    s_maxage: Option<Duration>,
+    max_age: Option<Duration>,
+    no_cache: bool,
+    /// `no-store` or `private`.
+    not_for_us: bool,
+}
+
+impl Freshness {
+    /// Assesses an answer received at `now`.
+    ///
+    /// `no-store` and `private` are overridden: whoever runs this proxy acts for the one who asks, and a
+    /// catalog is the same for all. They leave the lifetime to the policy.
+    pub fn of(headers: &HeaderMap, now: SystemTime, policy: Policy) -> Self {
+        let directives = Directives::of(headers);
+        let told = match directives {
+            Directives { not_for_us: true, .. } => None,
+            Directives { no_cache: true, .. } => Some(Duration::ZERO),
+            Directives { s_maxage: Some(age), .. } | Directives { max_age: Some(age), .. } => Some(age),
+            _ => expires(headers, now),
+        };
+        let lifetime = told.unwrap_or(policy.default);
+        Self {
+            lifetime: policy.max.map_or(lifetime, |max| lifetime.min(max)),
+            age: text(headers, AGE).and_then(delta_seconds).unwrap_or_default(),
+        }
+    }
+}
+
+impl Directives {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut directives = Self::default();
+        let fields = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+        for directive in fields.flat_map(split_list) {
+            let (name, argument) = match directive.split_once('=') {
+                Some((name, argument)) => (name.trim(), Some(argument.trim().trim_matches('"'))),
+                None => (directive, None),
+            };
+            // A lifetime that makes no sense is none (§4.2.1); of two the shorter counts.
+            let lifetime = || argument.and_then(delta_seconds).unwrap_or_default();
+            let shorter = |old: Option<Duration>| Some(old.map_or(lifetime(), |old| old.min(lifetime())));
+            match name.to_ascii_lowercase().as_str() {
+                "s-maxage" => directives.s_maxage = shorter(directives.s_maxage),
+                "max-age" => directives.max_age = shorter(directives.max_age),
+                // With field names it is about those fields only (§5.2.2.4).
+                "no-cache" => directives.no_cache |= argument.is_none(),
+                "no-store" => directives.not_for_us = true,
+                "private" => directives.not_for_us |= argument.is_none(),
+                _ => {}
+            }
+        }
+        directives
+    }
+}
+
+/// Splits at commas outside quotes.
+fn split_list(value: &str) -> Vec<&str> {
+    let mut quoted = false;
+    let parts = value.split(move |c| {
+        quoted ^= c == '"';
+        c == ',' && !quoted
+    });
+    parts.map(str::trim).filter(|part| !part.is_empty()).collect()
+}
+
+/// Reads a number of seconds (RFC 9111 §1.2.2); one too large to hold is the largest.
+pub(super) fn delta_seconds(text: &str) -> Option<Duration> {
+    /// What RFC 9111 advises for values beyond what is representable.
+    const MAX: u64 = 1 << 31;
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| Duration::from_secs(text.parse().unwrap_or(MAX).min(MAX)))
+}
+
+/// Returns the lifetime that `Expires` gives; a bad date, above all "0", means expired (§5.3).
+fn expires(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let expires = text(headers, EXPIRES)?;
+    let date = text(headers, DATE).and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or(now);
+    let lifetime =
+        httpdate::parse_http_date(expires).ok().and_then(|expires| expires.duration_since(date).ok());
+    Some(lifetime.unwrap_or_default())
+}
+
+fn text(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok().map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    const POLICY: Policy = Policy { default: Duration::from_secs(600), max: None };
+
+    fn assess(fields: &[(&str, &str)], policy: Policy) -> (u64, u64) {
+        let headers = fields
+            .iter()
+            .map(|(name, value)| {
+                let name: HeaderName = name.parse().expect("a name");
+                (name, HeaderValue::from_str(value).expect("a value"))
+            })
+            .fold(HeaderMap::new(), |mut headers, (name, value)| {
+                headers.append(name, value);
+                headers
+            });
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:50:00 GMT").expect("a date");
+        let freshness = Freshness::of(&headers, now, policy);
+        (freshness.lifetime.as_secs(), freshness.age.as_secs())
+    }
+
+    #[test]
+    fn follows_rfc_9111() {
+        let check = |fields: &[(&str, &str)], lifetime: u64| {
+            assert_eq!(assess(fields, POLICY).0, lifetime, "{fields:?}");
+        };
+        let cc = "cache-control";
+        check(&[], 600);
+        check(&[(cc, "")], 600);
+        check(&[(cc, "public")], 600);
+        check(&[(cc, "max-age=60")], 60);
+        check(&[(cc, "MAX-AGE=60")], 60);
+        check(&[(cc, "max-age=\"60\"")], 60);
+        check(&[(cc, "max-age=60, s-maxage=30")], 30);
+        check(&[(cc, "s-maxage=3600 , max-age=60")], 3600);
+        check(&[(cc, "max-age=60"), (cc, "s-maxage=90")], 90);
+        check(&[(cc, "max-age=60, max-age=30")], 30);
+        check(&[(cc, "max-age=0")], 0);
+        check(&[(cc, "max-age=-1")], 0);
+        check(&[(cc, "max-age=abc")], 0);
+        check(&[(cc, "max-age")], 0);
+        check(&[(cc, "max-age=99999999999999999999")], 1 << 31);
+        check(&[(cc, "no-cache")], 0);
+        check(&[(cc, "no-cache, max-age=60")], 0);
+        check(&[(cc, "no-cache=\"Set-Cookie, X\", max-age=60")], 60);
+        check(&[(cc, "x=\"a, max-age=5\", max-age=60")], 60);
+        check(&[(cc, "no-store")], 600);
+        check(&[(cc, "private")], 600);
+        check(&[(cc, "no-cache, private")], 600);
+        check(&[(cc, "no-store, max-age=0")], 600);
+        let date = ("date", "Sun, 06 Nov 1994 08:00:00 GMT");
+        check(&[date, ("expires", "Sun, 06 Nov 1994 08:30:00 GMT")], 1800);
+        check(&[date, ("expires", "Sun, 06 Nov 1994 07:30:00 GMT")], 0);
+        check(&[date, ("expires", "Sunday, 06-Nov-94 08:30:00 GMT")], 1800);
+        check(&[date, ("expires", "0")], 0);
+        check(&[("expires", "Sun, 06 Nov 1994 08:50:10 GMT")], 10);
+        check(&[date, ("expires", "Sun, 06 Nov 1994 08:30:00 GMT"), (cc, "max-age=60")], 60);
+        check(&[date, ("expires", "0"), (cc, "no-store")], 600);
+    }
+
+    #[test]
+    fn is_bounded_by_the_policy() {
+        let policy = Policy { default: Duration::from_secs(60), max: Some(Duration::from_secs(60)) };
+        assert_eq!(assess(&[("cache-control", "max-age=3600")], policy).0, 60);
+        assert_eq!(assess(&[("cache-control", "max-age=30")], policy).0, 30);
+        assert_eq!(assess(&[], policy).0, 60);
+    }
+
+    #[test]
+    fn takes_the_age_of_caches_on_the_way() {
+        let check =
+            |fields: &[(&str, &str)], age: u64| assert_eq!(assess(fields, POLICY).1, age, "{fields:?}");
+        check(&[], 0);
+        check(&[("age", "120")], 120);
+        check(&[("age", "-1")], 0);
+        check(&[("age", "1.5")], 0);
+        check(&[("date", "Sun, 06 Nov 1994 08:00:00 GMT")], 0);
+    }
+}

@@ -1,0 +1,247 @@
+//! The upstream: one origin, reached over verified TLS with pooled connections.
+//!
+//! Every request ends at the configured origin, whatever its path says. Errors say which phase failed.
+
+use std::error::Error as StdError;
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::{PathAndQuery, Uri};
+use http::{HeaderValue, Request, Response, Version, header};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tracing::{info, warn};
+
+use crate::body::Body;
+use crate::config::Origin;
+
+/// Name and version as the upstream sees them.
+pub const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("catalog-proxy/", env!("CARGO_PKG_VERSION")));
+
+/// This proxy in a `Via` field (RFC 9110 §7.6.3).
+pub const VIA: HeaderValue = HeaderValue::from_static("1.1 catalog-proxy");
+
+/// Longest wait for a TCP connection, over all addresses: a reachable server takes under a second.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an idle connection is kept: shorter than what servers usually allow (60 s and more), so that
+/// few requests meet a connection that is being closed.
+const POOL_IDLE: Duration = Duration::from_secs(50);
+
+/// The client of one upstream.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    client: Client<HttpsConnector<HttpConnector>, Body>,
+    origin: Origin,
+}
+
+/// A request to the upstream failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{failure}")]
+pub struct UpstreamError {
+    /// What failed, in words fit for a client.
+    pub failure: Failure,
+    /// The causes, for the log.
+    pub chain: Arc<str>,
+}
+
+/// The phases in which a request can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum Failure {
+    #[error("the upstream's name could not be resolved")]
+    Dns,
+    #[error("the upstream refused the connection")]
+    Refused,
+    #[error("no connection to the upstream within {} s", .0.as_secs())]
+    ConnectTimeout(Duration),
+    #[error("the upstream could not be reached")]
+    Unreachable,
+    #[error("the upstream's certificate is not valid")]
+    Certificate,
+    #[error("no secure connection to the upstream could be made")]
+    Tls,
+    #[error("the upstream did not answer within {} s", .0.as_secs())]
+    HeadTimeout(Duration),
+    #[error("the upstream sent nothing for {} s", .0.as_secs())]
+    IdleTimeout(Duration),
+    #[error("the upstream did not finish its answer within {} s", .0.as_secs())]
+    TotalTimeout(Duration),
+    #[error("the upstream closed the connection too early")]
+    Cut,
+    #[error("the upstream did not answer in proper HTTP")]
+    Protocol,
+}
+
+/// The roots given to trust cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("--upstream-ca: {}: {reason}", path.display())]
+pub struct RootsError {
+    path: PathBuf,
+    reason: String,
+}
+
+impl Upstream {
+    /// Makes the client; nothing is connected yet.
+    ///
+    /// # Errors
+    /// If the roots in `ca_file` cannot be read. Without one the system's are used, or if it has none,
+    /// Mozilla's as built in.
+    pub fn new(origin: Origin, ca_file: Option<&Path>) -> Result<Self, RootsError> {
+        let roots = match ca_file {
+            Some(path) => roots_from(path).map_err(|reason| RootsError { path: path.to_owned(), reason })?,
+            None => system_roots(),
+        };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring supports the default versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(tcp);
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .build(connector);
+        Ok(Self { client, origin })
+    }
+
+    /// Returns where requests go.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Sends a request for `target` to the origin and returns the answer's head with the body to come.
+    ///
+    /// Version and `Host` are the connection's own. There is no time limit here.
+    ///
+    /// # Errors
+    /// Says which phase failed.
+    pub async fn send(
+        &self,
+        target: PathAndQuery,
+        mut request: Request<Body>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        // SECURITY: the origin is ours alone to choose; a client's absolute-form target ends here.
+        let uri = Uri::builder()
+            .scheme(self.origin.scheme.clone())
+            .authority(self.origin.authority.clone())
+            .path_and_query(target)
+            .build();
+        *request.uri_mut() = uri.map_err(|error| UpstreamError::new(Failure::Protocol, &error))?;
+        *request.version_mut() = Version::HTTP_11;
+        request.headers_mut().remove(header::HOST);
+        self.client.request(request).await.map_err(|error| UpstreamError::of(&error))
+    }
+}
+
+impl UpstreamError {
+    /// Classifies what the client or a body reported.
+    pub fn of(error: &(dyn StdError + 'static)) -> Self {
+        Self::new(Failure::of(error), error)
+    }
+
+    /// A time limit ran out.
+    pub fn timeout(failure: Failure) -> Self {
+        Self { failure, chain: "time limit".into() }
+    }
+
+    fn new(failure: Failure, error: &dyn StdError) -> Self {
+        let mut chain = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            // Writing to a string cannot fail.
+            let _ = write!(chain, ": {error}");
+            source = error.source();
+        }
+        Self { failure, chain: chain.into() }
+    }
+}
+
+impl Failure {
+    fn of(error: &(dyn StdError + 'static)) -> Self {
+        let connecting =
+            error.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect());
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if error.to_string() == "dns error" {
+                return Self::Dns;
+            }
+            if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+                return Self::of_tls(tls);
+            }
+            if let Some(io) = error.downcast_ref::<io::Error>() {
+                // An io::Error's source is that of what it wraps, so the wrapped one is looked at here.
+                if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                    return Self::of_tls(tls);
+                }
+                match io.kind() {
+                    io::ErrorKind::ConnectionRefused => return Self::Refused,
+                    io::ErrorKind::TimedOut if connecting => return Self::ConnectTimeout(CONNECT_TIMEOUT),
+                    _ => {}
+                }
+            }
+            if let Some(error) = error.downcast_ref::<hyper::Error>()
+                && (error.is_parse() || error.is_parse_too_large())
+            {
+                return Self::Protocol;
+            }
+            cause = error.source();
+        }
+        if connecting { Self::Unreachable } else { Self::Cut }
+    }
+
+    fn of_tls(error: &rustls::Error) -> Self {
+        match error {
+            rustls::Error::InvalidCertificate(_) => Self::Certificate,
+            _ => Self::Tls,
+        }
+    }
+}
+
+fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    let (usable, unusable) = roots.add_parsable_certificates(found.certs);
+    for error in &found.errors {
+        warn!(%error, "a system root certificate cannot be read");
+    }
+    if usable == 0 {
+        info!(unusable, "no system root certificates, so the built-in ones are used");
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    roots
+}
+
+fn roots_from(path: &Path) -> Result<RootCertStore, String> {
+    let pem = fs::read(path).map_err(|error| error.to_string())?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| format!("not PEM: {error}"))?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    if roots.is_empty() {
+        return Err("no certificates in it".to_owned());
+    }
+    Ok(roots)
+}
