@@ -176,6 +176,18 @@ fn read_file(path: &Path) -> Result<Settings, ConfigError> {
     Ok(settings)
 }
 
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            size: CACHE_SIZE,
+            fresh_for: FRESH_FOR,
+            max_fresh_for: None,
+            stale_for: STALE_FOR,
+            max_feed_size: MAX_FEED_SIZE,
+        }
+    }
+}
+
 impl std::str::FromStr for Origin {
     type Err = String;
 

@@ -1,11 +1,27 @@
 //! A filtering, caching reverse proxy for Plesk's extension catalog.
+//!
+//! The modules in reading order; arrows of use point down this list only. `feed`, `whitelist` itself,
+//! `catalog::freshness`, `proxy::route` and `proxy::headers` are pure: bytes, values and `now` in, values
+//! out. ARCHITECTURE.md has the picture and the invariants.
 #![forbid(unsafe_code)]
 
-pub mod body;
-pub mod catalog;
 pub mod cli;
+pub mod commands;
+
+pub mod admin;
 pub mod config;
+pub mod logging;
+pub mod server;
+
+pub mod proxy;
+
+pub mod error;
+
+pub mod catalog;
+
 pub mod feed;
-pub mod place;
 pub mod upstream;
 pub mod whitelist;
+
+pub mod body;
+pub mod place;

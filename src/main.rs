@@ -1,2 +1,17 @@
-//! x
-fn main() {}
+//! The program: arguments in, exit code out.
+
+use std::process::ExitCode;
+
+use catalog_proxy::cli::Cli;
+use catalog_proxy::commands;
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match commands::run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("catalog-proxy: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}

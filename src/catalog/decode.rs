@@ -6,7 +6,7 @@ use flate2::write::MultiGzDecoder;
 use zstd::stream::{raw, zio};
 
 /// What the upstream is asked for; everything here is understood below.
-pub const ACCEPT_ENCODING: &str = "zstd, br, gzip";
+pub(super) const ACCEPT_ENCODING: &str = "zstd, br, gzip";
 
 /// Output buffer of the brotli and zstd decoders.
 const BUFFER: usize = 16 << 10;
@@ -15,7 +15,7 @@ const BUFFER: usize = 16 << 10;
 const ZSTD_WINDOW_LOG: u32 = 23;
 
 /// A decoder of one body; it refuses to grow beyond its limit.
-pub enum Decoder {
+pub(super) enum Decoder {
     /// Nothing to undo.
     Identity(Sink),
     /// RFC 1952.
@@ -28,7 +28,7 @@ pub enum Decoder {
 
 /// Why a body cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DecodeError {
+pub(super) enum DecodeError {
     /// It decodes to more than the limit.
     TooLarge,
     /// Its coding is broken or cut off.
@@ -36,7 +36,7 @@ pub enum DecodeError {
 }
 
 /// Where decoded bytes wait to be taken.
-pub struct Sink {
+pub(super) struct Sink {
     bytes: Vec<u8>,
     /// How many more bytes the body may have.
     left: u64,
@@ -46,7 +46,7 @@ impl Decoder {
     /// Makes a decoder for the value of a `Content-Encoding` field, for at most `limit` decoded bytes.
     ///
     /// Returns nothing if the coding is not one that was asked for.
-    pub fn new(coding: Option<&str>, limit: u64) -> Option<Self> {
+    pub(super) fn new(coding: Option<&str>, limit: u64) -> Option<Self> {
         let sink = Sink { bytes: Vec::new(), left: limit };
         Some(match coding.map(|coding| coding.trim().to_ascii_lowercase()).as_deref() {
             None | Some("" | "identity") => Self::Identity(sink),
@@ -65,7 +65,7 @@ impl Decoder {
     ///
     /// # Errors
     /// Ends the body; the decoder must not be used again.
-    pub fn push(&mut self, chunk: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    pub(super) fn push(&mut self, chunk: &[u8]) -> Result<Vec<u8>, DecodeError> {
         let result = match self {
             Self::Identity(sink) => sink.write_all(chunk),
             Self::Gzip(decoder) => decoder.write_all(chunk).and_then(|()| decoder.flush()),
@@ -79,7 +79,7 @@ impl Decoder {
     ///
     /// # Errors
     /// If the coding is not complete.
-    pub fn finish(mut self) -> Result<Vec<u8>, DecodeError> {
+    pub(super) fn finish(mut self) -> Result<Vec<u8>, DecodeError> {
         let result = match self {
             Self::Identity(_) => Ok(()),
             Self::Gzip(ref mut decoder) => decoder.try_finish(),

@@ -15,7 +15,7 @@ use url::Url;
 use super::Key;
 use super::copy::{Content, Copy, Index, Meta};
 use super::decode::{ACCEPT_ENCODING, DecodeError, Decoder};
-use super::freshness::{self, Freshness, Policy};
+use super::freshness::{Freshness, Policy};
 use crate::body;
 use crate::feed::packages::Segment;
 use crate::feed::scan::ScanError;

@@ -35,6 +35,14 @@ pub struct Writer(watch::Sender<Progress>);
 #[derive(Debug, Clone)]
 pub struct Flight(watch::Receiver<Progress>);
 
+/// What a reader has to go on.
+pub enum Begun {
+    /// A body of what has come and what will come, filtered. It ends in an error if the fetch does.
+    Streaming(Body),
+    /// Everything.
+    Ended(Outcome),
+}
+
 /// Starts a flight.
 pub fn start() -> (Writer, Flight) {
     let (sender, receiver) = watch::channel(Progress::default());
@@ -62,20 +70,16 @@ impl Flight {
         }
     }
 
-    /// Waits for the first whole packages and returns the body that they begin; or returns how the
-    /// fetch ended, if that comes first.
-    ///
-    /// # Errors
-    /// None: the outcome is on the other side because there is nothing left to stream then.
-    pub async fn begun(mut self, list: Arc<Whitelist>) -> Result<Body, Outcome> {
+    /// Waits for the first whole packages, or the end if that comes first.
+    pub async fn begun(mut self, list: Arc<Whitelist>) -> Begun {
         // With the last segment the end is near, and a whole copy has a length and validators.
         let begun = |progress: &Progress| {
             progress.segments.first().is_some_and(|segment| !segment.last) || progress.outcome.is_some()
         };
         match self.0.wait_for(begun).await.map(|progress| progress.outcome.clone()) {
             Ok(None) => {}
-            Ok(Some(outcome)) => return Err(outcome),
-            Err(_) => return Err(Err(FetchError::Interrupted)),
+            Ok(Some(outcome)) => return Begun::Ended(outcome),
+            Err(_) => return Begun::Ended(Err(FetchError::Interrupted)),
         }
         let reader = Reader {
             flight: self,
@@ -89,7 +93,7 @@ impl Flight {
             let part = reader.next().await?;
             Ok::<_, FetchError>(part.map(|part| (Frame::data(part), reader)))
         });
-        Ok(StreamBody::new(frames).map_err(Into::into).boxed_unsync())
+        Begun::Streaming(StreamBody::new(frames).map_err(Into::into).boxed_unsync())
     }
 }
 

@@ -1,0 +1,88 @@
+//! `demo`: the proxy against a built-in sample catalog, without a network.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use http::uri::Scheme;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::Failure;
+use super::serve::{Service, shutdown_signal};
+use crate::body::{self, Body};
+use crate::cli::LogFormat;
+use crate::config::{Admin, Cache, Config, Origin};
+use crate::{logging, server};
+
+const PACKAGES: &[u8] = include_bytes!("../../assets/sample/packages.json");
+const CATEGORIES: &[u8] = include_bytes!("../../assets/sample/categories.json");
+const ICON: &[u8] = include_bytes!("../../assets/sample/icon.svg");
+const DOWNLOAD: &[u8] = include_bytes!("../../assets/sample/download.zip");
+const WHITELIST: &str = include_str!("../../whitelist.toml");
+
+/// Runs the proxy on `listen` until a signal ends it.
+///
+/// # Errors
+/// If it cannot start.
+pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
+    logging::start(LogFormat::Text);
+    let directory =
+        tempfile::Builder::new().prefix("catalog-proxy-demo-").tempdir().map_err(Failure::failed)?;
+    let whitelist = directory.path().join("whitelist.toml");
+    fs::write(&whitelist, WHITELIST).map_err(Failure::failed)?;
+    tokio::runtime::Runtime::new().map_err(Failure::failed)?.block_on(async {
+        let sample = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(Failure::failed)?;
+        let authority =
+            sample.local_addr().map_err(Failure::failed)?.to_string().parse().map_err(Failure::failed)?;
+        let config = Config {
+            listen: vec![listen],
+            admin: Admin::Off,
+            upstream: Origin { scheme: Scheme::HTTP, authority },
+            upstream_ca: None,
+            whitelist: whitelist.clone(),
+            cache: Cache::default(),
+            log_format: LogFormat::Text,
+        };
+        let service = Service::bind(&config).await?;
+        let (_stop, stopped) = watch::channel(false);
+        tokio::spawn(server::serve(sample, |request, _| std::future::ready(vendor(&request)), stopped));
+        for address in service.addresses() {
+            println!("{}", what_to_try(address, &whitelist));
+        }
+        service.run(shutdown_signal().map_err(Failure::failed)?).await
+    })
+}
+
+fn what_to_try(address: SocketAddr, whitelist: &Path) -> String {
+    format!(
+        "The sample catalog has 42 packages, 16 of them sold by Plesk; the whitelist shows 2 of those. Try:\n\
+         \x20 curl -s http://{address}/api/v4/packages | grep -o '\"code\":\"[^\"]*\"'\n\
+         \x20 curl -si http://{address}/api/v4/categories | head -20\n\
+         \x20 sed -i 's/^extensions = \\[/&\\n  \"xovi\",/' {}   # then ask again: xovi shows at once\n\
+         Ctrl-C ends it.",
+        whitelist.display()
+    )
+}
+
+/// Answers as the vendor's server does.
+fn vendor(request: &Request<Incoming>) -> Response<Body> {
+    let path = request.uri().path();
+    let (content_type, content): (_, &'static [u8]) = match path.split('/').collect::<Vec<_>>()[..] {
+        ["", "api", _, "packages"] => ("application/json", PACKAGES),
+        ["", "api", _, "categories"] => ("application/json", CATEGORIES),
+        ["", "icons", _] => ("image/svg+xml", ICON),
+        ["", "downloads", _] => ("application/zip", DOWNLOAD),
+        _ => {
+            let mut response = Response::new(body::full("<!doctype html><title>Not found</title>\n"));
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+            return response;
+        }
+    };
+    let mut response = Response::new(body::full(content));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

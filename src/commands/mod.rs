@@ -1,0 +1,73 @@
+//! The commands, one file each.
+
+pub mod demo;
+pub mod filter;
+pub mod healthcheck;
+pub mod panel_ini;
+pub mod serve;
+
+use std::fmt;
+use std::io;
+
+use crate::cli::{Cli, Command};
+use crate::config::ConfigError;
+use crate::upstream::RootsError;
+use crate::whitelist::watch::LoadError;
+
+/// Exit code of a command that failed.
+const FAILED: u8 = 1;
+/// Exit code of wrong usage, configuration or whitelist; clap uses the same.
+const WRONG: u8 = 2;
+
+/// Why a command ends without having done its job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The process's exit code.
+    pub code: u8,
+    /// One clear message.
+    pub message: String,
+}
+
+/// Runs the command that was typed.
+///
+/// # Errors
+/// What to tell, and the exit code.
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Serve(settings) => serve::serve(settings),
+        Command::Demo(arguments) => demo::demo(arguments.listen),
+        Command::Filter(arguments) => {
+            filter::filter(&arguments.whitelist, io::stdin().lock(), io::stdout().lock())
+        }
+        Command::PanelIni(arguments) => panel_ini::panel_ini(&arguments),
+        Command::Healthcheck(settings) => healthcheck::healthcheck(settings),
+    }
+}
+
+impl Failure {
+    fn failed(message: impl fmt::Display) -> Self {
+        Self { code: FAILED, message: message.to_string() }
+    }
+
+    fn wrong(message: impl fmt::Display) -> Self {
+        Self { code: WRONG, message: message.to_string() }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::wrong(error)
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        Self::wrong(error)
+    }
+}
+
+impl From<RootsError> for Failure {
+    fn from(error: RootsError) -> Self {
+        Self::wrong(error)
+    }
+}

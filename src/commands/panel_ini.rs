@@ -1,0 +1,65 @@
+//! `panel-ini`: the lines for Plesk's panel.ini.
+
+use std::io::{self, Write};
+
+use url::Url;
+
+use super::Failure;
+use crate::cli::PanelIni;
+
+/// Longest base URL to advise: Plesk's cache key holds 128 characters, and its longest catalog URL takes
+/// 98 behind the base.
+const MAX_BASE: usize = 30;
+
+/// Prints the lines.
+///
+/// # Errors
+/// If a URL is none that Plesk could use.
+pub fn panel_ini(arguments: &PanelIni) -> Result<(), Failure> {
+    let mut lines = "[extensions]\n".to_owned();
+    // Plesk appends its paths, which begin with a slash.
+    let base = arguments.url.trim_end_matches('/');
+    lines += &line("catalog.url", "--url", base)?;
+    if let Some(shop) = &arguments.buy_url {
+        lines += &line("buyUrl", "--buy-url", shop)?;
+    }
+    io::stdout().write_all(lines.as_bytes()).map_err(Failure::failed)?;
+    if base.len() > MAX_BASE {
+        eprintln!(
+            "warning: {base} has {} characters; with more than {MAX_BASE}, Plesk may mix up its cached answers",
+            base.len()
+        );
+    }
+    Ok(())
+}
+
+fn line(key: &str, flag: &str, value: &str) -> Result<String, Failure> {
+    let usable =
+        Url::parse(value).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    // Quotes would end the value, a dollar sign would begin a variable.
+    if !usable || value.chars().any(|c| matches!(c, '"' | '$' | '\\') || c.is_control() || c == ' ') {
+        return Err(Failure::wrong(format!("{flag}: {value:?} is not an http or https URL for panel.ini")));
+    }
+    let plain = value.chars().all(|c| c.is_ascii_alphanumeric() || ":/._-".contains(c));
+    Ok(if plain { format!("{key} = {value}\n") } else { format!("{key} = \"{value}\"\n") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_what_ini_would_misread() {
+        let check = |value: &str, expected: Option<&str>| {
+            assert_eq!(line("k", "--k", value).ok().as_deref(), expected, "{value}");
+        };
+        check("http://proxy:8080", Some("k = http://proxy:8080\n"));
+        check("https://shop.example/buy?ext=1&x=(y)", Some("k = \"https://shop.example/buy?ext=1&x=(y)\"\n"));
+        check("https://shop.example/;x", Some("k = \"https://shop.example/;x\"\n"));
+        check("shop.example", None);
+        check("ftp://shop.example", None);
+        check("https://shop.example/\"x", None);
+        check("https://shop.example/\nx = y", None);
+        check("https://shop.example/${HOME}", None);
+    }
+}

@@ -1,0 +1,142 @@
+//! What the proxy itself answers when it cannot serve: one table from error to answer.
+
+use http::StatusCode;
+use tracing::Level;
+
+use crate::catalog::fetch::FetchError;
+use crate::upstream::{Failure, UpstreamError};
+
+/// Why a request is not served.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// A known target with a method it does not answer.
+    #[error("this resource answers only {allow}")]
+    MethodNotAllowed {
+        /// Those it does.
+        allow: &'static str,
+    },
+    /// A target or method that is not for a reverse proxy.
+    #[error("this method or target is not served here")]
+    Refused,
+    /// A feed's target that is too long.
+    #[error("the target of a feed may have {0} bytes at most")]
+    TargetTooLong(usize),
+    /// The feed cannot be had.
+    #[error("{0}")]
+    Feed(FetchError),
+    /// The packages feed, without which categories cannot be filtered, cannot be had.
+    #[error("the packages feed that belongs to the categories cannot be had: {0}")]
+    PackagesOfCategories(FetchError),
+    /// A request could not be passed on.
+    #[error(transparent)]
+    Forward(#[from] UpstreamError),
+}
+
+/// What an error looks like from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// Status of the answer.
+    pub status: StatusCode,
+    /// Last part of the problem type.
+    pub problem: &'static str,
+    /// Title of the problem type.
+    pub title: &'static str,
+    /// Error type of RFC 9209 §2.3.
+    pub proxy_status: &'static str,
+    /// How loud the log is: failed fetches have a line of their own already.
+    pub level: Level,
+}
+
+impl Error {
+    /// Looks the answer up.
+    pub fn answer(&self) -> Answer {
+        use StatusCode as S;
+        let row = |status, problem, title, proxy_status, level| Answer {
+            status,
+            problem,
+            title,
+            proxy_status,
+            level,
+        };
+        let client = |status, problem, title| row(status, problem, title, "http_request_error", Level::DEBUG);
+        let feed =
+            |problem, title, proxy_status| row(S::BAD_GATEWAY, problem, title, proxy_status, Level::DEBUG);
+        match self {
+            Self::MethodNotAllowed { .. } => {
+                client(S::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
+            }
+            Self::Refused => client(S::BAD_REQUEST, "refused", "Request refused"),
+            Self::TargetTooLong(_) => client(S::URI_TOO_LONG, "target-too-long", "Target too long"),
+            Self::Forward(error) => error.failure.answer(Level::WARN),
+            Self::Feed(error) | Self::PackagesOfCategories(error) => match error {
+                FetchError::Upstream(error) => error.failure.answer(Level::DEBUG),
+                FetchError::Status(_) => feed("upstream-status", "Upstream error", "http_protocol_error"),
+                FetchError::Redirect { .. } => {
+                    feed("upstream-redirect", "Upstream redirects", "http_protocol_error")
+                }
+                FetchError::Invalid(_) => feed("invalid-feed", "Invalid feed", "http_protocol_error"),
+                FetchError::TooLarge(_) => {
+                    feed("feed-too-large", "Feed too large", "http_response_body_size")
+                }
+                FetchError::Coding => {
+                    feed("bad-coding", "Bad content coding", "http_response_content_coding")
+                }
+                FetchError::Interrupted => row(
+                    S::INTERNAL_SERVER_ERROR,
+                    "internal",
+                    "Internal error",
+                    "proxy_internal_error",
+                    Level::ERROR,
+                ),
+            },
+        }
+    }
+
+    /// Returns the status that the upstream answered with, if that is the error.
+    pub fn received_status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Feed(FetchError::Status(status))
+            | Self::PackagesOfCategories(FetchError::Status(status)) => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Returns the causes, for the log.
+    pub fn chain(&self) -> String {
+        match self {
+            Self::Feed(error) | Self::PackagesOfCategories(error) => error.chain(),
+            Self::Forward(error) => error.chain.to_string(),
+            _ => self.to_string(),
+        }
+    }
+}
+
+impl Failure {
+    fn answer(self, level: Level) -> Answer {
+        let row =
+            |status, problem, title, proxy_status| Answer { status, problem, title, proxy_status, level };
+        let (bad, late) = (StatusCode::BAD_GATEWAY, StatusCode::GATEWAY_TIMEOUT);
+        match self {
+            Self::Dns => row(bad, "upstream-dns", "Upstream not found", "dns_error"),
+            Self::Refused => row(bad, "upstream-refused", "Upstream refused", "connection_refused"),
+            Self::ConnectTimeout(_) => {
+                row(late, "upstream-timeout", "Upstream timeout", "connection_timeout")
+            }
+            Self::Unreachable => {
+                row(bad, "upstream-unreachable", "Upstream unreachable", "destination_unavailable")
+            }
+            Self::Certificate => {
+                row(bad, "upstream-certificate", "Upstream certificate not valid", "tls_certificate_error")
+            }
+            Self::Tls => row(bad, "upstream-tls", "Upstream TLS failure", "tls_protocol_error"),
+            Self::HeadTimeout(_) => {
+                row(late, "upstream-timeout", "Upstream timeout", "http_response_timeout")
+            }
+            Self::IdleTimeout(_) | Self::TotalTimeout(_) => {
+                row(late, "upstream-timeout", "Upstream timeout", "connection_read_timeout")
+            }
+            Self::Cut => row(bad, "upstream-cut", "Upstream closed early", "connection_terminated"),
+            Self::Protocol => row(bad, "upstream-protocol", "Upstream protocol error", "http_protocol_error"),
+        }
+    }
+}

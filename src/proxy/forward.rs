@@ -1,0 +1,126 @@
+//! Everything that is no feed: streamed to the upstream and back.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{Request, Response};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+use super::headers::{self, Client};
+use crate::body::{self, Body};
+use crate::upstream::{Failure, Upstream, UpstreamError};
+
+/// Longest silence while a request is passed on: no byte of it taken, no head of the answer. A download
+/// that the vendor's server puts together first may well take half a minute.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Longest pause within the body of an answer.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Passes a request on and returns the answer, its body still to come.
+///
+/// # Errors
+/// If the upstream cannot be reached or does not answer.
+pub async fn forward(
+    upstream: &Upstream,
+    request: Request<Incoming>,
+    target: PathAndQuery,
+    client: &Client,
+) -> Result<Response<Body>, UpstreamError> {
+    let activity = Activity::new();
+    let (mut head, incoming) = request.into_parts();
+    headers::to_upstream(&mut head.headers, client);
+    let outgoing = match incoming.is_end_stream() {
+        true => body::empty(),
+        false => {
+            let activity = activity.clone();
+            body::boxed(incoming.map_frame(move |frame| {
+                activity.touch();
+                frame
+            }))
+        }
+    };
+    let answer = upstream.send(target, Request::from_parts(head, outgoing));
+    let (mut head, incoming) = activity.limit(HEAD_TIMEOUT, answer).await?.into_parts();
+    headers::to_client(&mut head.headers);
+    Ok(Response::from_parts(head, body::boxed(IdleLimited { incoming, sleep: None })))
+}
+
+/// When something last happened; cloning shares it.
+#[derive(Debug, Clone)]
+struct Activity {
+    start: Instant,
+    /// Milliseconds after the start.
+    last: Arc<AtomicU64>,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self { start: Instant::now(), last: Arc::default() }
+    }
+
+    fn touch(&self) {
+        self.last.store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Waits for `answer` as long as something happens at least every `limit`.
+    async fn limit<T>(
+        &self,
+        limit: Duration,
+        answer: impl Future<Output = Result<T, UpstreamError>>,
+    ) -> Result<T, UpstreamError> {
+        let mut answer = std::pin::pin!(answer);
+        loop {
+            let due = self.start + Duration::from_millis(self.last.load(Ordering::Relaxed)) + limit;
+            if due <= Instant::now() {
+                return Err(UpstreamError::timeout(Failure::HeadTimeout(limit)));
+            }
+            tokio::select! {
+                answer = &mut answer => return answer,
+                () = sleep_until(due) => {}
+            }
+        }
+    }
+}
+
+/// A body that ends in an error when the upstream pauses for too long. Time that the client takes to read
+/// does not count.
+struct IdleLimited {
+    incoming: Incoming,
+    /// Runs while the upstream is waited for.
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl http_body::Body for IdleLimited {
+    type Data = Bytes;
+    type Error = UpstreamError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) {
+            self.sleep = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(|error| UpstreamError::of(&error))));
+        }
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(IDLE_TIMEOUT)));
+        ready!(sleep.as_mut().poll(context));
+        Poll::Ready(Some(Err(UpstreamError::timeout(Failure::IdleTimeout(IDLE_TIMEOUT)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}

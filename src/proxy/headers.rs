@@ -1,0 +1,209 @@
+//! Header fields between two hops.
+
+use std::net::IpAddr;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::Authority;
+
+use crate::upstream::VIA;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Fields about one connection only (RFC 9110 §7.6.1), whether `Connection` lists them or not.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Fields that make some servers take a request for another one.
+///
+/// SECURITY: with them a request for any path could fetch an unfiltered feed.
+const OVERRIDES: [HeaderName; 5] = [
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-method-override"),
+];
+
+/// Who asks, as told to the upstream.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Address of the connection's other end.
+    pub address: IpAddr,
+    /// The host that was asked for.
+    pub host: Option<Authority>,
+}
+
+/// Prepares a request's fields for the upstream.
+pub fn to_upstream(headers: &mut HeaderMap, client: &Client) {
+    let trailers = accepts_trailers(headers);
+    remove_hop_by_hop(headers);
+    for name in OVERRIDES {
+        headers.remove(name);
+    }
+    // The body is sent at once, and this hop has answered the expectation itself (RFC 9110 §10.1.1).
+    headers.remove(header::EXPECT);
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+    headers.append(header::VIA, VIA);
+    let chain: Vec<_> = headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .map(str::to_owned)
+        .chain([client.address.to_canonical().to_string()])
+        .collect();
+    if let Ok(chain) = HeaderValue::try_from(chain.join(", ")) {
+        headers.insert(X_FORWARDED_FOR, chain);
+    }
+    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+    if let Some(host) = client.host.as_ref().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
+        headers.entry(X_FORWARDED_HOST).or_insert(host);
+    }
+}
+
+/// Prepares a response's fields for the client.
+pub fn to_client(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
+    headers.append(header::VIA, VIA);
+}
+
+/// Removes the fields that concern one connection only, also those that `Connection` names.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let listed: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in listed.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// Does the sender take trailer fields (RFC 9110 §10.1.4)?
+fn accepts_trailers(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            let name: HeaderName = name.parse().expect("a name");
+            headers.append(name, HeaderValue::from_str(value).expect("a value"));
+        }
+        headers
+    }
+
+    fn sorted(headers: &HeaderMap) -> Vec<String> {
+        let mut fields: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().expect("text")))
+            .collect();
+        fields.sort();
+        fields
+    }
+
+    fn client() -> Client {
+        Client {
+            address: "::ffff:192.0.2.1".parse().expect("an address"),
+            host: Some("proxy:8080".parse().expect("a host")),
+        }
+    }
+
+    #[test]
+    fn requests_lose_the_hop_and_gain_the_client() {
+        let mut fields = headers(&[
+            ("connection", "keep-alive, X-Secret"),
+            ("connection", "x-other , @@"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy-authorization", "Basic x"),
+            ("te", "gzip"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "websocket"),
+            ("expect", "100-continue"),
+            ("x-original-url", "/api/v4/packages"),
+            ("x-rewrite-url", "/api/v4/packages"),
+            ("x-http-method-override", "GET"),
+            ("x-secret", "1"),
+            ("x-other", "1"),
+            ("accept", "*/*"),
+            ("trailer", "x-sum"),
+            ("via", "1.0 front"),
+            ("x-forwarded-for", "198.51.100.7"),
+        ]);
+        to_upstream(&mut fields, &client());
+        assert_eq!(
+            sorted(&fields),
+            [
+                "accept: */*",
+                "trailer: x-sum",
+                "via: 1.0 front",
+                "via: 1.1 catalog-proxy",
+                "x-forwarded-for: 198.51.100.7, 192.0.2.1",
+                "x-forwarded-host: proxy:8080",
+                "x-forwarded-proto: http",
+            ]
+        );
+    }
+
+    #[test]
+    fn trailers_are_asked_for_anew() {
+        let mut fields = headers(&[("te", "gzip, Trailers"), ("connection", "te")]);
+        to_upstream(&mut fields, &client());
+        assert_eq!(
+            (&fields["te"], &fields["connection"]),
+            (&"trailers".parse().expect("a value"), &"te".parse().expect("one"))
+        );
+    }
+
+    #[test]
+    fn a_proxy_in_front_is_left_its_word() {
+        let mut fields = headers(&[("x-forwarded-proto", "https"), ("x-forwarded-host", "shop.example")]);
+        to_upstream(&mut fields, &client());
+        assert_eq!(fields["x-forwarded-proto"], "https");
+        assert_eq!(fields["x-forwarded-host"], "shop.example");
+    }
+
+    #[test]
+    fn responses_lose_the_hop() {
+        let mut fields = headers(&[
+            ("connection", "close, x-hop"),
+            ("x-hop", "1"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "5"),
+            ("set-cookie", "a=b"),
+            ("set-cookie", "c=d"),
+            ("trailer", "x-sum"),
+        ]);
+        to_client(&mut fields);
+        assert_eq!(
+            sorted(&fields),
+            [
+                "content-length: 5",
+                "set-cookie: a=b",
+                "set-cookie: c=d",
+                "trailer: x-sum",
+                "via: 1.1 catalog-proxy"
+            ]
+        );
+    }
+}

@@ -1,0 +1,153 @@
+//! A request comes in, an answer goes out.
+
+pub mod forward;
+pub mod headers;
+pub mod probes;
+pub mod respond;
+pub mod route;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Method, Request, Response, Version, header};
+use hyper::body::Incoming;
+use tracing::{Level, debug, error, warn};
+
+use crate::body::{self, Body};
+use crate::catalog::copy::Copy;
+use crate::catalog::flight::Begun;
+use crate::catalog::{Catalog, Found, Joined, Key};
+use crate::error::Error;
+use crate::upstream::Upstream;
+use crate::whitelist::Whitelist;
+use crate::whitelist::watch::WatchedWhitelist;
+use headers::Client;
+use respond::CacheResult;
+use route::{MAX_TARGET, Route};
+
+/// The proxy: everything that a request can need. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    /// Filtered feeds come from here.
+    pub catalog: Catalog,
+    /// The rest comes from here.
+    pub upstream: Upstream,
+    /// What is shown.
+    pub whitelist: Arc<WatchedWhitelist>,
+}
+
+impl Proxy {
+    /// Answers a request from a client at `peer`.
+    pub async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let started = Instant::now();
+        let route = Route::of(request.method(), request.uri());
+        let (method, target, name) = (request.method().clone(), request.uri().clone(), route.name());
+        let mut response = match self.route(route, request, peer).await {
+            Ok(response) => response,
+            Err(error) => {
+                log(&error, &target.to_string());
+                respond::problem(&error)
+            }
+        };
+        if method == Method::HEAD {
+            // What a GET would say, without the body (RFC 9110 §9.3.2).
+            *response.body_mut() = body::empty();
+        }
+        debug!(
+            client.addr = %peer, %method, %target, route = name, status = response.status().as_u16(),
+            elapsed = ?started.elapsed(), "request"
+        );
+        response
+    }
+
+    async fn route(
+        &self,
+        route: Route,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Result<Response<Body>, Error> {
+        match route {
+            Route::Packages(key) => self.packages(&request, &key).await,
+            Route::Categories { key, packages } => self.categories(&request, &key, &packages).await,
+            Route::Live => Ok(probes::live()),
+            Route::Ready => Ok(probes::ready(&self.whitelist)),
+            Route::MethodNotAllowed => Err(respond::METHOD_NOT_ALLOWED),
+            Route::Refused => Err(Error::Refused),
+            Route::TargetTooLong => Err(Error::TargetTooLong(MAX_TARGET)),
+            Route::Forward(target) => {
+                let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+                let authority = request.uri().authority().cloned();
+                let host = authority.or_else(|| host?.parse().ok());
+                let client = Client { address: peer.ip(), host };
+                Ok(forward::forward(&self.upstream, request, target, &client).await?)
+            }
+        }
+    }
+
+    async fn packages(&self, request: &Request<Incoming>, key: &Key) -> Result<Response<Body>, Error> {
+        // INVARIANT: one generation from here to the end of the answer.
+        let list = self.whitelist.current();
+        let (copy, result) = match self.catalog.look_up(key) {
+            Found::Copy(copy, freshness) => (copy, CacheResult::Copy(freshness)),
+            Found::Failed(error) => return Err(Error::Feed(error)),
+            Found::Flight(flight, joined) => {
+                let outcome = match may_stream(request) {
+                    true => match flight.begun(Arc::clone(&list)).await {
+                        Begun::Streaming(body) => return Ok(respond::stream(key, body, joined)),
+                        Begun::Ended(outcome) => outcome,
+                    },
+                    false => flight.finished().await,
+                };
+                (outcome.map_err(Error::Feed)?, CacheResult::Miss(joined))
+            }
+        };
+        self.view(request, key, &copy, None, &list, result).await
+    }
+
+    async fn categories(
+        &self,
+        request: &Request<Incoming>,
+        key: &Key,
+        packages: &Key,
+    ) -> Result<Response<Body>, Error> {
+        let list = self.whitelist.current();
+        let (copy, packages) = tokio::join!(self.catalog.copy(key), self.catalog.copy(packages));
+        let (copy, freshness) = copy.map_err(Error::Feed)?;
+        let (packages, _) = packages.map_err(Error::PackagesOfCategories)?;
+        let result = freshness.map_or(CacheResult::Miss(Joined::Started), CacheResult::Copy);
+        self.view(request, key, &copy, Some(&packages), &list, result).await
+    }
+
+    async fn view(
+        &self,
+        request: &Request<Incoming>,
+        key: &Key,
+        copy: &Copy,
+        packages: Option<&Copy>,
+        list: &Arc<Whitelist>,
+        result: CacheResult,
+    ) -> Result<Response<Body>, Error> {
+        let view = self.catalog.view(copy, packages, list).await.map_err(Error::Feed)?;
+        Ok(respond::view(request.headers(), key, copy, &view, result))
+    }
+}
+
+/// May this client be sent a feed that is still arriving?
+///
+/// Not over HTTP/1.0, where the end of an answer without a length cannot be told from a broken transfer.
+/// Nor if only a whole copy can answer: to HEAD, or to a validator.
+fn may_stream(request: &Request<Incoming>) -> bool {
+    *request.method() == Method::GET
+        && request.version() > Version::HTTP_10
+        && !request.headers().contains_key(header::IF_NONE_MATCH)
+}
+
+fn log(error: &Error, target: &str) {
+    let cause = error.chain();
+    match error.answer().level {
+        Level::ERROR => error!(target, %error, cause, "request failed"),
+        Level::WARN => warn!(target, %error, cause, "request failed"),
+        _ => debug!(target, %error, cause, "request failed"),
+    }
+}

@@ -1,0 +1,30 @@
+//! The probes of orchestrators. Neither looks at the upstream: its outage must not take the proxy down.
+
+use http::{Response, StatusCode};
+use serde_json::json;
+
+use super::respond;
+use crate::body::Body;
+use crate::whitelist::watch::WatchedWhitelist;
+
+/// Answers that the process is alive.
+pub fn live() -> Response<Body> {
+    respond::plain(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")
+}
+
+/// Answers that the proxy is ready, with the state of what it serves from.
+///
+/// It is ready from the moment that anyone can ask: the whitelist is loaded before a socket is bound.
+pub fn ready(whitelist: &WatchedWhitelist) -> Response<Body> {
+    let (list, status) = (whitelist.current(), whitelist.status());
+    let state = json!({
+        "status": "ready",
+        "whitelist": {
+            "generation": list.generation,
+            "extensions": list.len(),
+            "loaded_at": humantime::format_rfc3339_seconds(status.loaded_at).to_string(),
+            "last_error": status.last_error.map(|error| error.to_string()),
+        },
+    });
+    respond::plain(StatusCode::OK, "application/json", format!("{state:#}\n"))
+}
