@@ -43,16 +43,16 @@ pub struct Demo {
 /// Arguments of `filter`.
 #[derive(Debug, Args)]
 pub struct Filter {
-    /// Whitelist file
-    #[arg(long, value_name = "FILE", env = "CATALOG_PROXY_WHITELIST", default_value = crate::config::WHITELIST)]
-    pub whitelist: PathBuf,
+    /// Whitelist file [default: whitelist.toml]
+    #[arg(long, value_name = "FILE", env = "CATALOG_PROXY_WHITELIST")]
+    pub whitelist: Option<PathBuf>,
 }
 
 /// Arguments of `panel-ini`.
 #[derive(Debug, Args)]
 pub struct PanelIni {
     /// Where Plesk servers reach the proxy
-    #[arg(long, value_name = "URL", default_value = "http://catalog-proxy:8080")]
+    #[arg(long, value_name = "URL", default_value = "http://proxy:8080")]
     pub url: String,
     /// Your shop: where Buy buttons lead
     #[arg(long, value_name = "URL")]

@@ -5,11 +5,9 @@
 //! out. ARCHITECTURE.md has the picture and the invariants.
 #![forbid(unsafe_code)]
 
-pub mod cli;
 pub mod commands;
 
 pub mod admin;
-pub mod config;
 pub mod logging;
 pub mod server;
 
@@ -22,6 +20,10 @@ pub mod catalog;
 pub mod feed;
 pub mod upstream;
 pub mod whitelist;
+
+pub mod config;
+
+pub mod cli;
 
 pub mod body;
 pub mod place;

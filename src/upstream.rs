@@ -188,34 +188,29 @@ impl Failure {
                 return Self::Dns;
             }
             if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-                return Self::of_tls(tls);
-            }
-            if let Some(io) = error.downcast_ref::<io::Error>() {
-                // An io::Error's source is that of what it wraps, so the wrapped one is looked at here.
-                if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                    return Self::of_tls(tls);
-                }
-                match io.kind() {
-                    io::ErrorKind::ConnectionRefused => return Self::Refused,
-                    io::ErrorKind::TimedOut if connecting => return Self::ConnectTimeout(CONNECT_TIMEOUT),
-                    _ => {}
-                }
+                return match tls {
+                    rustls::Error::InvalidCertificate(_) => Self::Certificate,
+                    _ => Self::Tls,
+                };
             }
             if let Some(error) = error.downcast_ref::<hyper::Error>()
                 && (error.is_parse() || error.is_parse_too_large())
             {
                 return Self::Protocol;
             }
-            cause = error.source();
+            cause = match error.downcast_ref::<io::Error>() {
+                Some(io) => match io.kind() {
+                    io::ErrorKind::ConnectionRefused => return Self::Refused,
+                    io::ErrorKind::TimedOut if connecting => return Self::ConnectTimeout(CONNECT_TIMEOUT),
+                    // Where TLS is expected, that is how other protocols end the handshake.
+                    io::ErrorKind::UnexpectedEof if connecting => return Self::Tls,
+                    // Its source is that of what it wraps, so the wrapped one is next.
+                    _ => io.get_ref().map(|inner| -> &(dyn StdError + 'static) { inner }),
+                },
+                None => error.source(),
+            };
         }
         if connecting { Self::Unreachable } else { Self::Cut }
-    }
-
-    fn of_tls(error: &rustls::Error) -> Self {
-        match error {
-            rustls::Error::InvalidCertificate(_) => Self::Certificate,
-            _ => Self::Tls,
-        }
     }
 }
 

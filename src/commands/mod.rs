@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 
 use crate::cli::{Cli, Command};
-use crate::config::ConfigError;
+use crate::config::{ConfigError, WHITELIST};
 use crate::upstream::RootsError;
 use crate::whitelist::watch::LoadError;
 
@@ -37,7 +37,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(settings) => serve::serve(settings),
         Command::Demo(arguments) => demo::demo(arguments.listen),
         Command::Filter(arguments) => {
-            filter::filter(&arguments.whitelist, io::stdin().lock(), io::stdout().lock())
+            let whitelist = arguments.whitelist.unwrap_or_else(|| WHITELIST.into());
+            filter::filter(&whitelist, io::stdin().lock(), io::stdout().lock())
         }
         Command::PanelIni(arguments) => panel_ini::panel_ini(&arguments),
         Command::Healthcheck(settings) => healthcheck::healthcheck(settings),

@@ -1,0 +1,150 @@
+//! The command line: output, messages, exit codes.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
+
+use crate::proxy::{array, free, list, plesk, vendor};
+
+fn run(arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    // It may end without reading all of it.
+    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    output
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// A whitelist in a directory of its own.
+fn whitelist(content: &str) -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("whitelist.toml");
+    fs::write(&path, content).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (directory, path)
+}
+
+#[test]
+fn filter_is_the_engine_as_a_pipe() {
+    let (_directory, path) = whitelist(&list(&["wp-toolkit"]));
+    let feed = format!(" {} \n", array(&[plesk("xovi"), plesk("wp-toolkit"), vendor("warden"), free("git")]));
+    let output = run(&["filter", "--whitelist", &path], feed.as_bytes());
+    assert_eq!(output.status.code(), Some(0));
+    let expected = format!(" {} \n", array(&[plesk("wp-toolkit"), vendor("warden"), free("git")]));
+    assert_eq!(text(&output.stdout), expected);
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn filter_takes_the_sample_whitelist_of_the_repository() {
+    let sample = include_bytes!("../../assets/sample/packages.json");
+    let output =
+        run(&["filter", "--whitelist", concat!(env!("CARGO_MANIFEST_DIR"), "/whitelist.toml")], sample);
+    let packages: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let sold_by_plesk = |package: &&serde_json::Value| {
+        package["buy_url"].as_str().is_some_and(|url| url.starts_with("https://go.plesk.com/"))
+    };
+    let codes: Vec<_> =
+        packages.iter().filter(sold_by_plesk).map(|package| package["code"].as_str().unwrap()).collect();
+    assert_eq!((packages.len(), codes), (28, vec!["wp-toolkit", "docker"]));
+}
+
+#[test]
+fn filter_refuses_what_is_no_feed() {
+    let (_directory, path) = whitelist(&list(&[]));
+    for (input, message) in [
+        ("", "empty at byte 0"),
+        ("{}", "not a JSON array at byte 0"),
+        ("[1,]", "expected a value at byte 3"),
+        ("[1,2", "cut off at byte 4"),
+    ] {
+        let output = run(&["filter", "--whitelist", &path], input.as_bytes());
+        assert_eq!(output.status.code(), Some(1), "{input}");
+        let expected = format!("catalog-proxy: standard input is not a packages feed: {message}\n");
+        assert_eq!(text(&output.stderr), expected);
+        assert!(!text(&output.stdout).ends_with(']'), "{input}");
+    }
+}
+
+#[test]
+fn startup_errors_are_one_clear_message() {
+    let check = |arguments: &[&str], code: i32, part: &str| {
+        let output = run(arguments, b"");
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
+        assert!(message.contains(part), "{arguments:?}: {message}");
+        assert!(!message.contains("panicked"), "{message}");
+        assert_eq!(text(&output.stdout), "");
+    };
+    let (_good, good) = whitelist(&list(&[]));
+    let (_bad, bad) = whitelist("extensions = [\n  1,\n]");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    check(&["serve", "--whitelist", "/no/such.toml"], 2, "cannot read whitelist /no/such.toml: No such file");
+    check(&["serve", "--whitelist", &bad], 2, &format!("{bad}:2:3: "));
+    check(&["filter", "--whitelist", &bad], 2, &format!("{bad}:2:3: "));
+    check(&["serve", "--no-such-flag"], 2, "--no-such-flag");
+    check(&["serve", "--listen", "nowhere"], 2, "--listen");
+    check(&["serve", "--upstream", "nowhere"], 2, "--upstream");
+    check(&["serve", "--config", "/no/such.toml"], 2, "/no/such.toml");
+    check(
+        &["serve", "--whitelist", &good, "--upstream-ca", "/no/such.pem"],
+        2,
+        "--upstream-ca: /no/such.pem",
+    );
+    check(&["no-such-command"], 2, "no-such-command");
+    check(&[], 2, "Usage");
+    check(&["serve", "--whitelist", &good, "--listen", &taken], 1, &format!("cannot listen on {taken}"));
+    check(
+        &["serve", "--whitelist", &good, "--listen", "127.0.0.1:0", "--admin-listen", &taken],
+        1,
+        &format!("cannot listen on {taken}"),
+    );
+}
+
+#[test]
+fn panel_ini_prints_the_lines() {
+    let output = run(&["panel-ini"], b"");
+    assert_eq!(text(&output.stdout), "[extensions]\ncatalog.url = http://proxy:8080\n");
+    let output = run(
+        &[
+            "panel-ini",
+            "--url",
+            "http://catalog.hosting.example:8080/",
+            "--buy-url",
+            "https://shop.example/?ext=1&x",
+        ],
+        b"",
+    );
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        text(&output.stdout),
+        "[extensions]\ncatalog.url = http://catalog.hosting.example:8080\nbuyUrl = \"https://shop.example/?ext=1&x\"\n"
+    );
+    assert!(text(&output.stderr).contains("35 characters"), "{output:?}");
+    let output = run(&["panel-ini", "--url", "proxy:8080"], b"");
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn help_names_every_command() {
+    let output = run(&["--help"], b"");
+    assert_eq!(output.status.code(), Some(0));
+    for command in ["serve", "demo", "filter", "panel-ini", "healthcheck"] {
+        assert!(text(&output.stdout).contains(&format!("\n  {command} ")), "{}", text(&output.stdout));
+    }
+    assert!(text(&run(&["--version"], b"").stdout).starts_with("catalog-proxy "));
+}

@@ -1,0 +1,106 @@
+//! Clients: a proper one, and one that writes what it likes.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Fails a test that would hang; nothing is asserted about time.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A whole answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// The transfer broke off.
+    pub cut: bool,
+}
+
+impl Answer {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Is this a refusal made by the proxy, and a proper one?
+    pub fn assert_problem(&self, status: u16) {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert!(self.header("proxy-status").starts_with("catalog-proxy; error="), "{self:?}");
+        let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
+        assert_eq!(problem["status"], status);
+        for member in ["type", "title", "detail"] {
+            assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{problem}");
+        }
+    }
+}
+
+/// Sends a request on a connection of its own and returns the head of the answer.
+pub async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Response<Incoming> {
+    let (mut parts, body) = request.into_parts();
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+    parts.uri = format!("http://{address}{target}").parse().unwrap();
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let answer = client.request(Request::from_parts(parts, body));
+    tokio::time::timeout(PATIENCE, answer).await.expect("an answer in time").unwrap()
+}
+
+/// Reads an answer to its end.
+pub async fn finish(response: Response<Incoming>) -> Answer {
+    let (head, mut incoming) = response.into_parts();
+    let mut body = Vec::new();
+    let mut cut = false;
+    while let Some(frame) = tokio::time::timeout(PATIENCE, incoming.frame()).await.expect("a frame in time") {
+        match frame {
+            Ok(frame) => body.extend(frame.into_data().unwrap_or_default()),
+            Err(_) => {
+                cut = true;
+                break;
+            }
+        }
+    }
+    Answer { status: head.status, headers: head.headers, body: body.into(), cut }
+}
+
+pub async fn request(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
+    finish(send(address, request).await).await
+}
+
+pub fn get_request(target: &str) -> Request<Full<Bytes>> {
+    Request::get(target).body(Full::default()).unwrap()
+}
+
+pub async fn get(address: SocketAddr, target: &str) -> Answer {
+    request(address, get_request(target)).await
+}
+
+/// Writes `bytes` as they are and returns all that comes back until the other side closes.
+pub async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    // A reset ends an answer as well.
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("an end in time");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Waits until `condition` holds.
+pub async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    let start = std::time::Instant::now();
+    while !condition().await {
+        assert!(start.elapsed() < PATIENCE, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

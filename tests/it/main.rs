@@ -1,0 +1,17 @@
+//! The proxy as its users meet it: in process on port 0, or as the real binary, in front of an upstream
+//! that can fail in every way.
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should say where")]
+#![allow(unreachable_pub, missing_docs, reason = "nothing is outside of a test binary")]
+
+mod client;
+mod proxy;
+mod upstream;
+
+mod cli;
+mod fail_closed;
+mod feeds;
+mod forward;
+mod process;
+mod reload;
+mod structure;
+mod tls;

@@ -1,0 +1,201 @@
+//! The real binary: signals, memory, exit codes.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::Request;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use tokio::sync::Notify;
+
+use crate::client::{self, get, get_request, until};
+use crate::proxy::{array, free, list, plesk};
+use crate::upstream::{Step, Upstream, chunk, head_of, status};
+
+/// A running `catalog-proxy serve`.
+struct Process {
+    child: Child,
+    address: SocketAddr,
+    directory: tempfile::TempDir,
+}
+
+impl Process {
+    fn start(upstream: &Upstream) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let whitelist = directory.path().join("whitelist.toml");
+        fs::write(&whitelist, list(&["wp-toolkit"])).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "off", "--log-format", "json"])
+            .args(["--upstream", &upstream.url()])
+            .arg("--whitelist")
+            .arg(&whitelist)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        log.read_line(&mut line).unwrap();
+        let first: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
+        let address = first["listen"].as_str().unwrap().trim_matches(['[', ']']).parse().unwrap();
+        // Nobody reads on, so the pipe must not fill.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        Self { child, address, directory }
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Most memory it ever had, in bytes.
+    fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+    }
+
+    async fn wait(&mut self) -> ExitStatus {
+        for _ in 0..client::PATIENCE.as_millis() / 10 {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("it did not end");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What the proxy may take while it passes bodies on, whatever their size.
+const MEMORY: u64 = 48 << 20;
+
+#[tokio::test]
+async fn a_download_of_a_gigabyte_takes_no_memory() {
+    const SIZE: u64 = 1 << 30;
+    let upstream =
+        Upstream::start(|_| vec![head_of(200, &format!("content-length: {SIZE}\r\n")), Step::Fill(SIZE)])
+            .await;
+    let process = Process::start(&upstream);
+    let mut response = client::send(process.address, get_request("/big.zip")).await;
+    assert_eq!(response.headers()["content-length"], SIZE.to_string());
+    let mut len = 0;
+    while let Some(frame) = response.body_mut().frame().await {
+        len += frame.unwrap().into_data().unwrap().len() as u64;
+    }
+    assert_eq!(len, SIZE);
+    assert!(process.peak_memory() < MEMORY, "{} bytes", process.peak_memory());
+}
+
+#[tokio::test]
+async fn an_upload_of_100_megabytes_takes_no_memory() {
+    const BLOCK: usize = 64 << 10;
+    const SIZE: usize = 100 << 20;
+    let upstream = Upstream::start(|_| status(200, "text/plain", b"thanks")).await;
+    let process = Process::start(&upstream);
+    let blocks = (0..SIZE / BLOCK).map(|_| Ok::<_, std::io::Error>(Frame::data(Bytes::from(vec![7; BLOCK]))));
+    let request = Request::post(format!("http://{}/upload", process.address))
+        .body(StreamBody::new(stream::iter(blocks)))
+        .unwrap();
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let answer = client::finish(client.request(request).await.unwrap()).await;
+    assert_eq!(answer.text(), "thanks");
+    assert_eq!(upstream.requests()[0].body_len, SIZE as u64);
+    assert!(process.peak_memory() < MEMORY, "{} bytes", process.peak_memory());
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_takes_no_memory() {
+    const SIZE: u64 = 1 << 30;
+    let upstream =
+        Upstream::start(|_| vec![head_of(200, &format!("content-length: {SIZE}\r\n")), Step::Fill(SIZE)])
+            .await;
+    let process = Process::start(&upstream);
+    let stalled = client::send(process.address, get_request("/big.zip")).await;
+    // What there is to buffer is buffered long before others have been served.
+    for _ in 0..50 {
+        get(process.address, "/livez").await;
+    }
+    assert!(process.peak_memory() < MEMORY, "{} bytes", process.peak_memory());
+    drop(stalled);
+}
+
+#[tokio::test]
+async fn a_signal_lets_running_answers_finish() {
+    for signal in ["TERM", "INT"] {
+        let gate = Arc::new(Notify::new());
+        let opened = Arc::clone(&gate);
+        let upstream = Upstream::start(move |_| {
+            vec![
+                head_of(200, "transfer-encoding: chunked\r\n"),
+                chunk(b"first"),
+                Step::Gate(Arc::clone(&opened)),
+                chunk(b"last"),
+                chunk(b""),
+            ]
+        })
+        .await;
+        let mut process = Process::start(&upstream);
+        let response = client::send(process.address, get_request("/slow")).await;
+        process.signal(signal);
+        until("no more connections", async || tokio::net::TcpStream::connect(process.address).await.is_err())
+            .await;
+        gate.notify_one();
+        let answer = client::finish(response).await;
+        assert_eq!((answer.text(), answer.cut), ("firstlast", false));
+        assert_eq!(process.wait().await.code(), Some(0), "{signal}");
+    }
+}
+
+#[tokio::test]
+async fn a_hangup_reloads_the_whitelist() {
+    let feed = array(&[plesk("wp-toolkit"), plesk("docker"), free("git")]);
+    let upstream = Upstream::with_feeds(feed, "[]").await;
+    let mut process = Process::start(&upstream);
+    let generation = async || {
+        let ready = get(process.address, "/readyz").await;
+        serde_json::from_slice::<serde_json::Value>(&ready.body).unwrap()["whitelist"]["generation"]
+            .as_u64()
+            .unwrap()
+    };
+    let before = generation().await;
+    process.signal("HUP");
+    until("a new generation", async || generation().await > before).await;
+    fs::write(process.directory.path().join("whitelist.toml"), list(&["docker"])).unwrap();
+    process.signal("HUP");
+    until("the edit", async || get(process.address, "/api/v4/packages").await.text().contains("docker"))
+        .await;
+    process.signal("TERM");
+    assert_eq!(process.wait().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn healthcheck_tells_whether_it_is_ready() {
+    let upstream = Upstream::with_feeds("[]", "[]").await;
+    let process = Process::start(&upstream);
+    let check = |address: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"));
+        command.arg("healthcheck").env("CATALOG_PROXY_LISTEN", address).output().unwrap()
+    };
+    let ready = check(&format!("0.0.0.0:{}", process.address.port()));
+    assert_eq!(ready.status.code(), Some(0), "{ready:?}");
+    let address = process.address.to_string();
+    drop(process);
+    let gone = check(&address);
+    assert_eq!(gone.status.code(), Some(1));
+    let mut message = String::new();
+    gone.stderr.as_slice().read_to_string(&mut message).unwrap();
+    assert!(message.contains("cannot be asked") && message.contains("refused"), "{message}");
+}

@@ -1,0 +1,85 @@
+//! What the architecture promises about the sources themselves.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn sources() -> Vec<(String, String)> {
+    fn walk(directory: &Path, out: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => walk(&path, out),
+                false => out.push(path),
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    walk(&root, &mut paths);
+    let named = |path: PathBuf| {
+        (path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned(), fs::read_to_string(&path).unwrap())
+    };
+    paths.into_iter().map(named).collect()
+}
+
+/// The code without its tests.
+fn code(text: &str) -> &str {
+    text.split("#[cfg(test)]").next().unwrap()
+}
+
+#[test]
+fn every_module_says_what_it_is() {
+    for (name, text) in sources() {
+        assert!(text.starts_with("//! "), "{name} has no module documentation");
+    }
+}
+
+#[test]
+fn no_file_is_long() {
+    for (name, text) in sources() {
+        assert!(text.lines().count() <= 600, "{name} has {} lines", text.lines().count());
+    }
+}
+
+#[test]
+fn pure_modules_do_no_io() {
+    let pure = |name: &str| {
+        name.starts_with("feed/")
+            || ["whitelist/mod.rs", "catalog/freshness.rs", "proxy/route.rs", "proxy/headers.rs"]
+                .contains(&name)
+    };
+    let checked: Vec<_> = sources().into_iter().filter(|(name, _)| pure(name)).collect();
+    assert!(checked.len() >= 10, "the pure modules moved: {checked:?}");
+    for (name, text) in checked {
+        for io in ["tokio", "std::fs", "std::io", "std::net::Tcp", "hyper", "tracing", "::now("] {
+            assert!(!code(&text).contains(io), "{name} uses {io}");
+        }
+    }
+}
+
+#[test]
+fn uses_point_down() {
+    // From the top of the map to its bottom; a module may use those of later rows only.
+    let layers: &[&[&str]] = &[
+        &["commands"],
+        &["admin", "server", "logging"],
+        &["proxy"],
+        &["error"],
+        &["catalog"],
+        &["upstream", "feed", "whitelist"],
+        &["config"],
+        &["cli"],
+        &["body", "place"],
+    ];
+    let layer = |module: &str| layers.iter().position(|layer| layer.contains(&module));
+    for (name, text) in sources() {
+        let module = name.split(['/', '.']).next().unwrap();
+        let Some(own) = layer(module) else { continue };
+        for (used, other) in
+            layers.iter().enumerate().flat_map(|(n, row)| row.iter().map(move |other| (n, *other)))
+        {
+            let allowed = used > own || other == module;
+            assert!(allowed || !code(&text).contains(&format!("crate::{other}::")), "{name} uses {other}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The upstream over TLS: verified against roots of our own.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use crate::proxy::Proxy;
+use crate::upstream::{converse, ok};
+
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    directory: tempfile::TempDir,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        Self { issuer, directory: tempfile::tempdir().unwrap() }
+    }
+
+    fn file(&self) -> PathBuf {
+        let path = self.directory.path().join("ca.pem");
+        fs::write(&path, self.issuer.pem()).unwrap();
+        path
+    }
+
+    /// Serves a feed with a certificate for `name`; returns the port.
+    async fn serve(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> u16 {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+            )
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        let seen = Arc::new(Mutex::new(Vec::new()));
+                        converse(stream, Arc::new(|_: &_| ok(b"[\"secure\"]")), seen).await;
+                    }
+                });
+            }
+        });
+        port
+    }
+}
+
+/// Asks for the feed and for a file, through a proxy that trusts `roots`.
+async fn ask(port: u16, roots: Option<PathBuf>) -> [crate::client::Answer; 2] {
+    let url = format!("https://localhost:{port}");
+    let proxy = Proxy::start_with(&url, |config| config.upstream_ca = roots).await;
+    [proxy.get("/api/v4/packages").await, proxy.get("/file").await]
+}
+
+#[tokio::test]
+async fn a_certificate_of_a_trusted_root_is_good() {
+    let authority = Authority::new();
+    let port = authority.serve("localhost", |_| ()).await;
+    for answer in ask(port, Some(authority.file())).await {
+        assert_eq!((answer.status.as_u16(), answer.text()), (200, "[\"secure\"]"));
+    }
+}
+
+#[tokio::test]
+async fn any_other_certificate_is_not() {
+    let authority = Authority::new();
+    let good = authority.serve("localhost", |_| ()).await;
+    let other_name = authority.serve("elsewhere.example", |_| ()).await;
+    let expired =
+        authority.serve("localhost", |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1)).await;
+    for (what, port, roots) in [
+        ("an unknown root", good, None),
+        ("another root", good, Some(Authority::new())),
+        ("another name", other_name, Some(authority)),
+    ] {
+        let file = roots.as_ref().map(Authority::file);
+        for answer in ask(port, file.clone()).await {
+            answer.assert_problem(502);
+            assert_eq!(answer.header("proxy-status"), "catalog-proxy; error=tls_certificate_error", "{what}");
+        }
+        if what == "another name" {
+            let answer = &ask(expired, file).await[0];
+            assert_eq!(
+                answer.header("proxy-status"),
+                "catalog-proxy; error=tls_certificate_error",
+                "expired"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn plain_http_where_tls_is_expected_is_not() {
+    let upstream = crate::upstream::Upstream::with_feeds("[]", "[]").await;
+    for answer in ask(upstream.address.port(), None).await {
+        answer.assert_problem(502);
+        assert_eq!(answer.header("proxy-status"), "catalog-proxy; error=tls_protocol_error");
+    }
+}
