@@ -100,9 +100,7 @@ async fn empty_feeds_stay_empty_arrays() {
 
 #[tokio::test]
 async fn categories_keep_what_the_packages_feed_shows() {
-    let categories = format!(
-        r#"[{{"code":"a", "top_packages":[{{"code":"xovi"}},{{"code":"git"}},{{"code":"docker"}}]}} ,{{"code":"b","top_packages":[{{"code":"unknown"}}]}},{{"code":"c"}}]"#
-    );
+    let categories = r#"[{"code":"a", "top_packages":[{"code":"xovi"},{"code":"git"},{"code":"docker"}]} ,{"code":"b","top_packages":[{"code":"unknown"}]},{"code":"c"}]"#;
     let upstream = Upstream::with_feeds(sample(), categories).await;
     let proxy = Proxy::start(&upstream).await;
     let expected = r#"[{"code":"a", "top_packages":[{"code":"git"},{"code":"docker"}]} ,{"code":"b","top_packages":[]},{"code":"c"}]"#;
