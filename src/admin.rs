@@ -11,7 +11,7 @@ pub fn answer(proxy: &Proxy, request: &Request<Incoming>) -> Response<Body> {
     let read = matches!(*request.method(), Method::GET | Method::HEAD);
     let mut response = match (request.uri().path(), read) {
         ("/livez", true) => probes::live(),
-        ("/readyz", true) => probes::ready(&proxy.whitelist),
+        ("/readyz", true) => probes::ready(proxy),
         ("/livez" | "/readyz", false) => respond::problem(&respond::METHOD_NOT_ALLOWED),
         _ => respond::plain(
             StatusCode::NOT_FOUND,

@@ -84,7 +84,10 @@ pub struct Settings {
     /// Whitelist file [default: whitelist.toml]
     #[arg(long, value_name = "FILE", env = "CATALOG_PROXY_WHITELIST")]
     pub whitelist: Option<PathBuf>,
-    /// Most memory for cached feeds [default: 256MiB]
+    /// Directory that keeps the last good copies over restarts [default: none]
+    #[arg(long, value_name = "DIR", env = "CATALOG_PROXY_CACHE_DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// Most memory for cached feeds, and as much of the cache directory [default: 256MiB]
     #[arg(long, value_name = "SIZE", env = "CATALOG_PROXY_CACHE_SIZE")]
     #[serde(default, deserialize_with = "from_text")]
     pub cache_size: Option<ByteSize>,
@@ -100,6 +103,10 @@ pub struct Settings {
     #[arg(long, value_name = "SIZE", env = "CATALOG_PROXY_MAX_FEED_SIZE")]
     #[serde(default, deserialize_with = "from_text")]
     pub max_feed_size: Option<ByteSize>,
+    /// How long clients and CDNs may keep a feed without asking [default: they must ask each time]
+    #[arg(long, value_name = "DURATION", env = "CATALOG_PROXY_CLIENT_MAX_AGE")]
+    #[serde(default, deserialize_with = "from_text")]
+    pub client_max_age: Option<humantime::Duration>,
     /// How to log to standard error [default: text]
     #[arg(long, value_name = "FORMAT", env = "CATALOG_PROXY_LOG_FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,

@@ -42,6 +42,10 @@ pub struct Config {
     pub whitelist: PathBuf,
     /// Bounds of the cache.
     pub cache: Cache,
+    /// Where copies outlive the process.
+    pub cache_dir: Option<PathBuf>,
+    /// How long clients may keep a feed without asking.
+    pub client_max_age: Option<Duration>,
     /// How log lines look.
     pub log_format: LogFormat,
 }
@@ -148,6 +152,8 @@ impl Config {
                 stale_for: stale_for.unwrap_or(STALE_FOR),
                 max_feed_size: bytes(typed.max_feed_size, file.max_feed_size, MAX_FEED_SIZE),
             },
+            cache_dir: typed.cache_dir.or(file.cache_dir),
+            client_max_age: typed.client_max_age.or(file.client_max_age).map(Duration::from),
             log_format: typed.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
         };
         if config.cache.max_feed_size == 0 {
@@ -170,7 +176,9 @@ fn read_file(path: &Path) -> Result<Settings, ConfigError> {
         }
     })?;
     let directory = path.parent().unwrap_or(Path::new(""));
-    for relative in [&mut settings.whitelist, &mut settings.upstream_ca].into_iter().flatten() {
+    for relative in
+        [&mut settings.whitelist, &mut settings.upstream_ca, &mut settings.cache_dir].into_iter().flatten()
+    {
         *relative = directory.join(&*relative);
     }
     Ok(settings)

@@ -70,7 +70,8 @@ impl Error {
             Self::Forward(error) => error.failure.answer(Level::WARN),
             Self::Feed(error) | Self::PackagesOfCategories(error) => match error {
                 FetchError::Upstream(error) => error.failure.answer(Level::DEBUG),
-                FetchError::Status(_) => feed("upstream-status", "Upstream error", "http_protocol_error"),
+                FetchError::Shrunk { .. } => feed("feed-shrank", "Feed shrank", "http_protocol_error"),
+                FetchError::Status { .. } => feed("upstream-status", "Upstream error", "http_protocol_error"),
                 FetchError::Redirect { .. } => {
                     feed("upstream-redirect", "Upstream redirects", "http_protocol_error")
                 }
@@ -95,8 +96,8 @@ impl Error {
     /// Returns the status that the upstream answered with, if that is the error.
     pub fn received_status(&self) -> Option<StatusCode> {
         match self {
-            Self::Feed(FetchError::Status(status))
-            | Self::PackagesOfCategories(FetchError::Status(status)) => Some(*status),
+            Self::Feed(FetchError::Status { status, .. })
+            | Self::PackagesOfCategories(FetchError::Status { status, .. }) => Some(*status),
             _ => None,
         }
     }

@@ -14,6 +14,8 @@ const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// Longest pause while clients have no copy to be served and would see the error.
 const MAX_PAUSE_WITHOUT_COPY: Duration = Duration::from_secs(1);
+/// Longest pause that an upstream can ask for with `Retry-After`: it may be wrong, and a day is long.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 /// Failing keys remembered; a flood of invented queries forgets the oldest.
 const MAX_KEYS: u64 = 4096;
 
@@ -40,7 +42,11 @@ impl Failures {
     /// Remembers a failure; returns how long to pause before the next fetch.
     pub(super) fn remember(&self, key: &Key, error: &FetchError, now: Instant) -> Duration {
         let count = self.0.get(key).map_or(0, |failure| failure.count).saturating_add(1);
-        let pause = pause(count, fastrand::f64());
+        let asked = match error {
+            FetchError::Status { retry_after: Some(pause), .. } => (*pause).min(MAX_RETRY_AFTER),
+            _ => Duration::ZERO,
+        };
+        let pause = pause(count, fastrand::f64()).max(asked);
         self.0.insert(key.clone(), Failure { error: error.clone(), count, at: now, pause });
         pause
     }
@@ -59,6 +65,32 @@ impl Failures {
     pub(super) fn recent(&self, key: &Key, now: Instant) -> Option<FetchError> {
         let failure = self.0.get(key)?;
         (now < failure.at + failure.pause.min(MAX_PAUSE_WITHOUT_COPY)).then_some(failure.error)
+    }
+}
+
+/// A feed with less than half of the elements is not believed before so many fetches in a row agree.
+const AGREEING: u32 = 3;
+
+impl Failures {
+    /// Judges a new feed beside the copy in service: an upstream that lost half its catalog is more likely
+    /// broken than right.
+    ///
+    /// # Errors
+    /// If the new feed is not to be believed yet. The error must be remembered for the next judgement.
+    pub(super) fn judge(&self, key: &Key, had: usize, has: usize) -> Result<(), FetchError> {
+        if has * 2 >= had {
+            return Ok(());
+        }
+        let seen = match self.0.get(key).map(|failure| failure.error) {
+            Some(FetchError::Shrunk { has: before, seen, .. }) if before == has => seen + 1,
+            _ => 1,
+        };
+        if seen < AGREEING { Err(FetchError::Shrunk { had, has, seen }) } else { Ok(()) }
+    }
+
+    /// Returns the failing keys with their last errors.
+    pub(super) fn all(&self) -> Vec<(Key, FetchError)> {
+        self.0.iter().map(|(key, failure)| (Key::clone(&key), failure.error)).collect()
     }
 }
 
@@ -88,10 +120,52 @@ mod tests {
         check(u32::MAX, 0.0, 300_000);
     }
 
+    fn key() -> Key {
+        Key::new(Kind::Packages, &"/api/v4/packages".parse().expect("a path"))
+    }
+
+    #[test]
+    fn a_shrunken_feed_needs_three_that_agree() {
+        let failures = Failures::default();
+        let judge = |has: usize, expected: Option<u32>| {
+            let verdict = failures.judge(&key(), 100, has);
+            let seen = verdict.as_ref().err().map(|error| match error {
+                FetchError::Shrunk { seen, .. } => *seen,
+                other => panic!("{other}"),
+            });
+            assert_eq!(seen, expected, "{has}");
+            match verdict {
+                Err(error) => drop(failures.remember(&key(), &error, Instant::now())),
+                Ok(()) => failures.forget(&key()),
+            }
+        };
+        judge(50, None);
+        judge(49, Some(1));
+        judge(49, Some(2));
+        judge(49, None);
+        judge(0, Some(1));
+        judge(1, Some(1));
+        judge(1, Some(2));
+        failures.remember(&key(), &FetchError::Coding, Instant::now());
+        judge(1, Some(1));
+    }
+
+    #[test]
+    fn the_upstream_may_ask_for_a_longer_pause() {
+        let pause = |seconds: u64| {
+            let retry_after = Some(Duration::from_secs(seconds));
+            let error = FetchError::Status { status: http::StatusCode::TOO_MANY_REQUESTS, retry_after };
+            Failures::default().remember(&key(), &error, Instant::now()).as_secs()
+        };
+        assert_eq!(pause(120), 120);
+        assert_eq!(pause(1_000_000), 3600);
+        assert!(pause(0) <= 1);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn are_shared_for_a_moment_and_forgotten() {
         let failures = Failures::default();
-        let key = Key::new(Kind::Packages, &"/api/v4/packages".parse().expect("a path"));
+        let key = key();
         assert!(failures.may_retry(&key, Instant::now()));
         for _ in 0..6 {
             failures.remember(&key, &FetchError::Coding, Instant::now());

@@ -59,6 +59,8 @@ pub struct Meta {
     pub freshness: Freshness,
     /// When it arrived or was last confirmed.
     pub arrived: Instant,
+    /// How long after that it should be renewed ahead of its end.
+    pub refresh_after: Duration,
 }
 
 /// What leaves: a feed as one whitelist shows it.
@@ -130,6 +132,12 @@ impl Content {
             }
         };
         View { digest: Digest::of(&body), body: body.into() }
+    }
+
+    /// Counts the packages that a list hides.
+    pub fn hidden(&self, list: &Whitelist) -> usize {
+        let Index::Packages(index) = &self.index else { return 0 };
+        index.entries.iter().filter(|entry| !entry.package.is_shown(|code| list.contains(code))).count()
     }
 
     /// Returns the codes of the packages that a list shows.

@@ -15,7 +15,7 @@ use url::Url;
 use super::Key;
 use super::copy::{Content, Copy, Index, Meta};
 use super::decode::{ACCEPT_ENCODING, DecodeError, Decoder};
-use super::freshness::{Freshness, Policy};
+use super::freshness::{self, Freshness, Policy};
 use crate::body;
 use crate::feed::packages::Segment;
 use crate::feed::scan::ScanError;
@@ -53,8 +53,13 @@ pub enum FetchError {
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
     /// It answered with another status than 200.
-    #[error("the upstream answered with status {}", .0.as_u16())]
-    Status(StatusCode),
+    #[error("the upstream answered with status {}", status.as_u16())]
+    Status {
+        /// That status.
+        status: StatusCode,
+        /// When it wants to be asked again (RFC 9110 §10.2.3).
+        retry_after: Option<Duration>,
+    },
     /// It redirected to where we do not go.
     #[error("the upstream redirected elsewhere")]
     Redirect {
@@ -70,6 +75,16 @@ pub enum FetchError {
     /// It cannot be decoded.
     #[error("the upstream's feed has a broken or unknown content coding")]
     Coding,
+    /// It has suspiciously few elements, and was not yet confirmed.
+    #[error("the upstream's feed shrank from {had} to {has} elements, seen {seen} times")]
+    Shrunk {
+        /// Elements of the copy in service.
+        had: usize,
+        /// Elements of the new feed.
+        has: usize,
+        /// How many times in a row.
+        seen: u32,
+    },
     /// The fetch itself broke off.
     #[error("the fetch was interrupted")]
     Interrupted,
@@ -114,15 +129,22 @@ impl Fetcher {
                 content: Arc::clone(&before.content),
                 meta: self.confirmed(&head.headers, &before.meta),
             }),
-            (status, _) => Err(FetchError::Status(status)),
+            (status, _) => {
+                let retry_after = head.headers.get(header::RETRY_AFTER);
+                let retry_after = retry_after.and_then(|value| value.to_str().ok());
+                let retry_after =
+                    retry_after.and_then(|value| freshness::retry_after(value, SystemTime::now()));
+                Err(FetchError::Status { status, retry_after })
+            }
         }
     }
 
     /// Asks, following redirects within the origin.
     async fn head(&self, key: &Key, before: Option<&Copy>) -> Result<http::Response<Incoming>, FetchError> {
         let mut target = key.target();
+        let mut retried = false;
         for _ in 0..=MAX_REDIRECTS {
-            let mut request = Request::new(body::empty());
+            let mut request = Request::new(());
             let headers = request.headers_mut();
             headers.insert(header::ACCEPT, http::HeaderValue::from_static("application/json"));
             headers.insert(header::ACCEPT_ENCODING, http::HeaderValue::from_static(ACCEPT_ENCODING));
@@ -134,7 +156,15 @@ impl Fetcher {
                     .iter()
                     .for_each(|date| drop(headers.insert(header::IF_MODIFIED_SINCE, date.clone())));
             }
-            let response = self.upstream.send(target.clone(), request).await?;
+            let response =
+                match self.upstream.send(target.clone(), request.clone().map(|()| body::empty())).await {
+                    // A pooled connection that the other side had closed looks like this, so once more at once.
+                    Err(UpstreamError { failure: Failure::Cut, .. }) if !retried => {
+                        retried = true;
+                        self.upstream.send(target.clone(), request.map(|()| body::empty())).await
+                    }
+                    answer => answer,
+                }?;
             let location = match response.status().as_u16() {
                 301 | 302 | 303 | 307 | 308 => response.headers().get(header::LOCATION),
                 _ => None,
@@ -211,11 +241,13 @@ impl Fetcher {
     }
 
     fn meta(&self, headers: &HeaderMap) -> Meta {
+        let freshness = Freshness::of(headers, SystemTime::now(), self.policy);
         Meta {
             etag: headers.get(header::ETAG).cloned(),
             last_modified: headers.get(header::LAST_MODIFIED).cloned(),
             content_type: headers.get(header::CONTENT_TYPE).cloned(),
-            freshness: Freshness::of(headers, SystemTime::now(), self.policy),
+            refresh_after: refresh_after(freshness, fastrand::f64()),
+            freshness,
             arrived: Instant::now(),
         }
     }
@@ -241,6 +273,12 @@ impl FetchError {
             _ => self.to_string(),
         }
     }
+}
+
+/// Chooses when to renew a copy before it expires: late in its life, at a random moment so that many
+/// proxies that began together do not ask together.
+fn refresh_after(freshness: Freshness, random: f64) -> Duration {
+    freshness.lifetime.saturating_sub(freshness.age).mul_f64(0.75 + 0.2 * random)
 }
 
 async fn next_frame(

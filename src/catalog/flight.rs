@@ -17,8 +17,26 @@ use crate::body::Body;
 use crate::feed::packages::{Filter, Segment};
 use crate::whitelist::Whitelist;
 
-/// How a fetch ended.
-pub type Outcome = Result<Copy, FetchError>;
+/// How a flight ended.
+pub type Outcome = Result<Landed, FetchError>;
+
+/// The copy that a flight brought.
+#[derive(Debug, Clone)]
+pub struct Landed {
+    /// It.
+    pub copy: Copy,
+    /// Where from.
+    pub source: Source,
+}
+
+/// Where a copy came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The upstream, just now.
+    Upstream,
+    /// The cache directory.
+    Disk,
+}
 
 /// What has arrived so far.
 #[derive(Debug, Default)]

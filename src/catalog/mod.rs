@@ -5,42 +5,54 @@
 mod backoff;
 pub mod copy;
 mod decode;
+pub mod encode;
 pub mod fetch;
 pub mod flight;
 pub mod freshness;
+mod key;
+pub mod snapshot;
+mod state;
 pub mod store;
+mod views;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use http::uri::PathAndQuery;
-use tokio::sync::OnceCell;
-use tokio::time::Instant;
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::config;
-use crate::feed::Kind;
 use crate::upstream::Upstream;
 use crate::whitelist::Whitelist;
 use backoff::Failures;
 use copy::{Copy, View};
+use encode::Encoding;
 use fetch::{FetchError, Fetcher};
-use flight::{Flight, Outcome};
+use flight::{Flight, Landed, Outcome, Source, Writer};
 use freshness::Policy;
-use store::{Store, ViewKey};
+pub use key::Key;
+use snapshot::Snapshots;
+pub use state::FeedState;
+use store::Store;
+use views::Views;
 
 /// Shortest time between two fetches of one key, whatever the upstream says: an upstream that forbids
 /// caching must not be asked without pause.
 const MIN_REFRESH: Duration = Duration::from_millis(200);
 
-/// Which feed: its kind, path and query. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Key {
-    kind: Kind,
-    target: Arc<str>,
-}
+/// Keys that a client asked for within so long are renewed ahead of their end: a night's burst finds what
+/// the last one brought.
+const REFRESH_ASKED_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often it is looked which keys are due.
+const REFRESH_TICK: Duration = Duration::from_secs(1);
+/// Most fetches under way at which another one is started ahead: clients without a copy come first.
+const REFRESH_FLIGHTS: usize = 8;
+/// Shortest lifetime that is renewed ahead; less is as good as none.
+const REFRESH_MIN_LIFETIME: Duration = Duration::from_secs(1);
 
 /// The cache; cloning shares it.
 #[derive(Debug, Clone)]
@@ -50,11 +62,11 @@ pub struct Catalog(Arc<Inner>);
 struct Inner {
     fetcher: Fetcher,
     store: Store,
+    views: Views,
+    snapshots: Option<Snapshots>,
     failures: Failures,
     stale_for: Duration,
     flights: Mutex<HashMap<Key, Flight>>,
-    /// Views being made.
-    making: Mutex<HashMap<ViewKey, Arc<OnceCell<Arc<View>>>>>,
 }
 
 /// What there is for a key.
@@ -62,7 +74,7 @@ struct Inner {
 pub enum Found {
     /// A copy that may be served.
     Copy(Copy, Freshness),
-    /// Nothing yet: a fetch to wait for.
+    /// Nothing in memory: a fetch to wait for.
     Flight(Flight, Joined),
     /// A fetch failed a moment ago.
     Failed(FetchError),
@@ -86,46 +98,19 @@ pub enum Joined {
     Collapsed,
 }
 
-impl Key {
-    /// Makes a key of a canonical feed path and the query as the client wrote it.
-    pub fn new(kind: Kind, target: &PathAndQuery) -> Self {
-        // A copy of its own: the target shares memory with the whole head of the request.
-        Self { kind, target: target.as_str().into() }
-    }
-
-    /// Returns which feed it is.
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    /// Returns path and query.
-    pub fn as_str(&self) -> &str {
-        &self.target
-    }
-
-    fn target(&self) -> PathAndQuery {
-        // It was one before.
-        self.target.parse().unwrap_or_else(|_| PathAndQuery::from_static("/"))
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.target)
-    }
-}
-
 impl Catalog {
-    /// Makes an empty cache.
-    pub fn new(upstream: Upstream, config: &config::Cache) -> Self {
+    /// Makes an empty cache over `snapshots`, if there are any.
+    pub fn new(upstream: Upstream, config: &config::Cache, snapshots: Option<Snapshots>) -> Self {
         let policy = Policy { default: config.fresh_for, max: config.max_fresh_for };
+        let store = Store::new(config.size);
         Self(Arc::new(Inner {
             fetcher: Fetcher::new(upstream, policy, config.max_feed_size),
-            store: Store::new(config.size),
+            views: Views::new(store.clone()),
+            store,
+            snapshots,
             failures: Failures::default(),
             stale_for: config.stale_for,
             flights: Mutex::default(),
-            making: Mutex::default(),
         }))
     }
 
@@ -134,24 +119,26 @@ impl Catalog {
     /// Must be called within a runtime.
     pub fn look_up(&self, key: &Key) -> Found {
         let now = Instant::now();
-        match self.0.store.copy(key) {
-            Some(copy) if copy.fresh_for(now).is_some() => Found::Copy(copy, Freshness::Fresh),
-            Some(copy) if copy.stale_since(now) <= self.0.stale_for => {
-                self.refresh(key, &copy, now);
-                Found::Copy(copy, Freshness::Stale)
+        match self.0.store.copy(key, now) {
+            Some(copy) if self.0.is_servable(&copy, now) => {
+                let freshness = Freshness::of(&copy, now);
+                if freshness == Freshness::Stale {
+                    self.refresh(key, &copy, now);
+                }
+                Found::Copy(copy, freshness)
             }
             before => self.join(key, before, now),
         }
     }
 
-    /// Looks a key up and waits for a whole copy.
+    /// Waits for the end of what [`Catalog::look_up`] found.
     ///
     /// # Errors
-    /// If there is none and the fetch fails.
-    pub async fn copy(&self, key: &Key) -> Result<(Copy, Option<Freshness>), FetchError> {
-        match self.look_up(key) {
-            Found::Copy(copy, freshness) => Ok((copy, Some(freshness))),
-            Found::Flight(flight, _) => flight.finished().await.map(|copy| (copy, None)),
+    /// If there is no copy and the fetch fails.
+    pub async fn landed(&self, found: Found) -> Result<(Copy, Arrival), FetchError> {
+        match found {
+            Found::Copy(copy, freshness) => Ok((copy, Arrival::Copy(freshness))),
+            Found::Flight(flight, joined) => flight.finished().await.map(|landed| landed.arrival(joined)),
             Found::Failed(error) => Err(error),
         }
     }
@@ -166,37 +153,64 @@ impl Catalog {
         packages: Option<&Copy>,
         list: &Arc<Whitelist>,
     ) -> Result<Arc<View>, FetchError> {
-        let key = ViewKey {
-            content: copy.content.digest,
-            packages: packages.map(|packages| packages.content.digest),
-            generation: list.generation,
-        };
-        if let Some(view) = self.0.store.view(key) {
-            return Ok(view);
-        }
-        let cell = Arc::clone(lock(&self.0.making).entry(key).or_default());
-        let view = cell
-            .get_or_try_init(|| async {
-                let content = Arc::clone(&copy.content);
-                let packages = packages.map(|packages| Arc::clone(&packages.content));
-                let list = Arc::clone(list);
-                // Copying and hashing megabytes would hold up the other connections of this thread.
-                let view = move || Arc::new(content.view(packages.as_deref(), &list));
-                let view = tokio::task::spawn_blocking(view).await.map_err(|_| FetchError::Interrupted)?;
-                self.0.store.insert_view(key, Arc::clone(&view));
-                Ok(view)
-            })
-            .await
-            .cloned();
-        lock(&self.0.making).remove(&key);
-        view
+        self.0.views.view(copy, packages, list).await
     }
 
-    /// Starts to renew a stale copy, unless that is under way or failed a moment ago.
+    /// Returns a view's encoded form if it is there; if not, has it made in the background.
+    pub fn encoded(&self, view: &Arc<View>, encoding: Encoding) -> Option<Bytes> {
+        self.0.views.encoded(view, encoding)
+    }
+
+    /// Returns a view's encoded form, made now if it was not before.
+    ///
+    /// # Errors
+    /// If making it broke off.
+    pub async fn encode(&self, view: &Arc<View>, encoding: Encoding) -> Result<Bytes, FetchError> {
+        self.0.views.encode(view, encoding).await
+    }
+
+    /// Renews copies ahead of their end until `stop` is set.
+    pub async fn keep_fresh(self, mut stop: watch::Receiver<bool>) {
+        let mut ticks = interval(REFRESH_TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            let now = Instant::now();
+            for entry in self.0.store.entries(now) {
+                let meta = &entry.copy.meta;
+                let due = now.saturating_duration_since(meta.arrived) >= meta.refresh_after;
+                let wanted =
+                    entry.asked <= REFRESH_ASKED_WITHIN && meta.freshness.lifetime >= REFRESH_MIN_LIFETIME;
+                if due && wanted && lock(&self.0.flights).len() < REFRESH_FLIGHTS {
+                    self.refresh(&entry.key, &entry.copy, now);
+                }
+            }
+        }
+    }
+
+    /// Writes to disk what is not there yet. Ends the writing.
+    pub async fn close(&self) {
+        let inner = Arc::clone(&self.0);
+        let closing = spawn_blocking(move || inner.snapshots.as_ref().map(Snapshots::close));
+        if closing.await.is_err() {
+            warn!("copies may not all be on disk");
+        }
+    }
+
+    /// Starts to renew a copy, unless that was just done.
     fn refresh(&self, key: &Key, copy: &Copy, now: Instant) {
+        if now.saturating_duration_since(copy.meta.arrived) >= MIN_REFRESH {
+            self.renew(key, copy, now);
+        }
+    }
+
+    /// Starts to renew a copy, unless that is under way or failed a moment ago.
+    fn renew(&self, key: &Key, copy: &Copy, now: Instant) {
         let mut flights = lock(&self.0.flights);
-        let too_soon = now.saturating_duration_since(copy.meta.arrived) < MIN_REFRESH;
-        if !too_soon && !flights.contains_key(key) && self.0.failures.may_retry(key, now) {
+        if !flights.contains_key(key) && self.0.failures.may_retry(key, now) {
             self.start(&mut flights, key, Some(copy.clone()));
         }
     }
@@ -208,8 +222,9 @@ impl Catalog {
             return Found::Flight(flight.clone(), Joined::Collapsed);
         }
         // A fetch may have ended between the look into the store and here.
-        if let Some(copy) = self.0.store.copy(key).filter(|copy| copy.fresh_for(now).is_some()) {
-            return Found::Copy(copy, Freshness::Fresh);
+        if let Some(copy) = self.0.store.copy(key, now).filter(|copy| self.0.is_servable(copy, now)) {
+            let freshness = Freshness::of(&copy, now);
+            return Found::Copy(copy, freshness);
         }
         if let Some(error) = self.0.failures.recent(key, now) {
             return Found::Failed(error);
@@ -225,43 +240,100 @@ impl Catalog {
     ) -> Flight {
         let (writer, flight) = flight::start();
         flights.insert(key.clone(), flight.clone());
-        let landing = Landing { inner: Arc::clone(&self.0), key: key.clone() };
-        tokio::spawn(async move {
-            let publish = |segment: &_| writer.publish(Clone::clone(segment));
-            let started = Instant::now();
-            let outcome = landing.inner.fetcher.fetch(&landing.key, before.as_ref(), publish).await;
-            let outcome = landing.inner.settle(&landing.key, outcome, started.elapsed());
-            drop(landing);
-            writer.finish(outcome);
-        });
+        let landing = Landing { catalog: self.clone(), key: key.clone() };
+        tokio::spawn(landing.fly(writer, before));
         flight
     }
 }
 
-/// Takes a flight off the list when it ends, in whatever way.
+/// A flight on its way; takes itself off the list when it ends, in whatever way.
 struct Landing {
-    inner: Arc<Inner>,
+    catalog: Catalog,
     key: Key,
+}
+
+impl Landing {
+    async fn fly(self, writer: Writer, before: Option<Copy>) {
+        let (catalog, key) = (self.catalog.clone(), self.key.clone());
+        let inner = &catalog.0;
+        if before.is_none()
+            && let Some(copy) = inner.restore(&key).await
+        {
+            drop(self);
+            writer.finish(Ok(Landed { copy: copy.clone(), source: Source::Disk }));
+            let now = Instant::now();
+            if Freshness::of(&copy, now) == Freshness::Stale {
+                catalog.renew(&key, &copy, now);
+            }
+            return;
+        }
+        let publish = |segment: &_| writer.publish(Clone::clone(segment));
+        let started = Instant::now();
+        let fetched = inner.fetcher.fetch(&key, before.as_ref(), publish).await;
+        let outcome = inner.settle(&key, before.as_ref(), fetched, started);
+        drop(self);
+        writer.finish(outcome);
+    }
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        lock(&self.inner.flights).remove(&self.key);
+        lock(&self.catalog.0.flights).remove(&self.key);
     }
 }
 
 impl Inner {
+    /// May a copy be served, fresh or stale?
+    fn is_servable(&self, copy: &Copy, now: Instant) -> bool {
+        copy.stale_since(now) <= self.stale_for
+    }
+
+    /// Brings a copy back from disk, if there is one that may be served.
+    async fn restore(self: &Arc<Self>, key: &Key) -> Option<Copy> {
+        if !self.snapshots.as_ref()?.contains(key) {
+            return None;
+        }
+        let (inner, wanted) = (Arc::clone(self), key.clone());
+        let load = move || inner.snapshots.as_ref()?.load(&wanted, SystemTime::now());
+        let copy = spawn_blocking(load).await.ok().flatten()?;
+        let now = Instant::now();
+        if !self.is_servable(&copy, now) {
+            return None;
+        }
+        info!(%key, elements = copy.content.len(), age = ?copy.age(now), "restored from disk");
+        Some(self.store.insert(key, copy, now))
+    }
+
     /// Keeps a good outcome, remembers a bad one.
-    fn settle(&self, key: &Key, outcome: Outcome, elapsed: Duration) -> Outcome {
-        match outcome {
+    fn settle(
+        &self,
+        key: &Key,
+        before: Option<&Copy>,
+        fetched: Result<Copy, FetchError>,
+        started: Instant,
+    ) -> Outcome {
+        let now = Instant::now();
+        let elapsed = now - started;
+        let judged = fetched.and_then(|copy| match before {
+            Some(before) if self.is_servable(before, now) => {
+                self.failures.judge(key, before.content.len(), copy.content.len()).map(|()| copy)
+            }
+            _ => Ok(copy),
+        });
+        match judged {
             Ok(copy) => {
-                let copy = self.store.insert(key.clone(), copy);
+                let copy = self.store.insert(key, copy, now);
                 self.failures.forget(key);
-                info!(%key, elements = copy.content.len(), bytes = copy.content.body.len(), ?elapsed, "fetched");
-                Ok(copy)
+                if let Some(snapshots) = &self.snapshots {
+                    snapshots.save(key, &copy);
+                }
+                let changed = before.is_none_or(|before| before.content.digest != copy.content.digest);
+                let (elements, bytes) = (copy.content.len(), copy.content.body.len());
+                info!(%key, elements, bytes, changed, ?elapsed, "fetched");
+                Ok(Landed { copy, source: Source::Upstream })
             }
             Err(error) => {
-                let retry_in = self.failures.remember(key, &error, Instant::now());
+                let retry_in = self.failures.remember(key, &error, now);
                 warn!(%key, %error, cause = error.chain(), ?elapsed, ?retry_in, "fetch failed");
                 Err(error)
             }
@@ -269,7 +341,33 @@ impl Inner {
     }
 }
 
+/// How a copy came to serve a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// It was there.
+    Copy(Freshness),
+    /// It was fetched.
+    Fetched(Joined),
+}
+
+impl Landed {
+    /// Tells how a flight served one who joined it: a copy from disk was there all the time.
+    pub fn arrival(self, joined: Joined) -> (Copy, Arrival) {
+        let arrival = match self.source {
+            Source::Upstream => Arrival::Fetched(joined),
+            Source::Disk => Arrival::Copy(Freshness::of(&self.copy, Instant::now())),
+        };
+        (self.copy, arrival)
+    }
+}
+
+impl Freshness {
+    fn of(copy: &Copy, now: Instant) -> Self {
+        if copy.fresh_for(now).is_some() { Self::Fresh } else { Self::Stale }
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Both maps hold whole entries only, so they are sound even after a panic.
+    // All that is locked here holds whole entries only, so it is sound even after a panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

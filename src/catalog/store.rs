@@ -1,14 +1,20 @@
-//! The memory of the cache: copies and views within one bound, least recently used out first.
+//! The memory of the cache: contents, views and their encoded forms within one bound, least recently used
+//! out first.
 //!
 //! Keys with equal bodies share one [`Content`], since version, locale and country often change nothing.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
+use bytes::Bytes;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
+use tokio::time::Instant;
 
 use super::Key;
 use super::copy::{Content, Copy, Digest, Meta, View};
+use super::encode::Encoding;
 
 /// Part of the bound that goes to what is known about keys; the rest is for bodies.
 const META_SHARE: u64 = 16;
@@ -19,8 +25,9 @@ const OVERHEAD: usize = 300;
 /// A bounded store; cloning shares it.
 #[derive(Debug, Clone)]
 pub struct Store {
-    metas: Cache<Key, (Digest, Meta)>,
-    bodies: Cache<BodyKey, Stored>,
+    records: Cache<Key, Record>,
+    bodies: Cache<BodyKey, Body>,
+    start: Instant,
 }
 
 /// What a view was made from.
@@ -34,33 +41,56 @@ pub struct ViewKey {
     pub generation: u64,
 }
 
+/// What is known about one key.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The key.
+    pub key: Key,
+    /// Its copy.
+    pub copy: Copy,
+    /// How long ago a client asked for it.
+    pub asked: Duration,
+}
+
+#[derive(Debug, Clone)]
+struct Record {
+    /// The content is the store's to drop, however many keys have it.
+    content: Weak<Content>,
+    meta: Meta,
+    /// When a client last asked, in seconds after the start.
+    asked: Arc<AtomicU64>,
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum BodyKey {
     Content(Digest),
     View(ViewKey),
+    Encoded(Digest, Encoding),
 }
 
 #[derive(Debug, Clone)]
-enum Stored {
+enum Body {
     Content(Arc<Content>),
     View(Arc<View>),
+    Encoded(Bytes),
 }
 
 impl Store {
     /// Makes a store of at most `size` bytes.
     pub fn new(size: u64) -> Self {
-        let weigh = |_: &BodyKey, stored: &Stored| {
-            let bytes = match stored {
-                Stored::Content(content) => content.weight(),
-                Stored::View(view) => view.body.len(),
+        let weigh = |_: &BodyKey, body: &Body| {
+            let bytes = match body {
+                Body::Content(content) => content.weight(),
+                Body::View(view) => view.body.len(),
+                Body::Encoded(bytes) => bytes.len(),
             };
             u32::try_from(bytes + OVERHEAD).unwrap_or(u32::MAX)
         };
         Self {
-            metas: Cache::builder()
+            // Recency alone decides: a new key is worth more than one that was popular long ago.
+            records: Cache::builder()
                 .max_capacity(size / META_SHARE)
                 .weigher(|key: &Key, _| u32::try_from(key.as_str().len() + OVERHEAD).unwrap_or(u32::MAX))
-                // A new key is worth more than one asked for often long ago: a burst brings its own keys.
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
             bodies: Cache::builder()
@@ -68,50 +98,82 @@ impl Store {
                 .weigher(weigh)
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
+            start: Instant::now(),
         }
     }
 
-    /// Returns the copy for a key.
-    pub fn copy(&self, key: &Key) -> Option<Copy> {
-        let (digest, meta) = self.metas.get(key)?;
-        let content = self.content(digest)?;
-        Some(Copy { content, meta })
+    /// Returns the copy for a key that a client asks for.
+    pub fn copy(&self, key: &Key, now: Instant) -> Option<Copy> {
+        let record = self.records.get(key)?;
+        record.asked.store(self.seconds(now), Ordering::Relaxed);
+        let content = record.content.upgrade()?;
+        // Tells the store that it is in use.
+        self.bodies.get(&BodyKey::Content(content.digest))?;
+        Some(Copy { content, meta: record.meta })
     }
 
     /// Keeps a copy; its content is shared with an equal one. Returns what is kept.
-    pub fn insert(&self, key: Key, mut copy: Copy) -> Copy {
+    pub fn insert(&self, key: &Key, mut copy: Copy, now: Instant) -> Copy {
         let digest = copy.content.digest;
-        match self.content(digest) {
-            Some(content) => copy.content = content,
-            None => {
-                let stored = Stored::Content(Arc::clone(&copy.content));
-                self.bodies.insert(BodyKey::Content(digest), stored);
-            }
+        match self.bodies.get(&BodyKey::Content(digest)) {
+            Some(Body::Content(content)) => copy.content = content,
+            _ => self.insert_body(BodyKey::Content(digest), Body::Content(Arc::clone(&copy.content))),
         }
-        self.metas.insert(key, (digest, copy.meta.clone()));
-        // Evicts now rather than some time later, so that the bound holds in a flood of new keys.
-        self.bodies.run_pending_tasks();
+        let asked = match self.records.get(key) {
+            Some(record) => record.asked,
+            None => Arc::new(AtomicU64::new(self.seconds(now))),
+        };
+        let record = Record { content: Arc::downgrade(&copy.content), meta: copy.meta.clone(), asked };
+        self.records.insert(key.clone(), record);
         copy
+    }
+
+    /// Returns what there is, without touching it.
+    pub fn entries(&self, now: Instant) -> Vec<Entry> {
+        let entry = |(key, record): (Arc<Key>, Record)| {
+            let asked = Duration::from_secs(record.asked.load(Ordering::Relaxed));
+            Some(Entry {
+                key: Key::clone(&key),
+                copy: Copy { content: record.content.upgrade()?, meta: record.meta },
+                asked: now.saturating_duration_since(self.start).saturating_sub(asked),
+            })
+        };
+        self.records.iter().filter_map(entry).collect()
     }
 
     /// Returns a view made before.
     pub fn view(&self, key: ViewKey) -> Option<Arc<View>> {
         match self.bodies.get(&BodyKey::View(key))? {
-            Stored::View(view) => Some(view),
-            Stored::Content(_) => None,
+            Body::View(view) => Some(view),
+            Body::Content(_) | Body::Encoded(_) => None,
         }
     }
 
     /// Keeps a view.
     pub fn insert_view(&self, key: ViewKey, view: Arc<View>) {
-        self.bodies.insert(BodyKey::View(key), Stored::View(view));
+        self.insert_body(BodyKey::View(key), Body::View(view));
+    }
+
+    /// Returns the encoded form, made before, of the view with this digest.
+    pub fn encoded(&self, view: Digest, encoding: Encoding) -> Option<Bytes> {
+        match self.bodies.get(&BodyKey::Encoded(view, encoding))? {
+            Body::Encoded(bytes) => Some(bytes),
+            Body::Content(_) | Body::View(_) => None,
+        }
+    }
+
+    /// Keeps an encoded form.
+    pub fn insert_encoded(&self, view: Digest, encoding: Encoding, bytes: Bytes) {
+        self.insert_body(BodyKey::Encoded(view, encoding), Body::Encoded(bytes));
+    }
+
+    fn insert_body(&self, key: BodyKey, body: Body) {
+        self.bodies.insert(key, body);
+        // Evicts now rather than some time later, so that the bound holds in a flood of new keys.
         self.bodies.run_pending_tasks();
     }
 
-    fn content(&self, digest: Digest) -> Option<Arc<Content>> {
-        match self.bodies.get(&BodyKey::Content(digest))? {
-            Stored::Content(content) => Some(content),
-            Stored::View(_) => None,
-        }
+    fn seconds(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.start).as_secs()
     }
 }

@@ -44,6 +44,8 @@ pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
             upstream_ca: None,
             whitelist: whitelist.clone(),
             cache: Cache::default(),
+            cache_dir: None,
+            client_max_age: None,
             log_format: LogFormat::Text,
         };
         let service = Service::bind(&config).await?;

@@ -11,9 +11,11 @@ use tracing::{info, warn};
 
 use super::Failure;
 use crate::catalog::Catalog;
+use crate::catalog::snapshot::Snapshots;
 use crate::cli::Settings;
 use crate::config::{Admin, Config};
 use crate::proxy::Proxy;
+use crate::proxy::respond::Caching;
 use crate::upstream::Upstream;
 use crate::whitelist::watch::{Watch, WatchedWhitelist};
 use crate::{admin, logging, server};
@@ -60,8 +62,15 @@ impl Service {
             }
         };
         let watch = whitelist.watch().map_err(Failure::failed)?;
-        let catalog = Catalog::new(upstream.clone(), &config.cache);
-        Ok(Self { proxy: Proxy { catalog, upstream, whitelist }, listeners, admin, watch })
+        // A disk that cannot be used costs a warm start, nothing else.
+        let snapshots = config.cache_dir.as_deref().and_then(|directory| {
+            Snapshots::open(directory, config.cache.size)
+                .inspect_err(|error| warn!(directory = %directory.display(), %error, "no cache directory"))
+                .ok()
+        });
+        let catalog = Catalog::new(upstream.clone(), &config.cache, snapshots);
+        let caching = Caching { max_age: config.client_max_age };
+        Ok(Self { proxy: Proxy { catalog, upstream, whitelist, caching }, listeners, admin, watch })
     }
 
     /// Returns the real addresses of the service port.
@@ -99,8 +108,9 @@ impl Service {
         if let Some(listener) = self.admin {
             let proxy = self.proxy.clone();
             let handler = move |request, _| std::future::ready(admin::answer(&proxy, &request));
-            servers.spawn(server::serve(listener, handler, stopped));
+            servers.spawn(server::serve(listener, handler, stopped.clone()));
         }
+        servers.spawn(self.proxy.catalog.clone().keep_fresh(stopped));
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             tokio::select! {
@@ -112,6 +122,7 @@ impl Service {
         // It fails only if no server is left to stop.
         let _ = stop.send(true);
         while servers.join_next().await.is_some() {}
+        self.proxy.catalog.close().await;
         info!("stopped");
         Ok(())
     }

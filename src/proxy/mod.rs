@@ -2,6 +2,7 @@
 
 pub mod forward;
 pub mod headers;
+pub mod negotiate;
 pub mod probes;
 pub mod respond;
 pub mod route;
@@ -15,15 +16,15 @@ use hyper::body::Incoming;
 use tracing::{Level, debug, error, warn};
 
 use crate::body::{self, Body};
-use crate::catalog::copy::Copy;
+use crate::catalog::copy::View;
 use crate::catalog::flight::Begun;
-use crate::catalog::{Catalog, Found, Joined, Key};
+use crate::catalog::{Catalog, Found, Key};
 use crate::error::Error;
 use crate::upstream::Upstream;
-use crate::whitelist::Whitelist;
 use crate::whitelist::watch::WatchedWhitelist;
 use headers::Client;
-use respond::CacheResult;
+use negotiate::Accepted;
+use respond::{Caching, Form, Served};
 use route::{MAX_TARGET, Route};
 
 /// The proxy: everything that a request can need. Cheap to clone.
@@ -35,6 +36,8 @@ pub struct Proxy {
     pub upstream: Upstream,
     /// What is shown.
     pub whitelist: Arc<WatchedWhitelist>,
+    /// What clients may keep.
+    pub caching: Caching,
 }
 
 impl Proxy {
@@ -71,7 +74,7 @@ impl Proxy {
             Route::Packages(key) => self.packages(&request, &key).await,
             Route::Categories { key, packages } => self.categories(&request, &key, &packages).await,
             Route::Live => Ok(probes::live()),
-            Route::Ready => Ok(probes::ready(&self.whitelist)),
+            Route::Ready => Ok(probes::ready(self)),
             Route::MethodNotAllowed => Err(respond::METHOD_NOT_ALLOWED),
             Route::Refused => Err(Error::Refused),
             Route::TargetTooLong => Err(Error::TargetTooLong(MAX_TARGET)),
@@ -88,21 +91,18 @@ impl Proxy {
     async fn packages(&self, request: &Request<Incoming>, key: &Key) -> Result<Response<Body>, Error> {
         // INVARIANT: one generation from here to the end of the answer.
         let list = self.whitelist.current();
-        let (copy, result) = match self.catalog.look_up(key) {
-            Found::Copy(copy, freshness) => (copy, CacheResult::Copy(freshness)),
-            Found::Failed(error) => return Err(Error::Feed(error)),
-            Found::Flight(flight, joined) => {
-                let outcome = match may_stream(request) {
-                    true => match flight.begun(Arc::clone(&list)).await {
-                        Begun::Streaming(body) => return Ok(respond::stream(key, body, joined)),
-                        Begun::Ended(outcome) => outcome,
-                    },
-                    false => flight.finished().await,
-                };
-                (outcome.map_err(Error::Feed)?, CacheResult::Miss(joined))
+        let accepted = Accepted::of(request.headers());
+        let (copy, arrival) = match self.catalog.look_up(key) {
+            Found::Flight(flight, joined) if may_stream(request, &accepted) => {
+                match flight.begun(Arc::clone(&list)).await {
+                    Begun::Streaming(body) => return Ok(respond::stream(self.caching, key, body, joined)),
+                    Begun::Ended(outcome) => outcome.map_err(Error::Feed)?.arrival(joined),
+                }
             }
+            found => self.catalog.landed(found).await.map_err(Error::Feed)?,
         };
-        self.view(request, key, &copy, None, &list, result).await
+        let view = self.catalog.view(&copy, None, &list).await.map_err(Error::Feed)?;
+        self.view(request, &accepted, Served { key, copy: &copy, arrival }, &view).await
     }
 
     async fn categories(
@@ -112,33 +112,53 @@ impl Proxy {
         packages: &Key,
     ) -> Result<Response<Body>, Error> {
         let list = self.whitelist.current();
-        let (copy, packages) = tokio::join!(self.catalog.copy(key), self.catalog.copy(packages));
-        let (copy, freshness) = copy.map_err(Error::Feed)?;
+        let accepted = Accepted::of(request.headers());
+        let (categories, packages) = (self.catalog.look_up(key), self.catalog.look_up(packages));
+        let (categories, packages) =
+            tokio::join!(self.catalog.landed(categories), self.catalog.landed(packages));
+        let (copy, arrival) = categories.map_err(Error::Feed)?;
         let (packages, _) = packages.map_err(Error::PackagesOfCategories)?;
-        let result = freshness.map_or(CacheResult::Miss(Joined::Started), CacheResult::Copy);
-        self.view(request, key, &copy, Some(&packages), &list, result).await
+        let view = self.catalog.view(&copy, Some(&packages), &list).await.map_err(Error::Feed)?;
+        self.view(request, &accepted, Served { key, copy: &copy, arrival }, &view).await
     }
 
+    /// Answers with a view in the best form that is at hand.
     async fn view(
         &self,
         request: &Request<Incoming>,
-        key: &Key,
-        copy: &Copy,
-        packages: Option<&Copy>,
-        list: &Arc<Whitelist>,
-        result: CacheResult,
+        accepted: &Accepted,
+        served: Served<'_>,
+        view: &Arc<View>,
     ) -> Result<Response<Body>, Error> {
-        let view = self.catalog.view(copy, packages, list).await.map_err(Error::Feed)?;
-        Ok(respond::view(request.headers(), key, copy, &view, result))
+        let forms = accepted.encodings.iter().map(|encoding| Some(*encoding));
+        let forms: Vec<Form> = forms.chain(accepted.identity.then_some(None)).collect();
+        if let Some(known) = respond::known(request.headers(), view, &forms) {
+            return Ok(respond::not_modified(self.caching, served, view, known));
+        }
+        // While the best form is being made, the plain body is better than waiting.
+        let encoded = accepted
+            .encodings
+            .first()
+            .and_then(|encoding| Some((Some(*encoding), self.catalog.encoded(view, *encoding)?)));
+        let (form, body) = match (encoded, accepted.encodings.first()) {
+            (Some(encoded), _) => encoded,
+            (None, Some(encoding)) if !accepted.identity => {
+                (Some(*encoding), self.catalog.encode(view, *encoding).await.map_err(Error::Feed)?)
+            }
+            // Nothing acceptable is no reason to refuse (RFC 9110 §12.5.3).
+            (None, _) => (None, view.body.clone()),
+        };
+        Ok(respond::view(self.caching, served, view, form, body))
     }
 }
 
 /// May this client be sent a feed that is still arriving?
 ///
 /// Not over HTTP/1.0, where the end of an answer without a length cannot be told from a broken transfer.
-/// Nor if only a whole copy can answer: to HEAD, or to a validator.
-fn may_stream(request: &Request<Incoming>) -> bool {
+/// Nor if only a whole copy can answer: to HEAD, to a validator, or in a coding only.
+fn may_stream(request: &Request<Incoming>, accepted: &Accepted) -> bool {
     *request.method() == Method::GET
+        && accepted.identity
         && request.version() > Version::HTTP_10
         && !request.headers().contains_key(header::IF_NONE_MATCH)
 }

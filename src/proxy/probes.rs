@@ -3,20 +3,25 @@
 use http::{Response, StatusCode};
 use serde_json::json;
 
-use super::respond;
+use super::{Proxy, respond};
 use crate::body::Body;
-use crate::whitelist::watch::WatchedWhitelist;
 
 /// Answers that the process is alive.
 pub fn live() -> Response<Body> {
     respond::plain(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")
 }
 
+/// Most keys listed: a flood of invented queries must not make the probe large.
+const MAX_LISTED: usize = 100;
+
 /// Answers that the proxy is ready, with the state of what it serves from.
 ///
 /// It is ready from the moment that anyone can ask: the whitelist is loaded before a socket is bound.
-pub fn ready(whitelist: &WatchedWhitelist) -> Response<Body> {
-    let (list, status) = (whitelist.current(), whitelist.status());
+pub fn ready(proxy: &Proxy) -> Response<Body> {
+    let (list, status) = (proxy.whitelist.current(), proxy.whitelist.status());
+    let mut feeds = proxy.catalog.states(&list);
+    let keys = feeds.len();
+    feeds.truncate(MAX_LISTED);
     let state = json!({
         "status": "ready",
         "whitelist": {
@@ -25,6 +30,8 @@ pub fn ready(whitelist: &WatchedWhitelist) -> Response<Body> {
             "loaded_at": humantime::format_rfc3339_seconds(status.loaded_at).to_string(),
             "last_error": status.last_error.map(|error| error.to_string()),
         },
+        "keys": keys,
+        "feeds": feeds,
     });
     respond::plain(StatusCode::OK, "application/json", format!("{state:#}\n"))
 }

@@ -11,62 +11,90 @@ use tokio::time::Instant;
 use super::route::READ_METHODS;
 use crate::body::{self, Body};
 use crate::catalog::copy::{Copy, View};
-use crate::catalog::{Freshness, Joined, Key};
+use crate::catalog::encode::Encoding;
+use crate::catalog::{Arrival, Freshness, Joined, Key};
 use crate::error::Error;
 use crate::upstream::VIA;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
-/// Caches on the way must ask each time, so that a whitelist edit shows at once; they get a cheap 304.
-const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("no-cache");
-
-/// How the cache served a request.
+/// What clients may keep without asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CacheResult {
-    /// A copy, fresh or not.
-    Copy(Freshness),
-    /// A fetch that this request started or joined.
-    Miss(Joined),
+pub struct Caching {
+    /// For how long; if not at all, they ask each time and get a cheap 304, so that a whitelist edit shows
+    /// at once.
+    pub max_age: Option<Duration>,
 }
 
-impl CacheResult {
-    /// Returns its name in logs and metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Copy(Freshness::Fresh) => "hit",
-            Self::Copy(Freshness::Stale) => "stale",
-            Self::Miss(_) => "miss",
-        }
-    }
+/// A coding, or none for the plain body.
+pub type Form = Option<Encoding>;
+
+/// A feed that is served, and how it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Served<'a> {
+    /// Which.
+    pub key: &'a Key,
+    /// The copy behind it.
+    pub copy: &'a Copy,
+    /// How the copy came.
+    pub arrival: Arrival,
 }
 
-/// Answers with a view, or with 304 if the client has it.
-pub fn view(request: &HeaderMap, key: &Key, copy: &Copy, view: &View, result: CacheResult) -> Response<Body> {
-    let now = Instant::now();
-    let etag = format!("\"{}\"", view.digest);
-    let mut response = head(key, copy.meta.content_type.as_ref(), result, Some(ttl(copy, now)));
+/// Finds the form of a view that the client has already, among those it accepts.
+pub fn known(request: &HeaderMap, view: &View, forms: &[Form]) -> Option<Form> {
+    let condition: IfNoneMatch = request.typed_get()?;
+    let has = |form: &&Form| {
+        let etag = etag(view, **form).parse::<ETag>();
+        etag.is_ok_and(|etag| !condition.precondition_passes(&etag))
+    };
+    forms.iter().find(has).copied()
+}
+
+/// Answers that the client has the view already (RFC 9110 §15.4.5).
+pub fn not_modified(caching: Caching, served: Served<'_>, view: &View, form: Form) -> Response<Body> {
+    let mut response = represent(caching, served, view, form);
+    response.headers_mut().remove(header::CONTENT_TYPE);
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    response
+}
+
+/// Answers with a view, in one of its forms.
+pub fn view(caching: Caching, served: Served<'_>, view: &View, form: Form, bytes: Bytes) -> Response<Body> {
+    let mut response = represent(caching, served, view, form);
     let headers = response.headers_mut();
-    headers.insert(header::AGE, copy.age(now).as_secs().into());
-    let matches = etag.parse::<ETag>().is_ok_and(|etag| {
-        headers.typed_insert(etag.clone());
-        request.typed_get::<IfNoneMatch>().is_some_and(|known| !known.precondition_passes(&etag))
-    });
-    if matches {
-        headers.remove(header::CONTENT_TYPE);
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-    } else {
-        headers.insert(header::CONTENT_LENGTH, view.body.len().into());
-        *response.body_mut() = body::full(view.body.clone());
+    headers.insert(header::CONTENT_LENGTH, bytes.len().into());
+    if let Some(encoding) = form {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
     }
+    *response.body_mut() = body::full(bytes);
     response
 }
 
 /// Answers with a feed that is still arriving: no length and no validator yet.
-pub fn stream(key: &Key, feed: Body, joined: Joined) -> Response<Body> {
-    let mut response = head(key, None, CacheResult::Miss(joined), None);
+pub fn stream(caching: Caching, key: &Key, feed: Body, joined: Joined) -> Response<Body> {
+    let mut response = head(caching, None, &cache_status(key, Arrival::Fetched(joined), None));
     *response.body_mut() = feed;
     response
+}
+
+fn represent(caching: Caching, served: Served<'_>, view: &View, form: Form) -> Response<Body> {
+    let Served { key, copy, arrival } = served;
+    let now = Instant::now();
+    let status = cache_status(key, arrival, Some(ttl(copy, now)));
+    let mut response = head(caching, copy.meta.content_type.as_ref(), &status);
+    let headers = response.headers_mut();
+    headers.insert(header::AGE, copy.age(now).as_secs().into());
+    insert(headers, header::ETAG, &etag(view, form));
+    response
+}
+
+/// Writes a strong validator: the same bytes have the same one, after a restart and on another replica.
+fn etag(view: &View, form: Form) -> String {
+    match form {
+        None => format!("\"{}\"", view.digest),
+        Some(encoding) => format!("\"{}-{}\"", view.digest, encoding.name()),
+    }
 }
 
 /// Answers a probe or the like.
@@ -106,31 +134,30 @@ pub fn problem(error: &Error) -> Response<Body> {
 /// The error of a method that feeds and probes do not answer.
 pub const METHOD_NOT_ALLOWED: Error = Error::MethodNotAllowed { allow: READ_METHODS };
 
-fn head(
-    key: &Key,
-    content_type: Option<&HeaderValue>,
-    result: CacheResult,
-    ttl: Option<i64>,
-) -> Response<Body> {
+fn head(caching: Caching, content_type: Option<&HeaderValue>, cache_status: &str) -> Response<Body> {
     let mut response = Response::new(body::empty());
     let headers = response.headers_mut();
     let json = HeaderValue::from_static("application/json");
     headers.insert(header::CONTENT_TYPE, content_type.cloned().unwrap_or(json));
-    headers.insert(header::CACHE_CONTROL, CACHE_CONTROL);
+    let cache_control = match caching.max_age {
+        None => "no-cache".to_owned(),
+        Some(age) => format!("public, max-age={}", age.as_secs()),
+    };
+    insert(headers, header::CACHE_CONTROL, &cache_control);
     headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     headers.insert(header::VIA, VIA);
-    insert(headers, CACHE_STATUS, &cache_status(key, result, ttl));
+    insert(headers, CACHE_STATUS, cache_status);
     response
 }
 
 /// Writes the field of RFC 9211.
-fn cache_status(key: &Key, result: CacheResult, ttl: Option<i64>) -> String {
+fn cache_status(key: &Key, arrival: Arrival, ttl: Option<i64>) -> String {
     let mut status = "catalog-proxy; ".to_owned();
-    status += match result {
-        CacheResult::Copy(Freshness::Fresh) => "hit",
-        CacheResult::Copy(Freshness::Stale) => "fwd=stale",
-        CacheResult::Miss(Joined::Started) => "fwd=miss; stored",
-        CacheResult::Miss(Joined::Collapsed) => "fwd=miss; collapsed",
+    status += match arrival {
+        Arrival::Copy(Freshness::Fresh) => "hit",
+        Arrival::Copy(Freshness::Stale) => "fwd=stale",
+        Arrival::Fetched(Joined::Started) => "fwd=miss; stored",
+        Arrival::Fetched(Joined::Collapsed) => "fwd=miss; collapsed",
     };
     if let Some(ttl) = ttl {
         status += &format!("; ttl={ttl}");

@@ -42,6 +42,8 @@ impl Proxy {
             upstream_ca: None,
             whitelist,
             cache: Cache::default(),
+            cache_dir: None,
+            client_max_age: None,
             log_format: LogFormat::Text,
         };
         change(&mut config);

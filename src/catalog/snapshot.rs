@@ -1,0 +1,315 @@
+//! Copies on disk: the last good ones survive a restart while the upstream is down.
+//!
+//! One plain file a key, named by the key's digest:
+//!
+//! ```text
+//! catalog-proxy copy 1 <SHA-256 of all that follows, in hex>\n
+//! {"key": …, "kind": …, "stored": …, "lifetime": …, "age": …, "etag": …, …}\n
+//! <the feed as it came>
+//! ```
+//!
+//! A file is written under a temporary name, synced and renamed, so a crash leaves the old or the new one.
+//! Whatever is wrong with a file or the disk is logged and costs no request.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::copy::{Content, Copy, Digest, Index, Meta};
+use super::freshness::Freshness;
+use super::{Key, lock};
+use crate::feed::scan::ScanError;
+use crate::feed::{Kind, categories, packages};
+
+/// First words of the first line; the number is the format's version.
+const MAGIC: &str = "catalog-proxy copy 1 ";
+/// Of snapshots and of files being written.
+const SUFFIX: &str = "copy";
+const TEMPORARY: &str = ".tmp-";
+/// Most files, whatever queries clients invent.
+const MAX_FILES: usize = 4096;
+/// Copies waiting to be written; beyond that a copy is left for its next refresh.
+const QUEUE: usize = 64;
+/// A copy that does not change is written again after so long, for its age counts after a restart.
+const REWRITE_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// The copies in one directory.
+#[derive(Debug)]
+pub struct Snapshots {
+    shared: Arc<Shared>,
+    queue: Mutex<Option<SyncSender<(Key, Copy)>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    directory: PathBuf,
+    max_bytes: u64,
+    files: Mutex<HashMap<PathBuf, Written>>,
+}
+
+/// What is known about a file without reading it.
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    len: u64,
+    at: SystemTime,
+    /// Not known of files of an earlier process.
+    content: Option<Digest>,
+}
+
+/// The second line.
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    key: String,
+    kind: String,
+    /// Milliseconds since 1970.
+    stored: u64,
+    /// Seconds of freshness lifetime and of age when stored.
+    lifetime: u64,
+    age: u64,
+    etag: Option<String>,
+    last_modified: Option<String>,
+    content_type: Option<String>,
+}
+
+/// Why a file is of no use.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("not a snapshot of this version")]
+    Format,
+    #[error("the checksum does not match")]
+    Checksum,
+    #[error("of another key")]
+    Key,
+    #[error("its feed is not valid: {0}")]
+    Feed(#[from] ScanError),
+}
+
+impl Snapshots {
+    /// Lists the copies in a directory, made if need be, and starts the thread that writes.
+    ///
+    /// # Errors
+    /// If the directory cannot be used at all.
+    pub fn open(directory: &Path, max_bytes: u64) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        let mut files = HashMap::new();
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            let (path, meta) = (entry.path(), entry.metadata()?);
+            if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+                // Left behind by a crash.
+                remove(&path);
+            } else if path.extension().is_some_and(|extension| extension == SUFFIX) {
+                let at = meta.modified().unwrap_or(UNIX_EPOCH);
+                files.insert(path, Written { len: meta.len(), at, content: None });
+            }
+        }
+        info!(directory = %directory.display(), copies = files.len(), "cache directory");
+        let shared =
+            Arc::new(Shared { directory: directory.to_owned(), max_bytes, files: Mutex::new(files) });
+        let (queue, jobs) = mpsc::sync_channel::<(Key, Copy)>(QUEUE);
+        let writing = Arc::clone(&shared);
+        let writer = thread::Builder::new().name("snapshots".to_owned()).spawn(move || {
+            for (key, copy) in jobs {
+                writing.save(&key, &copy, SystemTime::now());
+            }
+        })?;
+        Ok(Self { shared, queue: Mutex::new(Some(queue)), writer: Mutex::new(Some(writer)) })
+    }
+
+    /// Is there a copy for a key, as far as is known without reading it?
+    pub fn contains(&self, key: &Key) -> bool {
+        lock(&self.shared.files).contains_key(&self.shared.path(key))
+    }
+
+    /// Reads the copy for a key and proves it. A file that is of no use is removed.
+    ///
+    /// Blocks on the disk.
+    pub fn load(&self, key: &Key, now: SystemTime) -> Option<Copy> {
+        self.shared.load(key, now)
+    }
+
+    /// Has a copy written, unless an equal one was a while ago.
+    pub fn save(&self, key: &Key, copy: &Copy) {
+        let path = self.shared.path(key);
+        let known = lock(&self.shared.files).get(&path).copied();
+        let recent = |written: Written| {
+            let age = SystemTime::now().duration_since(written.at).unwrap_or(Duration::MAX);
+            written.content == Some(copy.content.digest) && age < REWRITE_AFTER
+        };
+        if known.is_some_and(recent) {
+            return;
+        }
+        let queue = lock(&self.queue);
+        let Some(queue) = queue.as_ref() else { return };
+        match queue.try_send((key.clone(), copy.clone())) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => warn!(%key, "copy not written: the disk is too slow"),
+            Err(TrySendError::Disconnected(_)) => warn!(%key, "copy not written: the writer is gone"),
+        }
+    }
+
+    /// Writes what is queued and ends. Blocks on the disk.
+    pub fn close(&self) {
+        lock(&self.queue).take();
+        if let Some(writer) = lock(&self.writer).take()
+            && writer.join().is_err()
+        {
+            warn!("the thread that writes copies panicked");
+        }
+    }
+}
+
+impl Shared {
+    fn path(&self, key: &Key) -> PathBuf {
+        self.directory.join(format!("{}.{SUFFIX}", Digest::of(key.as_str().as_bytes())))
+    }
+
+    fn save(&self, key: &Key, copy: &Copy, now: SystemTime) {
+        let path = self.path(key);
+        match self.write(&path, key, copy, now) {
+            Ok(len) => {
+                let written = Written { len, at: now, content: Some(copy.content.digest) };
+                lock(&self.files).insert(path, written);
+                self.evict();
+            }
+            Err(error) => {
+                warn!(%key, directory = %self.directory.display(), %error, "copy not written to disk");
+            }
+        }
+    }
+
+    fn write(&self, path: &Path, key: &Key, copy: &Copy, now: SystemTime) -> io::Result<u64> {
+        let Meta { freshness, arrived, .. } = &copy.meta;
+        let text = |value: &Option<HeaderValue>| value.as_ref()?.to_str().ok().map(str::to_owned);
+        let header = Header {
+            key: key.as_str().to_owned(),
+            kind: key.kind().name().to_owned(),
+            stored: now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
+            lifetime: freshness.lifetime.as_secs(),
+            age: (freshness.age + arrived.elapsed()).as_secs(),
+            etag: text(&copy.meta.etag),
+            last_modified: text(&copy.meta.last_modified),
+            content_type: text(&copy.meta.content_type),
+        };
+        let mut content = serde_json::to_vec(&header)?;
+        content.push(b'\n');
+        content.extend_from_slice(&copy.content.body);
+        let first = format!("{MAGIC}{}\n", checksum(&content));
+        let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&self.directory)?;
+        file.write_all(first.as_bytes())?;
+        file.write_all(&content)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        // The rename itself is safe only when the directory is.
+        File::open(&self.directory)?.sync_all()?;
+        Ok((first.len() + content.len()) as u64)
+    }
+
+    /// Removes the copies written longest ago until the rest is within the bounds.
+    fn evict(&self) {
+        let mut files = lock(&self.files);
+        let mut bytes: u64 = files.values().map(|written| written.len).sum();
+        while files.len() > MAX_FILES || bytes > self.max_bytes {
+            let oldest = files.iter().min_by_key(|(_, written)| written.at).map(|(path, _)| path.clone());
+            let Some(oldest) = oldest else { return };
+            bytes -= files.remove(&oldest).map_or(0, |written| written.len);
+            remove(&oldest);
+        }
+    }
+
+    fn load(&self, key: &Key, now: SystemTime) -> Option<Copy> {
+        let path = self.path(key);
+        match self.read(&path, key, now) {
+            Ok(copy) => Some(copy),
+            Err(error) => {
+                lock(&self.files).remove(&path);
+                if !matches!(&error, Unusable::Io(error) if error.kind() == io::ErrorKind::NotFound) {
+                    warn!(path = %path.display(), %error, "copy on disk dropped");
+                    remove(&path);
+                }
+                None
+            }
+        }
+    }
+
+    fn read(&self, path: &Path, key: &Key, now: SystemTime) -> Result<Copy, Unusable> {
+        let file = Bytes::from(fs::read(path)?);
+        let content = parse(&file)?;
+        let header_end = content.iter().position(|byte| *byte == b'\n').ok_or(Unusable::Format)?;
+        let header: Header = serde_json::from_slice(&content[..header_end]).map_err(|_| Unusable::Format)?;
+        if header.key != key.as_str() || header.kind != key.kind().name() {
+            return Err(Unusable::Key);
+        }
+        let (body, index) = index(key.kind(), &content[header_end + 1..])?;
+        let stored = UNIX_EPOCH + Duration::from_millis(header.stored);
+        let value = |text: Option<String>| text.and_then(|text| HeaderValue::try_from(text).ok());
+        Ok(Copy {
+            content: Arc::new(Content::new(body, index)),
+            meta: Meta {
+                etag: value(header.etag),
+                last_modified: value(header.last_modified),
+                content_type: value(header.content_type),
+                freshness: Freshness {
+                    lifetime: Duration::from_secs(header.lifetime),
+                    // A clock that went back makes it look new, which is no harm: it was good.
+                    age: Duration::from_secs(header.age) + now.duration_since(stored).unwrap_or_default(),
+                },
+                arrived: Instant::now(),
+                refresh_after: Duration::ZERO,
+            },
+        })
+    }
+}
+
+/// Checks a file's first line and returns the rest.
+fn parse(file: &Bytes) -> Result<Bytes, Unusable> {
+    let end = file.iter().take(MAGIC.len() + 65).position(|byte| *byte == b'\n').ok_or(Unusable::Format)?;
+    let expected = file[..end].strip_prefix(MAGIC.as_bytes()).ok_or(Unusable::Format)?;
+    let content = file.slice(end + 1..);
+    if checksum(&content).as_bytes() != expected {
+        return Err(Unusable::Checksum);
+    }
+    Ok(content)
+}
+
+fn index(kind: Kind, body: &[u8]) -> Result<(Bytes, Index), ScanError> {
+    match kind {
+        Kind::Packages => {
+            let mut indexer = packages::Indexer::default();
+            indexer.push(body)?;
+            let (body, index) = packages::Index::assemble(&[indexer.finish()?]);
+            Ok((body, Index::Packages(index)))
+        }
+        Kind::Categories => {
+            let mut indexer = categories::Indexer::default();
+            indexer.push(body)?;
+            let (body, index) = indexer.finish()?;
+            Ok((body.into(), Index::Categories(index)))
+        }
+    }
+}
+
+fn checksum(bytes: &[u8]) -> String {
+    let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
+    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        warn!(path = %path.display(), %error, "file not removed");
+    }
+}

@@ -1,0 +1,97 @@
+//! Views and their encoded forms, made when first asked for, each once, off the async threads.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
+
+use super::copy::{Copy, Digest, View};
+use super::encode::Encoding;
+use super::fetch::FetchError;
+use super::lock;
+use super::store::{Store, ViewKey};
+use crate::whitelist::Whitelist;
+
+/// Smallest body worth encoding: below, the head is most of an answer anyway.
+const MIN_ENCODED: usize = 256;
+
+/// Makes views; cloning shares it.
+#[derive(Debug, Clone)]
+pub(super) struct Views {
+    store: Store,
+    making: Arc<Mutex<HashMap<ViewKey, Making>>>,
+    encoding: Arc<Mutex<HashSet<(Digest, Encoding)>>>,
+}
+
+/// A view that many wait for and one makes.
+type Making = Arc<OnceCell<Arc<View>>>;
+
+impl Views {
+    pub(super) fn new(store: Store) -> Self {
+        Self { store, making: Arc::default(), encoding: Arc::default() }
+    }
+
+    /// Returns the view of a copy for a list, made now if it was not before.
+    pub(super) async fn view(
+        &self,
+        copy: &Copy,
+        packages: Option<&Copy>,
+        list: &Arc<Whitelist>,
+    ) -> Result<Arc<View>, FetchError> {
+        let key = ViewKey {
+            content: copy.content.digest,
+            packages: packages.map(|packages| packages.content.digest),
+            generation: list.generation,
+        };
+        if let Some(view) = self.store.view(key) {
+            return Ok(view);
+        }
+        let cell = Arc::clone(lock(&self.making).entry(key).or_default());
+        let view = cell
+            .get_or_try_init(|| async {
+                let content = Arc::clone(&copy.content);
+                let packages = packages.map(|packages| Arc::clone(&packages.content));
+                let list = Arc::clone(list);
+                // Copying and hashing megabytes would hold up the other connections of this thread.
+                let view = spawn_blocking(move || Arc::new(content.view(packages.as_deref(), &list)))
+                    .await
+                    .map_err(|_| FetchError::Interrupted)?;
+                self.store.insert_view(key, Arc::clone(&view));
+                Ok(view)
+            })
+            .await
+            .cloned();
+        lock(&self.making).remove(&key);
+        view
+    }
+
+    /// Returns a view's encoded form if it is there; if not, has it made in the background.
+    pub(super) fn encoded(&self, view: &Arc<View>, encoding: Encoding) -> Option<Bytes> {
+        if view.body.len() < MIN_ENCODED {
+            return None;
+        }
+        let found = self.store.encoded(view.digest, encoding);
+        if found.is_none() && lock(&self.encoding).insert((view.digest, encoding)) {
+            let (this, view) = (self.clone(), Arc::clone(view));
+            spawn_blocking(move || {
+                this.store.insert_encoded(view.digest, encoding, encoding.encode(&view.body));
+                lock(&this.encoding).remove(&(view.digest, encoding));
+            });
+        }
+        found
+    }
+
+    /// Returns a view's encoded form, made now if it was not before.
+    pub(super) async fn encode(&self, view: &Arc<View>, encoding: Encoding) -> Result<Bytes, FetchError> {
+        if let Some(found) = self.store.encoded(view.digest, encoding) {
+            return Ok(found);
+        }
+        let body = view.body.clone();
+        let bytes =
+            spawn_blocking(move || encoding.encode(&body)).await.map_err(|_| FetchError::Interrupted)?;
+        self.store.insert_encoded(view.digest, encoding, bytes.clone());
+        Ok(bytes)
+    }
+}
