@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
@@ -146,8 +146,8 @@ impl Fetcher {
         for _ in 0..=MAX_REDIRECTS {
             let mut request = Request::new(());
             let headers = request.headers_mut();
-            headers.insert(header::ACCEPT, http::HeaderValue::from_static("application/json"));
-            headers.insert(header::ACCEPT_ENCODING, http::HeaderValue::from_static(ACCEPT_ENCODING));
+            headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPT_ENCODING));
             headers.insert(header::USER_AGENT, USER_AGENT);
             headers.insert(header::VIA, VIA);
             if let Some(Meta { etag, last_modified, .. }) = before.map(|copy| &copy.meta) {
@@ -243,9 +243,9 @@ impl Fetcher {
     fn meta(&self, headers: &HeaderMap) -> Meta {
         let freshness = Freshness::of(headers, SystemTime::now(), self.policy);
         Meta {
-            etag: headers.get(header::ETAG).cloned(),
-            last_modified: headers.get(header::LAST_MODIFIED).cloned(),
-            content_type: headers.get(header::CONTENT_TYPE).cloned(),
+            etag: own(headers.get(header::ETAG)),
+            last_modified: own(headers.get(header::LAST_MODIFIED)),
+            content_type: own(headers.get(header::CONTENT_TYPE)),
             refresh_after: refresh_after(freshness, fastrand::f64()),
             freshness,
             arrived: Instant::now(),
@@ -273,6 +273,11 @@ impl FetchError {
             _ => self.to_string(),
         }
     }
+}
+
+/// Copies a value out of the connection's read buffer, of which it would keep hundreds of kilobytes alive.
+fn own(value: Option<&HeaderValue>) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(value?.as_bytes()).ok()
 }
 
 /// Chooses when to renew a copy before it expires: late in its life, at a random moment so that many

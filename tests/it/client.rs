@@ -101,6 +101,7 @@ pub async fn until(what: &str, condition: impl AsyncFn() -> bool) {
     let start = std::time::Instant::now();
     while !condition().await {
         assert!(start.elapsed() < PATIENCE, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        // Real time, also while a test holds the clock.
+        tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(5))).await.unwrap();
     }
 }

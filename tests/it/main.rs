@@ -4,10 +4,15 @@
 #![allow(unreachable_pub, missing_docs, reason = "nothing is outside of a test binary")]
 
 mod client;
+mod clock;
 mod proxy;
 mod upstream;
 
+mod bounds;
+mod cache;
 mod cli;
+mod disk;
+mod encodings;
 mod fail_closed;
 mod feeds;
 mod forward;

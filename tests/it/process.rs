@@ -20,30 +20,39 @@ use crate::proxy::{array, free, list, plesk};
 use crate::upstream::{Step, Upstream, chunk, head_of, status};
 
 /// A running `catalog-proxy serve`.
-struct Process {
+pub struct Process {
     child: Child,
-    address: SocketAddr,
+    pub address: SocketAddr,
     directory: tempfile::TempDir,
 }
 
 impl Process {
-    fn start(upstream: &Upstream) -> Self {
+    pub fn start(upstream: &Upstream) -> Self {
+        Self::start_with(&upstream.url(), &[])
+    }
+
+    pub fn start_with(upstream: &str, arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let whitelist = directory.path().join("whitelist.toml");
         fs::write(&whitelist, list(&["wp-toolkit"])).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"))
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "off", "--log-format", "json"])
-            .args(["--upstream", &upstream.url()])
+            .args(["--upstream", upstream])
+            .args(arguments)
             .arg("--whitelist")
             .arg(&whitelist)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        log.read_line(&mut line).unwrap();
-        let first: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
-        let address = first["listen"].as_str().unwrap().trim_matches(['[', ']']).parse().unwrap();
+        let address = loop {
+            let mut line = String::new();
+            assert!(log.read_line(&mut line).unwrap() > 0, "it ended before it served");
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
+            if let Some(address) = line["listen"].as_str() {
+                break address.trim_matches(['[', ']']).parse().unwrap();
+            }
+        };
         // Nobody reads on, so the pipe must not fill.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         Self { child, address, directory }
@@ -55,10 +64,16 @@ impl Process {
     }
 
     /// Most memory it ever had, in bytes.
-    fn peak_memory(&self) -> u64 {
+    pub fn peak_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     async fn wait(&mut self) -> ExitStatus {

@@ -18,6 +18,8 @@ pub struct Request {
     pub body: Vec<u8>,
     pub body_len: u64,
     pub trailers: Vec<(String, String)>,
+    /// Which one it is on its connection, from 0.
+    pub nth: usize,
 }
 
 /// One step of an answer.
@@ -127,7 +129,10 @@ where
     F: Fn(&Request) -> Script,
 {
     let mut stream = BufReader::new(stream);
-    while let Ok(Some(request)) = read_request(&mut stream).await {
+    let mut nth = 0;
+    while let Ok(Some(mut request)) = read_request(&mut stream).await {
+        request.nth = nth;
+        nth += 1;
         seen.lock().unwrap().push(request.clone());
         for step in answer(&request) {
             let done = match step {
@@ -175,7 +180,7 @@ where
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let headers = read_fields(stream).await?;
     let mut request =
-        Request { method, target, headers, body: Vec::new(), body_len: 0, trailers: Vec::new() };
+        Request { method, target, headers, body: Vec::new(), body_len: 0, trailers: Vec::new(), nth: 0 };
     if let Some(len) = request.header("content-length").and_then(|len| len.parse().ok()) {
         read_body(stream, &mut request, len).await?;
     } else if request.header("transfer-encoding").is_some() {

@@ -1,0 +1,49 @@
+//! Time that passes only when a test says so.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+/// Tokio's clock, stopped. It needs the test's own single-threaded runtime.
+pub struct Clock {
+    release: Option<mpsc::Sender<()>>,
+    holder: Option<JoinHandle<()>>,
+}
+
+impl Clock {
+    /// Stops the clock.
+    pub fn stop() -> Self {
+        tokio::time::pause();
+        // A paused clock jumps to the next timer whenever all tasks wait, also for a socket; it does not
+        // while a blocking task runs.
+        let (release, held) = mpsc::channel::<()>();
+        let holder = tokio::task::spawn_blocking(move || {
+            // It ends with the sender.
+            let _ = held.recv();
+        });
+        Self { release: Some(release), holder: Some(holder) }
+    }
+
+    /// Lets time pass in steps of a second, so that whatever is due happens in its order.
+    pub async fn pass(&self, time: Duration) {
+        for _ in 0..time.as_secs() {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Lets time pass at once.
+    pub async fn jump(&self, time: Duration) {
+        tokio::time::advance(time).await;
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.release.take();
+        self.holder.take();
+    }
+}

@@ -1,0 +1,171 @@
+//! Copies on disk: there after a restart, never wrong, never a reason to fail.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::client::{get, until};
+use crate::process::Process;
+use crate::proxy::{Proxy, array, free, plesk};
+use crate::upstream::{Upstream, ok};
+
+const PACKAGES: &str = "/api/v4/packages?q";
+const CATEGORIES: &str = "/api/v4/categories?q";
+
+fn feed() -> String {
+    array(&[plesk("wp-toolkit"), plesk("xovi"), free("git")])
+}
+
+fn shown() -> String {
+    array(&[plesk("wp-toolkit"), free("git")])
+}
+
+async fn start(upstream: &str, directory: &Path) -> Proxy {
+    let directory = directory.to_owned();
+    Proxy::start_with(upstream, |config| config.cache_dir = Some(directory)).await
+}
+
+fn copies(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|extension| extension == "copy")).collect()
+}
+
+/// Fills a cache directory and returns it with the address of an upstream that is gone.
+async fn filled() -> (tempfile::TempDir, String, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream =
+        Upstream::with_feeds(feed(), r#"[{"top_packages":[{"code":"xovi"},{"code":"git"}]}]"#).await;
+    let url = upstream.url();
+    let proxy = start(&url, directory.path()).await;
+    get(proxy.address, CATEGORIES).await;
+    let etag = get(proxy.address, PACKAGES).await.header("etag").to_owned();
+    proxy.stop().await;
+    upstream.stop().await;
+    assert_eq!(copies(directory.path()).len(), 2);
+    (directory, url, etag)
+}
+
+#[tokio::test]
+async fn a_restart_during_an_outage_serves_the_last_copies() {
+    let (directory, url, etag) = filled().await;
+    let proxy = start(&url, directory.path()).await;
+    let answer = get(proxy.address, PACKAGES).await;
+    assert_eq!((answer.text(), answer.header("etag")), (shown().as_str(), etag.as_str()));
+    assert!(answer.header("cache-status").starts_with("catalog-proxy; hit; ttl=5"), "{answer:?}");
+    let answer = get(proxy.address, CATEGORIES).await;
+    assert_eq!(answer.text(), r#"[{"top_packages":[{"code":"git"}]}]"#);
+    get(proxy.address, "/api/v4/packages?other").await.assert_problem(502);
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_dropped_and_never_served() {
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 6] = [
+        ("a flipped bit in the body", |file| *file.last_mut().unwrap() ^= 1),
+        ("a flipped bit in the header", |file| file[120] ^= 1),
+        ("a cut-off end", |file| file.truncate(file.len() - 1)),
+        ("another version", |file| file[19] = b'2'),
+        ("nothing in it", |file| file.clear()),
+        ("something else", |file| *file = b"hello\nworld\n".to_vec()),
+    ];
+    for (name, damage) in damages {
+        let (directory, url, _) = filled().await;
+        for path in copies(directory.path()) {
+            let mut file = fs::read(&path).unwrap();
+            damage(&mut file);
+            fs::write(&path, file).unwrap();
+        }
+        let proxy = start(&url, directory.path()).await;
+        let answer = get(proxy.address, PACKAGES).await;
+        assert_eq!(answer.status, 502, "{name}");
+        assert_eq!(copies(directory.path()).len(), 1, "{name}: only the one asked for is dropped");
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_another_key_is_not_taken_for_this_one() {
+    let (directory, url, _) = filled().await;
+    let paths = copies(directory.path());
+    let swap = fs::read(&paths[0]).unwrap();
+    fs::write(&paths[0], fs::read(&paths[1]).unwrap()).unwrap();
+    fs::write(&paths[1], swap).unwrap();
+    let proxy = start(&url, directory.path()).await;
+    get(proxy.address, PACKAGES).await.assert_problem(502);
+}
+
+#[tokio::test]
+async fn left_overs_of_a_crash_are_removed() {
+    let (directory, url, _) = filled().await;
+    let left = directory.path().join(".tmp-abc");
+    fs::write(&left, "half").unwrap();
+    start(&url, directory.path()).await.stop().await;
+    assert!(!left.exists());
+    assert_eq!(copies(directory.path()).len(), 2);
+}
+
+#[tokio::test]
+async fn a_disk_that_cannot_be_used_costs_no_request() {
+    let upstream = Upstream::with_feeds(feed(), "[]").await;
+    // A file where the directory should be.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let proxy = start(&upstream.url(), file.path()).await;
+    assert_eq!(get(proxy.address, PACKAGES).await.text(), shown());
+    proxy.stop().await;
+    // A directory that vanishes.
+    let directory = tempfile::tempdir().unwrap();
+    let proxy = start(&upstream.url(), &directory.path().join("cache")).await;
+    fs::remove_dir(directory.path().join("cache")).unwrap();
+    for _ in 0..3 {
+        assert_eq!(get(proxy.address, PACKAGES).await.text(), shown());
+    }
+    proxy.stop().await;
+    // The device that is always full.
+    let proxy = start(&upstream.url(), Path::new("/dev/full")).await;
+    assert_eq!(get(proxy.address, PACKAGES).await.text(), shown());
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_copy_of_before_is_renewed_when_the_upstream_is_back() {
+    let (directory, _, _) = filled().await;
+    let upstream = Upstream::with_feeds("[\"new\"]", "[]").await;
+    let proxy = Proxy::start_with(&upstream.url(), |config| {
+        config.cache_dir = Some(directory.path().to_owned());
+        config.cache.fresh_for = Duration::from_millis(1);
+        config.cache.max_fresh_for = Some(config.cache.fresh_for);
+    })
+    .await;
+    // What was stored is believed for the lifetime that it had.
+    assert_eq!(get(proxy.address, PACKAGES).await.text(), shown());
+    assert_eq!(upstream.count(), 0);
+}
+
+#[tokio::test]
+async fn a_kill_at_any_moment_leaves_a_whole_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = directory.path().to_str().unwrap();
+    // Large enough that a write takes a while, and different each time.
+    let n = std::sync::atomic::AtomicUsize::new(0);
+    let upstream = Upstream::start(move |_| {
+        let n = n.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        ok(format!("[{n},\"{}\"]", "x".repeat(1 << 20)).as_bytes())
+    })
+    .await;
+    let gone = Upstream::start(|_| Vec::new()).await.stop().await;
+    for round in 0..12 {
+        let mut process = Process::start_with(&upstream.url(), &["--cache-dir", cache, "--fresh-for", "1ms"]);
+        until("a copy", async || {
+            !copies(directory.path()).is_empty() || get(process.address, PACKAGES).await.status != 200
+        })
+        .await;
+        for _ in 0..round {
+            get(process.address, PACKAGES).await;
+        }
+        process.kill();
+        let process = Process::start_with(&format!("http://{gone}"), &["--cache-dir", cache]);
+        let answer = get(process.address, PACKAGES).await;
+        assert_eq!(answer.status, 200, "round {round}: {answer:?}");
+        let feed: Vec<serde_json::Value> = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(feed.len(), 2);
+    }
+}
