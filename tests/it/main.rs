@@ -11,6 +11,7 @@ mod cli;
 mod fail_closed;
 mod feeds;
 mod forward;
+mod outbound;
 mod process;
 mod reload;
 mod structure;

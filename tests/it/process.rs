@@ -20,25 +20,31 @@ use crate::proxy::{array, free, list, plesk};
 use crate::upstream::{Step, Upstream, chunk, head_of, status};
 
 /// A running `catalog-proxy serve`.
-struct Process {
+pub struct Process {
     child: Child,
-    address: SocketAddr,
+    pub address: SocketAddr,
     directory: tempfile::TempDir,
 }
 
 impl Process {
     fn start(upstream: &Upstream) -> Self {
+        Self::start_with(&upstream.url(), |_| ())
+    }
+
+    /// Starts one with more arguments or variables.
+    pub fn start_with(upstream: &str, change: impl FnOnce(&mut Command)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let whitelist = directory.path().join("whitelist.toml");
         fs::write(&whitelist, list(&["wp-toolkit"])).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"));
+        command
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "off", "--log-format", "json"])
-            .args(["--upstream", &upstream.url()])
+            .args(["--upstream", upstream])
             .arg("--whitelist")
             .arg(&whitelist)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        change(&mut command);
+        let mut child = command.spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         log.read_line(&mut line).unwrap();
