@@ -60,6 +60,7 @@ pub struct PanelIni {
 }
 
 /// The settings of `serve`, each a flag, a variable and a key of the configuration file.
+#[allow(rustdoc::bare_urls, reason = "these texts are the help as well")]
 #[derive(Debug, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {

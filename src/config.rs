@@ -212,6 +212,10 @@ impl std::str::FromStr for Origin {
         if authority.as_str().contains('@') || authority.host().is_empty() {
             return wrong("must be a plain host");
         }
+        // A number that is no port would silently become the scheme's own.
+        if authority.port().is_some() && authority.port_u16().is_none_or(|port| port == 0) {
+            return wrong("has a bad port");
+        }
         if parts.path_and_query.is_some_and(|path| path != "/") {
             return wrong("must have no path or query");
         }
@@ -279,6 +283,7 @@ mod tests {
         check(&["--upstream", "ext.plesk.com"], "--upstream: \"ext.plesk.com\" has no scheme or host");
         check(&["--upstream", "ftp://ext.plesk.com"], "neither http nor https");
         check(&["--upstream", "https://a:b@ext.plesk.com"], "must be a plain host");
+        check(&["--upstream", "https://ext.plesk.com:99999"], "has a bad port");
         check(&["--upstream", "https://ext.plesk.com/api"], "must have no path");
         check(&["--admin-listen", "on"], "--admin-listen");
         check(&["--frsh-for", "1m"], "--fresh-for");

@@ -126,6 +126,17 @@ impl Failure {
             Self::Unreachable => {
                 row(bad, "upstream-unreachable", "Upstream unreachable", "destination_unavailable")
             }
+            Self::OutboundProxy => row(
+                bad,
+                "outbound-proxy-unreachable",
+                "Outbound proxy unreachable",
+                "destination_unavailable",
+            ),
+            // Not `proxy_configuration_error`: all that is known is that the next hop would not connect. It
+            // may be our password, its rules or an upstream that is down.
+            Self::Tunnel => {
+                row(bad, "outbound-proxy-refused", "Outbound proxy refused", "connection_refused")
+            }
             Self::Certificate => {
                 row(bad, "upstream-certificate", "Upstream certificate not valid", "tls_certificate_error")
             }

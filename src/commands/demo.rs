@@ -15,6 +15,7 @@ use super::serve::{Service, shutdown_signal};
 use crate::body::{self, Body};
 use crate::cli::LogFormat;
 use crate::config::{Admin, Cache, Config, Origin};
+use crate::upstream::outbound::Outbound;
 use crate::{logging, server};
 
 const PACKAGES: &[u8] = include_bytes!("../../assets/sample/packages.json");
@@ -48,7 +49,7 @@ pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
             client_max_age: None,
             log_format: LogFormat::Text,
         };
-        let service = Service::bind(&config).await?;
+        let service = Service::bind(&config, Outbound::direct()).await?;
         let (_stop, stopped) = watch::channel(false);
         tokio::spawn(server::serve(sample, |request, _| std::future::ready(vendor(&request)), stopped));
         for address in service.addresses() {

@@ -12,6 +12,7 @@ use crate::body;
 use crate::cli::Settings;
 use crate::config::{Config, Origin};
 use crate::upstream::Upstream;
+use crate::upstream::outbound::Outbound;
 
 /// Longest wait for the answer; container engines give a check 30 s by default.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,7 +26,8 @@ pub fn healthcheck(settings: Settings) -> Result<(), Failure> {
     let address =
         config.listen.first().copied().map(reachable).ok_or_else(|| Failure::failed("no address"))?;
     let authority = address.to_string().parse().map_err(Failure::failed)?;
-    let proxy = Upstream::new(Origin { scheme: Scheme::HTTP, authority }, None)?;
+    // It asks its own machine, which no proxy on the way could reach.
+    let proxy = Upstream::new(Origin { scheme: Scheme::HTTP, authority }, None, Outbound::direct())?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
     let answer = runtime.block_on(async {

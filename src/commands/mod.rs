@@ -12,6 +12,7 @@ use std::io;
 use crate::cli::{Cli, Command};
 use crate::config::{ConfigError, WHITELIST};
 use crate::upstream::RootsError;
+use crate::upstream::outbound::OutboundError;
 use crate::whitelist::watch::LoadError;
 
 /// Exit code of a command that failed.
@@ -69,6 +70,12 @@ impl From<LoadError> for Failure {
 
 impl From<RootsError> for Failure {
     fn from(error: RootsError) -> Self {
+        Self::wrong(error)
+    }
+}
+
+impl From<OutboundError> for Failure {
+    fn from(error: OutboundError) -> Self {
         Self::wrong(error)
     }
 }

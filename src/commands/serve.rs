@@ -17,6 +17,7 @@ use crate::config::{Admin, Config};
 use crate::proxy::Proxy;
 use crate::proxy::respond::Caching;
 use crate::upstream::Upstream;
+use crate::upstream::outbound::Outbound;
 use crate::whitelist::watch::{Watch, WatchedWhitelist};
 use crate::{admin, logging, server};
 
@@ -35,21 +36,22 @@ pub struct Service {
 /// If it cannot start.
 pub fn serve(settings: Settings) -> Result<(), Failure> {
     let config = Config::load(settings)?;
+    let outbound = Outbound::from_env(&config.upstream)?;
     logging::start(config.log_format);
     tokio::runtime::Runtime::new().map_err(Failure::failed)?.block_on(async {
-        let service = Service::bind(&config).await?;
+        let service = Service::bind(&config, outbound).await?;
         service.run(shutdown_signal().map_err(Failure::failed)?).await
     })
 }
 
 impl Service {
-    /// Loads and binds everything that `config` names.
+    /// Loads and binds everything that `config` names; the upstream is reached the way `outbound` says.
     ///
     /// # Errors
     /// The first thing that cannot be had.
-    pub async fn bind(config: &Config) -> Result<Self, Failure> {
+    pub async fn bind(config: &Config, outbound: Outbound) -> Result<Self, Failure> {
         let whitelist = WatchedWhitelist::load(&config.whitelist)?;
-        let upstream = Upstream::new(config.upstream.clone(), config.upstream_ca.as_deref())?;
+        let upstream = Upstream::new(config.upstream.clone(), config.upstream_ca.as_deref(), outbound)?;
         let mut listeners = Vec::with_capacity(config.listen.len());
         for address in &config.listen {
             listeners.push(bind(*address).await?);
@@ -92,7 +94,8 @@ impl Service {
         let list = self.proxy.whitelist.current();
         info!(
             version = env!("CARGO_PKG_VERSION"), listen = ?self.addresses(), admin = ?self.admin_address(),
-            upstream = %format_args!("{}://{}", origin.scheme, origin.authority), extensions = list.len(), "serving"
+            upstream = %format_args!("{}://{}", origin.scheme, origin.authority),
+            outbound = %self.proxy.upstream.outbound(), extensions = list.len(), "serving"
         );
         let mut hangups = signal(SignalKind::hangup()).map_err(Failure::failed)?;
         let (stop, stopped) = watch::channel(false);

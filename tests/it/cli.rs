@@ -8,8 +8,18 @@ use std::process::{Command, Output, Stdio};
 use crate::proxy::{array, free, list, plesk, vendor};
 
 fn run(arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"))
+    run_with(&[], arguments, input)
+}
+
+fn run_with(variables: &[(&str, &str)], arguments: &[&str], input: &[u8]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"));
+    // Whoever runs the tests may have a proxy for other things.
+    for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"] {
+        command.env_remove(name);
+    }
+    let mut child = command
         .args(arguments)
+        .envs(variables.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -113,6 +123,22 @@ fn startup_errors_are_one_clear_message() {
         1,
         &format!("cannot listen on {taken}"),
     );
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_a_startup_error() {
+    let (_good, good) = whitelist(&list(&[]));
+    for (name, url, part) in [
+        ("HTTPS_PROXY", "socks5h://user:secret@127.0.0.1:1", "socks5h proxies are not supported"),
+        ("https_proxy", "https://user:secret@127.0.0.1:1", "https proxies are not supported"),
+        ("ALL_PROXY", "http://user:secret@", "not a proxy's URL"),
+    ] {
+        let output = run_with(&[(name, url)], &["serve", "--whitelist", &good], b"");
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.starts_with(&format!("catalog-proxy: {name}: {part}; expected")), "{message}");
+        assert!(message.lines().count() == 1 && !message.contains("secret"), "{message}");
+    }
 }
 
 #[test]

@@ -60,7 +60,11 @@ async fn a_restart_during_an_outage_serves_the_last_copies() {
 #[tokio::test]
 async fn a_damaged_file_is_dropped_and_never_served() {
     type Damage = fn(&mut Vec<u8>);
-    let damages: [(&str, Damage); 6] = [
+    let damages: [(&str, Damage); 7] = [
+        ("a changed letter", |file| {
+            let at = file.windows(3).position(|word| word == b"git" || word == b"top").unwrap();
+            file[at] = b'x';
+        }),
         ("a flipped bit in the body", |file| *file.last_mut().unwrap() ^= 1),
         ("a flipped bit in the header", |file| file[120] ^= 1),
         ("a cut-off end", |file| file.truncate(file.len() - 1)),
@@ -153,7 +157,9 @@ async fn a_kill_at_any_moment_leaves_a_whole_file() {
     .await;
     let gone = Upstream::start(|_| Vec::new()).await.stop().await;
     for round in 0..12 {
-        let mut process = Process::start_with(&upstream.url(), &["--cache-dir", cache, "--fresh-for", "1ms"]);
+        let mut process = Process::start_with(&upstream.url(), |command| {
+            command.args(["--cache-dir", cache, "--fresh-for", "1ms"]);
+        });
         until("a copy", async || {
             !copies(directory.path()).is_empty() || get(process.address, PACKAGES).await.status != 200
         })
@@ -162,7 +168,9 @@ async fn a_kill_at_any_moment_leaves_a_whole_file() {
             get(process.address, PACKAGES).await;
         }
         process.kill();
-        let process = Process::start_with(&format!("http://{gone}"), &["--cache-dir", cache]);
+        let process = Process::start_with(&format!("http://{gone}"), |command| {
+            command.args(["--cache-dir", cache]);
+        });
         let answer = get(process.address, PACKAGES).await;
         assert_eq!(answer.status, 200, "round {round}: {answer:?}");
         let feed: Vec<serde_json::Value> = serde_json::from_slice(&answer.body).unwrap();

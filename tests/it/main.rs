@@ -16,6 +16,7 @@ mod encodings;
 mod fail_closed;
 mod feeds;
 mod forward;
+mod outbound;
 mod process;
 mod reload;
 mod structure;

@@ -27,23 +27,24 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn start(upstream: &Upstream) -> Self {
-        Self::start_with(&upstream.url(), &[])
+    fn start(upstream: &Upstream) -> Self {
+        Self::start_with(&upstream.url(), |_| ())
     }
 
-    pub fn start_with(upstream: &str, arguments: &[&str]) -> Self {
+    /// Starts one with more arguments or variables.
+    pub fn start_with(upstream: &str, change: impl FnOnce(&mut Command)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let whitelist = directory.path().join("whitelist.toml");
         fs::write(&whitelist, list(&["wp-toolkit"])).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"));
+        command
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "off", "--log-format", "json"])
             .args(["--upstream", upstream])
-            .args(arguments)
             .arg("--whitelist")
             .arg(&whitelist)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        change(&mut command);
+        let mut child = command.spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let address = loop {
             let mut line = String::new();

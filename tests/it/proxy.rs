@@ -8,6 +8,7 @@ use catalog_proxy::cli::LogFormat;
 use catalog_proxy::commands::Failure;
 use catalog_proxy::commands::serve::Service;
 use catalog_proxy::config::{Admin, Cache, Config};
+use catalog_proxy::upstream::outbound::Outbound;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -31,6 +32,11 @@ impl Proxy {
 
     /// Starts a proxy with changes to its configuration.
     pub async fn start_with(upstream: &str, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_through(Outbound::direct(), upstream, change).await
+    }
+
+    /// Starts a proxy that may have another one on its way to the upstream.
+    pub async fn start_through(outbound: Outbound, upstream: &str, change: impl FnOnce(&mut Config)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let whitelist = directory.path().join("whitelist.toml");
         fs::write(&whitelist, list(&["wp-toolkit", "docker"])).unwrap();
@@ -47,7 +53,7 @@ impl Proxy {
             log_format: LogFormat::Text,
         };
         change(&mut config);
-        let service = Service::bind(&config).await.unwrap();
+        let service = Service::bind(&config, outbound).await.unwrap();
         let (address, admin) = (service.addresses()[0], service.admin_address().unwrap());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(service.run(async move {

@@ -13,27 +13,29 @@ use tokio_rustls::TlsAcceptor;
 use crate::proxy::Proxy;
 use crate::upstream::{converse, ok};
 
-struct Authority {
+/// A root of our own.
+pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     directory: tempfile::TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         Self { issuer, directory: tempfile::tempdir().unwrap() }
     }
 
-    fn file(&self) -> PathBuf {
+    /// Writes its certificate where `upstream_ca` can read it.
+    pub fn file(&self) -> PathBuf {
         let path = self.directory.path().join("ca.pem");
         fs::write(&path, self.issuer.pem()).unwrap();
         path
     }
 
     /// Serves a feed with a certificate for `name`; returns the port.
-    async fn serve(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> u16 {
+    pub async fn serve(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> u16 {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         change(&mut params);

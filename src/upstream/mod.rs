@@ -2,6 +2,9 @@
 //!
 //! Every request ends at the configured origin, whatever its path says. Errors say which phase failed.
 
+mod connect;
+pub mod outbound;
+
 use std::error::Error as StdError;
 use std::fmt::Write as _;
 use std::fs;
@@ -15,13 +18,14 @@ use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tracing::{info, warn};
 
+use self::connect::{CONNECT_TIMEOUT, Connector, TunnelError};
+use self::outbound::Outbound;
 use crate::body::Body;
 use crate::config::Origin;
 
@@ -32,9 +36,6 @@ pub const USER_AGENT: HeaderValue =
 /// This proxy in a `Via` field (RFC 9110 §7.6.3).
 pub const VIA: HeaderValue = HeaderValue::from_static("1.1 catalog-proxy");
 
-/// Longest wait for a TCP connection, over all addresses: a reachable server takes under a second.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// How long an idle connection is kept: shorter than what servers usually allow (60 s and more), so that
 /// few requests meet a connection that is being closed.
 const POOL_IDLE: Duration = Duration::from_secs(50);
@@ -42,8 +43,9 @@ const POOL_IDLE: Duration = Duration::from_secs(50);
 /// The client of one upstream.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    client: Client<HttpsConnector<HttpConnector>, Body>,
+    client: Client<HttpsConnector<Connector>, Body>,
     origin: Origin,
+    outbound: Outbound,
 }
 
 /// A request to the upstream failed.
@@ -68,6 +70,10 @@ pub enum Failure {
     ConnectTimeout(Duration),
     #[error("the upstream could not be reached")]
     Unreachable,
+    #[error("the outbound proxy could not be reached")]
+    OutboundProxy,
+    #[error("the outbound proxy opened no connection to the upstream")]
+    Tunnel,
     #[error("the upstream's certificate is not valid")]
     Certificate,
     #[error("no secure connection to the upstream could be made")]
@@ -93,12 +99,12 @@ pub struct RootsError {
 }
 
 impl Upstream {
-    /// Makes the client; nothing is connected yet.
+    /// Makes the client of `origin`, which is reached the way `outbound` says; nothing is connected yet.
     ///
     /// # Errors
     /// If the roots in `ca_file` cannot be read. Without one the system's are used, or if it has none,
     /// Mozilla's as built in.
-    pub fn new(origin: Origin, ca_file: Option<&Path>) -> Result<Self, RootsError> {
+    pub fn new(origin: Origin, ca_file: Option<&Path>, outbound: Outbound) -> Result<Self, RootsError> {
         let roots = match ca_file {
             Some(path) => roots_from(path).map_err(|reason| RootsError { path: path.to_owned(), reason })?,
             None => system_roots(),
@@ -109,26 +115,27 @@ impl Upstream {
             .expect("ring supports the default versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
             .enable_all_versions()
-            .wrap_connector(tcp);
+            .wrap_connector(Connector::new(&outbound));
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
             .build(connector);
-        Ok(Self { client, origin })
+        Ok(Self { client, origin, outbound })
     }
 
     /// Returns where requests go.
     pub fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// Returns the way they take.
+    pub fn outbound(&self) -> &Outbound {
+        &self.outbound
     }
 
     /// Sends a request for `target` to the origin and returns the answer's head with the body to come.
@@ -184,6 +191,10 @@ impl Failure {
             error.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect());
         let mut cause = Some(error);
         while let Some(error) = cause {
+            // What follows is about the proxy, and must not be taken for the upstream's.
+            if let Some(error) = error.downcast_ref::<TunnelError>() {
+                return error.failure;
+            }
             if error.to_string() == "dns error" {
                 return Self::Dns;
             }

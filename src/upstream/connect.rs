@@ -1,0 +1,127 @@
+//! Connections to the upstream: straight, or through a tunnel that a proxy opens (CONNECT, RFC 9110 §9.3.6).
+
+use std::error::Error as StdError;
+use std::io;
+use std::iter::successors;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::TryFutureExt;
+use http::Uri;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tower_service::Service;
+
+use super::Failure;
+use super::outbound::Outbound;
+
+/// Longest wait for a TCP connection, over all addresses: a reachable server takes under a second. A proxy
+/// has as long for all it does, which is to be found, to connect and to answer.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Makes the connections that TLS runs on.
+#[derive(Debug, Clone)]
+pub(super) enum Connector {
+    /// To the origin itself.
+    Direct(HttpConnector),
+    /// To the proxy, which connects to the origin.
+    Tunnel(Tunnel<HttpConnector>),
+}
+
+/// There is no tunnel to the upstream.
+#[derive(Debug, thiserror::Error)]
+#[error("through the outbound proxy")]
+pub(super) struct TunnelError {
+    /// Which side of the proxy failed.
+    pub(super) failure: Failure,
+    source: BoxError,
+}
+
+impl Connector {
+    /// Makes a connector that goes the given way.
+    pub(super) fn new(outbound: &Outbound) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let Some(proxy) = outbound.proxy() else { return Self::Direct(tcp) };
+        let tunnel = Tunnel::new(proxy.uri().clone(), tcp);
+        Self::Tunnel(match proxy.basic_auth() {
+            Some(auth) => tunnel.with_auth(auth.clone()),
+            None => tunnel,
+        })
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<TcpStream>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        match self {
+            Self::Direct(tcp) => tcp.poll_ready(cx).map_err(Into::into),
+            Self::Tunnel(tunnel) => tunnel.poll_ready(cx).map_err(Into::into),
+        }
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        match self {
+            Self::Direct(tcp) => Box::pin(tcp.call(target).err_into()),
+            Self::Tunnel(tunnel) => {
+                let connecting = tunnel.call(target);
+                Box::pin(async move {
+                    // The connector's own limit ends where the proxy has accepted the connection.
+                    let connected = timeout(CONNECT_TIMEOUT, connecting).await;
+                    let connected =
+                        connected.map_err(|late| TunnelError::of(io::Error::from(late).into()))?;
+                    Ok(connected.map_err(|error| TunnelError::of(error.into()))?)
+                })
+            }
+        }
+    }
+}
+
+impl TunnelError {
+    fn of(source: BoxError) -> Self {
+        let causes = || successors(Some(&*source as &(dyn StdError + 'static)), |&error| error.source());
+        let late = |error: &(dyn StdError + 'static)| {
+            error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+        };
+        let failure = if causes().any(late) {
+            Failure::ConnectTimeout(CONNECT_TIMEOUT)
+        } else if causes().any(<dyn StdError>::is::<<HttpConnector as Service<Uri>>::Error>) {
+            Failure::OutboundProxy
+        } else {
+            Failure::Tunnel
+        };
+        Self { failure, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_proxy_that_never_answers_is_left() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", silent.local_addr().expect("an address"));
+        let origin = "https://a.example".parse().expect("an origin");
+        let outbound = Outbound::from_variables(&origin, |name| (name == "HTTPS_PROXY").then(|| url.clone()))
+            .expect("a way");
+        let mut connector = Connector::new(&outbound);
+        let error =
+            connector.call(Uri::from_static("https://a.example/")).await.map(drop).expect_err("no tunnel");
+        let error = error.downcast_ref::<TunnelError>().expect("a tunnel's error");
+        assert_eq!(error.failure, Failure::ConnectTimeout(CONNECT_TIMEOUT));
+    }
+}
