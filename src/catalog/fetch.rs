@@ -281,9 +281,11 @@ fn own(value: Option<&HeaderValue>) -> Option<HeaderValue> {
 }
 
 /// Chooses when to renew a copy before it expires: late in its life, at a random moment so that many
-/// proxies that began together do not ask together.
+/// proxies that began together do not ask together. One that arrived old is given half a life all the same:
+/// asking at once would bring it again.
 fn refresh_after(freshness: Freshness, random: f64) -> Duration {
-    freshness.lifetime.saturating_sub(freshness.age).mul_f64(0.75 + 0.2 * random)
+    let left = freshness.lifetime.saturating_sub(freshness.age);
+    left.mul_f64(0.75 + 0.2 * random).max(freshness.lifetime / 2)
 }
 
 async fn next_frame(

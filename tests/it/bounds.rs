@@ -1,8 +1,13 @@
 //! Memory has a bound whatever clients invent.
 
-use crate::client::get;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::client::{get, until};
 use crate::process::Process;
-use crate::upstream::{Upstream, ok};
+use crate::proxy::Proxy;
+use crate::upstream::{Step, Upstream, ok};
 
 #[tokio::test]
 async fn invented_queries_stay_within_the_cache_size() {
@@ -22,6 +27,36 @@ async fn invented_queries_stay_within_the_cache_size() {
     // What was asked last is still there.
     get(process.address, &format!("/api/v4/packages?n={}", QUERIES - 1)).await;
     assert_eq!(upstream.count(), QUERIES);
+}
+
+#[tokio::test]
+async fn sixteen_fetches_run_at_once_and_the_rest_wait() {
+    let gate = Arc::new(Semaphore::new(0));
+    let closed = Arc::clone(&gate);
+    let upstream = Upstream::start(move |request| {
+        let mut script = ok(format!("[{:?}]", request.target).as_bytes());
+        script.insert(0, Step::Turnstile(Arc::clone(&closed)));
+        script
+    })
+    .await;
+    let proxy = Proxy::start(&upstream).await;
+    let target = |n: usize| format!("/api/v4/packages?n={n}");
+    let crowd: Vec<_> = (0..40)
+        .map(|n| {
+            let address = proxy.address;
+            tokio::spawn(async move { get(address, &target(n)).await })
+        })
+        .collect();
+    until("sixteen fetches", async || upstream.count() == 16).await;
+    for done in 1..=24 {
+        gate.add_permits(1);
+        until("the next fetch", async || upstream.count() == 16 + done).await;
+    }
+    gate.add_permits(16);
+    for (n, client) in crowd.into_iter().enumerate() {
+        assert_eq!(client.await.unwrap().text(), format!("[{:?}]", target(n)));
+    }
+    assert_eq!(upstream.count(), 40);
 }
 
 #[tokio::test]

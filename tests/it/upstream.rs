@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub enum Step {
     Fill(u64),
     /// Wait until the test lets it go on.
     Gate(Arc<Notify>),
+    /// Wait for one of the passes that the test hands out.
+    Turnstile(Arc<Semaphore>),
     /// Close without another word; otherwise the connection is kept.
     Close,
 }
@@ -140,6 +142,10 @@ where
                 Step::Fill(len) => fill(&mut stream, len).await,
                 Step::Gate(gate) => {
                     gate.notified().await;
+                    true
+                }
+                Step::Turnstile(passes) => {
+                    passes.acquire().await.unwrap().forget();
                     true
                 }
                 Step::Close => {
