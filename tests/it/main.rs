@@ -5,12 +5,15 @@
 
 mod client;
 mod proxy;
+#[path = "../support/feeds.rs"]
+mod support;
 mod upstream;
 
 mod cli;
 mod fail_closed;
 mod feeds;
 mod forward;
+mod generator;
 mod process;
 mod reload;
 mod structure;
