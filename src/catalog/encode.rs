@@ -6,13 +6,16 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// A view is compressed once and served thousands of times, off the threads that serve, so the levels may
-/// cost some milliseconds. `benches/encodings.rs` prints what each costs and saves.
+/// A view is compressed once and served thousands of times, off the threads that serve, so some twenty
+/// milliseconds a megabyte are well spent. These are the levels of `benches/encodings.rs` at which the next
+/// one would pay back only after ten thousand answers and more.
 const GZIP_LEVEL: u32 = 6;
-const ZSTD_LEVEL: i32 = 3;
-const BROTLI_QUALITY: i32 = 5;
+const ZSTD_LEVEL: i32 = 9;
+const BROTLI_QUALITY: u32 = 6;
 /// log2 of brotli's window, 4 MiB: what browsers' decoders take, and more than a feed's repetitions need.
-const BROTLI_WINDOW: i32 = 22;
+const BROTLI_WINDOW: u32 = 22;
+/// The encoder's buffer.
+const BUFFER: usize = 64 << 10;
 
 /// A coding that views are stored in. In the order of preference where a client likes them equally: the
 /// cheapest to decode first, for all three come out at about the same size.
@@ -43,8 +46,6 @@ impl Encoding {
     ///
     /// Takes some ten milliseconds a megabyte, so it is not for an async thread.
     pub fn encode(self, body: &[u8]) -> Bytes {
-        // Writing to memory does not fail; if it ever did, the body would be found cut off by no client,
-        // for an empty one is never stored.
         let encoded = match self {
             Self::Zstd => zstd::bulk::compress(body, ZSTD_LEVEL),
             Self::Gzip => {
@@ -52,17 +53,12 @@ impl Encoding {
                 encoder.write_all(body).and_then(|()| encoder.finish())
             }
             Self::Brotli => {
-                let params = brotli::enc::BrotliEncoderParams {
-                    quality: BROTLI_QUALITY,
-                    lgwin: BROTLI_WINDOW,
-                    size_hint: body.len(),
-                    ..Default::default()
-                };
-                let mut encoded = Vec::new();
-                brotli::BrotliCompress(&mut &*body, &mut encoded, &params).map(|_| encoded)
+                let mut encoder =
+                    brotli::CompressorWriter::new(Vec::new(), BUFFER, BROTLI_QUALITY, BROTLI_WINDOW);
+                encoder.write_all(body).map(|()| encoder.into_inner())
             }
         };
-        encoded.unwrap_or_default().into()
+        encoded.expect("writing to memory does not fail").into()
     }
 }
 

@@ -6,6 +6,8 @@
 mod client;
 mod clock;
 mod proxy;
+#[path = "../support/feeds.rs"]
+mod support;
 mod upstream;
 
 mod bounds;
@@ -16,6 +18,7 @@ mod encodings;
 mod fail_closed;
 mod feeds;
 mod forward;
+mod generator;
 mod outbound;
 mod process;
 mod reload;

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::proxy::Proxy;
 use crate::upstream::{converse, ok};
@@ -34,14 +35,19 @@ impl Authority {
         path
     }
 
-    /// Serves a feed with a certificate for `name`; returns the port.
-    pub async fn serve(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> u16 {
+    /// Makes a certificate for `name` and what accepts connections with it.
+    fn acceptor(
+        &self,
+        name: &str,
+        alpn: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
@@ -50,23 +56,36 @@ impl Authority {
                 PrivateKeyDer::Pkcs8(key.serialize_der().into()),
             )
             .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let acceptor = acceptor.clone();
-                tokio::spawn(async move {
-                    if let Ok(stream) = acceptor.accept(stream).await {
-                        let seen = Arc::new(Mutex::new(Vec::new()));
-                        converse(stream, Arc::new(|_: &_| ok(b"[\"secure\"]")), seen).await;
-                    }
-                });
-            }
-        });
-        port
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
     }
+
+    /// Serves a feed with a certificate for `name`; returns the port.
+    pub async fn serve(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> u16 {
+        listen(self.acceptor(name, &[], change), |stream| async {
+            let seen = Arc::new(Mutex::new(Vec::new()));
+            converse(stream, Arc::new(|_: &_| ok(b"[\"secure\"]")), seen).await;
+        })
+        .await
+    }
+}
+
+/// Accepts connections and has each served; returns the port.
+async fn listen<F>(acceptor: TlsAcceptor, serve: impl Fn(TlsStream<TcpStream>) -> F + Send + 'static) -> u16
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            if let Ok(stream) = acceptor.accept(stream).await {
+                tokio::spawn(serve(stream));
+            }
+        }
+    });
+    port
 }
 
 /// Asks for the feed and for a file, through a proxy that trusts `roots`.
@@ -120,4 +139,25 @@ async fn plain_http_where_tls_is_expected_is_not() {
         answer.assert_problem(502);
         assert_eq!(answer.header("proxy-status"), "catalog-proxy; error=tls_protocol_error");
     }
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_where_it_is_offered() {
+    let authority = Authority::new();
+    let acceptor = authority.acceptor("localhost", &["h2", "http/1.1"], |_| ());
+    let port = listen(acceptor, |stream| async {
+        let service = hyper::service::service_fn(async |request: http::Request<hyper::body::Incoming>| {
+            let said = format!("[\"{:?} {}\"]", request.version(), request.uri());
+            Ok::<_, std::convert::Infallible>(http::Response::new(
+                http_body_util::Full::<bytes::Bytes>::from(said),
+            ))
+        });
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let server = hyper_util::server::conn::auto::Builder::new(hyper_util::rt::TokioExecutor::new());
+        drop(server.serve_connection(io, service).await);
+    })
+    .await;
+    let [feed, file] = ask(port, Some(authority.file())).await;
+    assert_eq!(feed.text(), format!("[\"HTTP/2.0 https://localhost:{port}/api/v4/packages\"]"));
+    assert_eq!(file.text(), format!("[\"HTTP/2.0 https://localhost:{port}/file\"]"));
 }
