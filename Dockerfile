@@ -32,6 +32,9 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/*
 
+# Where a volume for --cache-dir goes; a new volume takes its owner from here.
+RUN install --directory --owner=65532 --group=65532 /var/cache/catalog-proxy
+
 COPY --from=build /out/whitelist.toml /etc/catalog-proxy/whitelist.toml
 COPY --from=build /out/catalog-proxy /usr/local/bin/catalog-proxy
 
