@@ -1,11 +1,14 @@
 //! Views and their encoded forms, made when first asked for, each once, off the async threads.
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZero;
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use bytes::Bytes;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::spawn_blocking;
+use tracing::warn;
 
 use super::copy::{Copy, Digest, View};
 use super::encode::Encoding;
@@ -17,20 +20,24 @@ use crate::whitelist::Whitelist;
 /// Smallest body worth encoding: below, the head is most of an answer anyway.
 const MIN_ENCODED: usize = 256;
 
+/// A view that many wait for and one makes.
+type Making = Arc<OnceCell<Arc<View>>>;
+
 /// Makes views; cloning shares it.
 #[derive(Debug, Clone)]
 pub(super) struct Views {
     store: Store,
     making: Arc<Mutex<HashMap<ViewKey, Making>>>,
     encoding: Arc<Mutex<HashSet<(Digest, Encoding)>>>,
+    /// Places for encoders: an edit may want hundreds of forms, and half the cores must go on serving.
+    places: Arc<Semaphore>,
 }
-
-/// A view that many wait for and one makes.
-type Making = Arc<OnceCell<Arc<View>>>;
 
 impl Views {
     pub(super) fn new(store: Store) -> Self {
-        Self { store, making: Arc::default(), encoding: Arc::default() }
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let places = Arc::new(Semaphore::new((cores / 2).max(1)));
+        Self { store, making: Arc::default(), encoding: Arc::default(), places }
     }
 
     /// Returns the view of a copy for a list, made now if it was not before.
@@ -75,8 +82,10 @@ impl Views {
         let found = self.store.encoded(view.digest, encoding);
         if found.is_none() && lock(&self.encoding).insert((view.digest, encoding)) {
             let (this, view) = (self.clone(), Arc::clone(view));
-            spawn_blocking(move || {
-                this.store.insert_encoded(view.digest, encoding, encoding.encode(&view.body));
+            tokio::spawn(async move {
+                if this.encode(&view, encoding).await.is_err() {
+                    warn!(encoding = encoding.name(), "view not encoded");
+                }
                 lock(&this.encoding).remove(&(view.digest, encoding));
             });
         }
@@ -85,6 +94,7 @@ impl Views {
 
     /// Returns a view's encoded form, made now if it was not before.
     pub(super) async fn encode(&self, view: &Arc<View>, encoding: Encoding) -> Result<Bytes, FetchError> {
+        let _place = self.places.acquire().await.map_err(|_| FetchError::Interrupted)?;
         if let Some(found) = self.store.encoded(view.digest, encoding) {
             return Ok(found);
         }
