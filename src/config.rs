@@ -213,7 +213,8 @@ impl std::str::FromStr for Origin {
             return wrong("must be a plain host");
         }
         // A number that is no port would silently become the scheme's own.
-        if authority.port().is_some() && authority.port_u16().is_none_or(|port| port == 0) {
+        let port = &authority.as_str()[authority.host().len()..];
+        if !port.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {
             return wrong("has a bad port");
         }
         if parts.path_and_query.is_some_and(|path| path != "/") {
@@ -284,6 +285,7 @@ mod tests {
         check(&["--upstream", "ftp://ext.plesk.com"], "neither http nor https");
         check(&["--upstream", "https://a:b@ext.plesk.com"], "must be a plain host");
         check(&["--upstream", "https://ext.plesk.com:99999"], "has a bad port");
+        check(&["--upstream", "http://[::1]:0"], "has a bad port");
         check(&["--upstream", "https://ext.plesk.com/api"], "must have no path");
         check(&["--admin-listen", "on"], "--admin-listen");
         check(&["--frsh-for", "1m"], "--fresh-for");
