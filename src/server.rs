@@ -27,8 +27,16 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause after a failed accept: out of file descriptors, trying again at once would only burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Most header fields of a request: some five times what browsers send.
+const MAX_HEADERS: usize = 100;
+/// Most bytes of an HTTP/2 request's head.
+const MAX_HEADER_LIST: u32 = 64 << 10;
+
 /// Requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
+/// A peer that is silent for so long is asked for a sign of life, and is gone if it gives none in time.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Answers requests on `listener` until `stop` is set, then lets running answers finish.
 ///
@@ -39,8 +47,14 @@ where
     A: Future<Output = Response<Body>> + Send + 'static,
 {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_headers(MAX_HEADERS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
     let connections = GracefulShutdown::new();
     loop {
         let (stream, peer) = tokio::select! {

@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
@@ -130,41 +131,36 @@ impl Fetcher {
                 meta: self.confirmed(&head.headers, &before.meta),
             }),
             (status, _) => {
-                let retry_after = head.headers.get(header::RETRY_AFTER);
-                let retry_after = retry_after.and_then(|value| value.to_str().ok());
-                let retry_after =
-                    retry_after.and_then(|value| freshness::retry_after(value, SystemTime::now()));
-                Err(FetchError::Status { status, retry_after })
+                let retry_after = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+                let pause = retry_after.and_then(|value| freshness::retry_after(value, SystemTime::now()));
+                Err(FetchError::Status { status, retry_after: pause })
             }
         }
     }
 
     /// Asks, following redirects within the origin.
-    async fn head(&self, key: &Key, before: Option<&Copy>) -> Result<http::Response<Incoming>, FetchError> {
+    async fn head(&self, key: &Key, before: Option<&Copy>) -> Result<Response<Incoming>, FetchError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPT_ENCODING));
+        headers.insert(header::USER_AGENT, USER_AGENT);
+        headers.insert(header::VIA, VIA);
+        if let Some(Meta { etag, last_modified, .. }) = before.map(|copy| &copy.meta) {
+            headers.extend(etag.clone().map(|etag| (header::IF_NONE_MATCH, etag)));
+            headers.extend(last_modified.clone().map(|date| (header::IF_MODIFIED_SINCE, date)));
+        }
+        let ask = |target: &PathAndQuery| {
+            let mut request = Request::new(body::empty());
+            headers.clone_into(request.headers_mut());
+            self.upstream.send(target.clone(), request)
+        };
         let mut target = key.target();
-        let mut retried = false;
         for _ in 0..=MAX_REDIRECTS {
-            let mut request = Request::new(());
-            let headers = request.headers_mut();
-            headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPT_ENCODING));
-            headers.insert(header::USER_AGENT, USER_AGENT);
-            headers.insert(header::VIA, VIA);
-            if let Some(Meta { etag, last_modified, .. }) = before.map(|copy| &copy.meta) {
-                etag.iter().for_each(|etag| drop(headers.insert(header::IF_NONE_MATCH, etag.clone())));
-                last_modified
-                    .iter()
-                    .for_each(|date| drop(headers.insert(header::IF_MODIFIED_SINCE, date.clone())));
-            }
-            let response =
-                match self.upstream.send(target.clone(), request.clone().map(|()| body::empty())).await {
-                    // A pooled connection that the other side had closed looks like this, so once more at once.
-                    Err(UpstreamError { failure: Failure::Cut, .. }) if !retried => {
-                        retried = true;
-                        self.upstream.send(target.clone(), request.map(|()| body::empty())).await
-                    }
-                    answer => answer,
-                }?;
+            let response = match ask(&target).await {
+                // A pooled connection that the other side had closed looks like this, so once more at once.
+                Err(UpstreamError { failure: Failure::Cut, .. }) => ask(&target).await,
+                answer => answer,
+            }?;
             let location = match response.status().as_u16() {
                 301 | 302 | 303 | 307 | 308 => response.headers().get(header::LOCATION),
                 _ => None,
@@ -179,11 +175,7 @@ impl Fetcher {
     }
 
     /// Resolves a `Location` against the target it answers; nothing if it leads to another origin.
-    fn within_origin(
-        &self,
-        target: &http::uri::PathAndQuery,
-        location: &str,
-    ) -> Option<http::uri::PathAndQuery> {
+    fn within_origin(&self, target: &PathAndQuery, location: &str) -> Option<PathAndQuery> {
         let origin = self.upstream.origin();
         let base = Url::parse(&format!("{}://{}", origin.scheme, origin.authority)).ok()?;
         let url = base.join(target.as_str()).ok()?.join(location).ok()?;
