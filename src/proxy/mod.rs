@@ -135,18 +135,16 @@ impl Proxy {
         if let Some(known) = respond::known(request.headers(), view, &forms) {
             return Ok(respond::not_modified(self.caching, served, view, known));
         }
-        // While the best form is being made, the plain body is better than waiting.
-        let encoded = accepted
-            .encodings
-            .first()
-            .and_then(|encoding| Some((Some(*encoding), self.catalog.encoded(view, *encoding)?)));
-        let (form, body) = match (encoded, accepted.encodings.first()) {
-            (Some(encoded), _) => encoded,
-            (None, Some(encoding)) if !accepted.identity => {
-                (Some(*encoding), self.catalog.encode(view, *encoding).await.map_err(Error::Feed)?)
-            }
+        let best = accepted.encodings.first().copied();
+        let (form, body) = match best {
+            Some(encoding) => match self.catalog.encoded(view, encoding) {
+                Some(bytes) => (best, bytes),
+                // While the best form is being made, the plain body is better than waiting.
+                None if accepted.identity => (None, view.body.clone()),
+                None => (best, self.catalog.encode(view, encoding).await.map_err(Error::Feed)?),
+            },
             // Nothing acceptable is no reason to refuse (RFC 9110 §12.5.3).
-            (None, _) => (None, view.body.clone()),
+            None => (None, view.body.clone()),
         };
         Ok(respond::view(self.caching, served, view, form, body))
     }
