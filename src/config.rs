@@ -209,8 +209,12 @@ impl std::str::FromStr for Origin {
         if scheme != Scheme::HTTP && scheme != Scheme::HTTPS {
             return wrong("is neither http nor https");
         }
-        if authority.as_str().contains('@') || authority.host().is_empty() {
-            return wrong("must be a plain host");
+        if authority.as_str().contains('@') {
+            // It may be a password, so it is not repeated.
+            return Err("must be a plain host, without user and password".to_owned());
+        }
+        if authority.host().is_empty() {
+            return wrong("has no host");
         }
         // A number that is no port would silently become the scheme's own.
         let port = &authority.as_str()[authority.host().len()..];

@@ -148,6 +148,10 @@ impl Failure {
                 row(late, "upstream-timeout", "Upstream timeout", "connection_read_timeout")
             }
             Self::Cut => row(bad, "upstream-cut", "Upstream closed early", "connection_terminated"),
+            Self::RequestBody => Answer {
+                level: Level::DEBUG,
+                ..row(StatusCode::BAD_REQUEST, "request-body", "Request broke off", "http_request_error")
+            },
             Self::Protocol => row(bad, "upstream-protocol", "Upstream protocol error", "http_protocol_error"),
         }
     }

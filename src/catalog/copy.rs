@@ -10,7 +10,7 @@ use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::freshness::Freshness;
-use crate::feed::{categories, packages};
+use crate::feed::{Kind, categories, packages};
 use crate::whitelist::Whitelist;
 
 /// The start of a SHA-256: equal bytes and nothing else have equal digests.
@@ -22,7 +22,7 @@ pub struct Digest([u8; 16]);
 pub struct Content {
     /// The decoded body as it came.
     pub body: Bytes,
-    /// Of the body.
+    /// Of its kind and body.
     pub digest: Digest,
     /// Where its elements stand.
     pub index: Index,
@@ -75,9 +75,15 @@ pub struct View {
 impl Digest {
     /// Computes the digest of some bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
+        Self::of_all([bytes])
+    }
+
+    /// Computes the digest of some bytes in parts.
+    fn of_all<const N: usize>(parts: [&[u8]; N]) -> Self {
+        let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+        parts.iter().for_each(|part| hash.update(part));
         let mut start = [0; 16];
-        start.copy_from_slice(&hash.as_ref()[..16]);
+        start.copy_from_slice(&hash.finish().as_ref()[..16]);
         Self(start)
     }
 }
@@ -96,8 +102,15 @@ impl fmt::Debug for Digest {
 
 impl Content {
     /// Wraps a complete, proved feed.
+    ///
+    /// SECURITY: its digest counts the kind as well. The same bytes as another kind of feed are filtered in
+    /// another way, so they must never stand in for these.
     pub fn new(body: Bytes, index: Index) -> Self {
-        Self { digest: Digest::of(&body), body, index }
+        let kind = match index {
+            Index::Packages(_) => Kind::Packages,
+            Index::Categories(_) => Kind::Categories,
+        };
+        Self { digest: Digest::of_all([kind.name().as_bytes(), b"\0", &body]), body, index }
     }
 
     /// Returns how many bytes it takes in memory, roughly.

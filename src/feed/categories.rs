@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::gather::{self, Gather};
+use super::package::Seller;
 use super::scan::{Event, Problem, ScanError, Scanner};
 use super::text;
 
@@ -28,11 +29,22 @@ pub struct Indexer {
     body: Vec<u8>,
     lists: Vec<Range<usize>>,
     categories: usize,
+    /// Where a package stands among the categories, if one does.
+    package: Option<usize>,
 }
+
+const MEMBERS: &[&str] = &["top_packages", "buy_url"];
+const TOP_PACKAGES: usize = 0;
 
 impl Default for Indexer {
     fn default() -> Self {
-        Self { scanner: Scanner::new(&["top_packages"]), body: Vec::new(), lists: Vec::new(), categories: 0 }
+        Self {
+            scanner: Scanner::new(MEMBERS),
+            body: Vec::new(),
+            lists: Vec::new(),
+            categories: 0,
+            package: None,
+        }
     }
 }
 
@@ -40,15 +52,25 @@ impl Indexer {
     /// Takes the next bytes in.
     ///
     /// # Errors
-    /// If they cannot be part of a feed; see [`Scanner::push`].
+    /// If they cannot be part of a feed; see [`Scanner::push`]. If they hold a package sold by Plesk: an
+    /// upstream that sends the packages feed here would have it passed on unfiltered.
     pub fn push(&mut self, chunk: &[u8]) -> Result<(), ScanError> {
         self.body.extend_from_slice(chunk);
-        let Self { scanner, lists, categories, .. } = self;
+        let Self { scanner, body, lists, categories, package, .. } = self;
         scanner.push(chunk, |event| match event {
             // SECURITY: every one of a repeated member is pruned, not only the one that wins.
-            Event::Member { value, .. } => lists.push(value),
+            Event::Member { name: TOP_PACKAGES, value } => lists.push(value),
+            Event::Member { value, .. } => {
+                if Seller::of(text::decode(&body[value.clone()]).as_deref()) == Seller::Plesk {
+                    package.get_or_insert(value.start);
+                }
+            }
             Event::Element(_) => *categories += 1,
-        })
+        })?;
+        match package {
+            Some(offset) => Err(ScanError { offset: *offset, problem: Problem::Misplaced("package") }),
+            None => Ok(()),
+        }
     }
 
     /// Ends the feed: its body and its index.
@@ -171,6 +193,11 @@ mod tests {
     fn refuses_what_it_cannot_prune() {
         let error = filter(br#"[{"top_packages":{"0":{"code":"x"}}}]"#, &[], 5).expect_err("an object");
         assert_eq!(error.to_string(), "expected an array in `top_packages` at byte 17");
+        let package = br#"[{"code":"a"},{"code":"x","buy_url":"https:\/\/go.plesk.com\/x"}]"#;
+        for chunk in [1, 7, 1000] {
+            let error = filter(package, &["a", "b", "x"], chunk).expect_err("a package");
+            assert_eq!(error.to_string(), "a package where it does not belong at byte 36");
+        }
         assert!(filter(b"{}", &[], 1).is_err());
         assert!(filter(b"[{}", &[], 1).is_err());
     }

@@ -6,10 +6,11 @@ use bytes::{Bytes, BytesMut};
 
 use super::gather::{self, Gather};
 use super::package::{Package, Seller};
-use super::scan::{Event, ScanError, Scanner};
+use super::scan::{Event, Problem, ScanError, Scanner};
 use super::text;
 
-const MEMBERS: &[&str] = &["code", "buy_url"];
+const MEMBERS: &[&str] = &["code", "buy_url", "top_packages"];
+const TOP_PACKAGES: usize = 2;
 
 /// One element of the feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub struct Indexer {
     offset: usize,
     members: [Option<Range<usize>>; MEMBERS.len()],
     entries: Vec<Entry>,
+    /// Where a category stands among the packages, if one does.
+    category: Option<usize>,
 }
 
 impl Default for Indexer {
@@ -61,7 +64,8 @@ impl Default for Indexer {
             scanner: Scanner::new(MEMBERS),
             buffer: BytesMut::new(),
             offset: 0,
-            members: [None, None],
+            members: [const { None }; MEMBERS.len()],
+            category: None,
             entries: Vec::new(),
         }
     }
@@ -71,15 +75,19 @@ impl Indexer {
     /// Takes the next bytes in.
     ///
     /// # Errors
-    /// If they cannot be part of a feed; see [`Scanner::push`].
+    /// If they cannot be part of a feed; see [`Scanner::push`]. If they hold a category: an upstream that
+    /// sends the categories feed here would have its top packages passed on unfiltered.
     pub fn push(&mut self, chunk: &[u8]) -> Result<(), ScanError> {
         self.buffer.extend_from_slice(chunk);
-        let Self { scanner, buffer, offset, members, entries, .. } = self;
+        let Self { scanner, buffer, offset, members, entries, category, .. } = self;
         scanner.push(chunk, |event| match event {
+            Event::Member { name: TOP_PACKAGES, value } => {
+                category.get_or_insert(value.start);
+            }
             // A repeated member: the last one wins, as in PHP.
             Event::Member { name, value } => members[name] = Some(value),
             Event::Element(span) => {
-                let [code, buy_url] = members.each_mut().map(|member| {
+                let [code, buy_url, _] = members.each_mut().map(|member| {
                     let value = member.take()?;
                     text::decode(&buffer[value.start - *offset..value.end - *offset])
                 });
@@ -87,7 +95,11 @@ impl Indexer {
                     Package { code: code.map(String::into), seller: Seller::of(buy_url.as_deref()) };
                 entries.push(Entry { span, package });
             }
-        })
+        })?;
+        match category {
+            Some(offset) => Err(ScanError { offset: *offset, problem: Problem::Misplaced("category") }),
+            None => Ok(()),
+        }
     }
 
     /// Takes what is complete: the bytes up to the end of the last whole element, if there is a new one.
@@ -254,6 +266,18 @@ mod tests {
         hidden(r#"{"nested":{"code":"docker"},"code":"x","buy_url":"https://go.plesk.com/"}"#);
         hidden(r#"{"code":"x","buy\u005furl":"\u0068ttps:\/\/go\u002eplesk.com\/"}"#);
         hidden(r#"{"code":"x","buy_url":"https://go.plesk.com/\ud800"}"#);
+    }
+
+    #[test]
+    fn refuses_categories() {
+        for feed in
+            [r#"[{"code":"a"},{"code":"b","top_packages":[{"code":"x"}]}]"#, r#"[{"top_packages":null}]"#]
+        {
+            for chunk in [1, 7, 1000] {
+                let error = filter(feed.as_bytes(), chunk).expect_err("a category");
+                assert_eq!(error.problem, Problem::Misplaced("category"));
+            }
+        }
     }
 
     #[test]

@@ -20,8 +20,8 @@ pub const MAX_DEPTH: usize = 512;
 pub const MAX_ELEMENT: usize = 4 << 20;
 
 /// Longest member name, in raw bytes with escapes, that can be one we look for: each byte of an
-/// 11-letter name written as `\u00XX` takes six.
-const MAX_NAME: usize = 11 * 6 + 6;
+/// 12-letter name written as `\u00XX` takes six.
+const MAX_NAME: usize = 12 * 6;
 
 /// What the scanner saw; offsets count from the first byte ever pushed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +71,8 @@ pub enum Problem {
     ElementTooLarge,
     #[error("text after the end of the array")]
     Trailing,
+    #[error("a {0} where it does not belong")]
+    Misplaced(&'static str),
     #[error("cut off")]
     CutOff,
     #[error("empty")]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -50,8 +50,14 @@ pub async fn forward(
     };
     let answer = upstream.send(target, Request::from_parts(head, outgoing));
     let (mut head, incoming) = activity.limit(HEAD_TIMEOUT, answer).await?.into_parts();
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        // Nobody asked for it: `Upgrade` is not passed on.
+        return Err(UpstreamError::unexpected("status 101"));
+    }
+    // The version is this hop's own (RFC 9110 §2.5).
+    head.version = Version::HTTP_11;
     headers::to_client(&mut head.headers);
-    Ok(Response::from_parts(head, body::boxed(IdleLimited { incoming, sleep: None })))
+    Ok(Response::from_parts(head, body::boxed(IdleLimited { incoming, sleep: None, failed: None })))
 }
 
 /// When something last happened; cloning shares it.
@@ -97,6 +103,8 @@ struct IdleLimited {
     incoming: Incoming,
     /// Runs while the upstream is waited for.
     sleep: Option<Pin<Box<Sleep>>>,
+    /// What it will end in.
+    failed: Option<UpstreamError>,
 }
 
 impl http_body::Body for IdleLimited {
@@ -107,17 +115,31 @@ impl http_body::Body for IdleLimited {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) {
-            self.sleep = None;
-            return Poll::Ready(frame.map(|frame| frame.map_err(|error| UpstreamError::of(&error))));
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Some(Err(error)));
         }
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(IDLE_TIMEOUT)));
-        ready!(sleep.as_mut().poll(context));
-        Poll::Ready(Some(Err(UpstreamError::timeout(Failure::IdleTimeout(IDLE_TIMEOUT)))))
+        let error = match Pin::new(&mut self.incoming).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.sleep = None;
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(Some(Err(error))) => UpstreamError::of(&error),
+            Poll::Pending => {
+                let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(IDLE_TIMEOUT)));
+                ready!(sleep.as_mut().poll(context));
+                UpstreamError::timeout(Failure::IdleTimeout(IDLE_TIMEOUT))
+            }
+        };
+        // The connection drops what it has not sent yet when a body fails. One turn of waiting makes it send
+        // that first.
+        self.failed = Some(error);
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.incoming.is_end_stream() && self.failed.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -23,15 +23,19 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
-/// Fields that make some servers take a request for another one.
+/// Fields that make some servers take a request for another one. CGI, and PHP with it, cannot tell an
+/// underscore from a dash.
 ///
 /// SECURITY: with them a request for any path could fetch an unfiltered feed.
-const OVERRIDES: [HeaderName; 5] = [
-    HeaderName::from_static("x-original-url"),
-    HeaderName::from_static("x-rewrite-url"),
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-method-override"),
+const OVERRIDES: [&str; 8] = [
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
+    "x-override-url",
+    "x-forwarded-uri",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
 ];
 
 /// Who asks, as told to the upstream.
@@ -47,7 +51,9 @@ pub struct Client {
 pub fn to_upstream(headers: &mut HeaderMap, client: &Client) {
     let trailers = accepts_trailers(headers);
     remove_hop_by_hop(headers);
-    for name in OVERRIDES {
+    let is_override = |name: &&HeaderName| OVERRIDES.contains(&name.as_str().replace('_', "-").as_str());
+    let overrides: Vec<HeaderName> = headers.keys().filter(is_override).cloned().collect();
+    for name in overrides {
         headers.remove(name);
     }
     // The body is sent at once, and this hop has answered the expectation itself (RFC 9110 §10.1.1).
@@ -142,6 +148,7 @@ mod tests {
             ("expect", "100-continue"),
             ("x-original-url", "/api/v4/packages"),
             ("x-rewrite-url", "/api/v4/packages"),
+            ("x_original_url", "/api/v4/packages"),
             ("x-http-method-override", "GET"),
             ("x-secret", "1"),
             ("x-other", "1"),

@@ -38,8 +38,20 @@ pub enum Route {
 /// Longest target of a feed: Plesk's longest is some 100 bytes.
 pub const MAX_TARGET: usize = 2048;
 
-/// Most rounds of percent-decoding that an upstream might do.
-const MAX_DECODINGS: usize = 4;
+/// Rounds of percent-decoding after which a path must be plain: no client encodes twice, let alone more.
+const MAX_DECODINGS: usize = 8;
+
+/// What a path may be taken for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Spelling {
+    Feed {
+        version: String,
+        kind: Kind,
+    },
+    /// It can still be decoded after so many rounds.
+    Endless,
+    Other,
+}
 
 impl Route {
     /// Decides what a request is about. Only path and query of the target count.
@@ -60,7 +72,11 @@ impl Route {
             ("/livez" | "/readyz", false) => return Self::MethodNotAllowed,
             _ => {}
         }
-        let Some((version, kind)) = feed(target.path()) else { return Self::Forward(target.clone()) };
+        let (version, kind) = match Spelling::of(target.path()) {
+            Spelling::Feed { version, kind } => (version, kind),
+            Spelling::Endless => return Self::Refused,
+            Spelling::Other => return Self::Forward(target.clone()),
+        };
         if !read {
             return Self::MethodNotAllowed;
         }
@@ -91,42 +107,41 @@ impl Route {
     }
 }
 
-/// Recognises a feed in a path: its version and kind.
-fn feed(path: &str) -> Option<(String, Kind)> {
-    let mut spelling = path.as_bytes().to_vec();
-    for _ in 0..MAX_DECODINGS {
-        // Upstreams cut parameters, queries and NULs off before or after they resolve dots.
-        let cut = spelling.iter().position(|byte| b";?#\0".contains(byte)).unwrap_or(spelling.len());
-        if let Some(found) = canonical_feed(&spelling).or_else(|| canonical_feed(&spelling[..cut])) {
-            return Some(found);
+impl Spelling {
+    /// Recognises a feed in a path, however it is written.
+    fn of(path: &str) -> Self {
+        let mut path = path.as_bytes().to_vec();
+        for _ in 0..MAX_DECODINGS {
+            // Upstreams cut parameters, queries and NULs off before or after they resolve dots.
+            let cut = path.iter().position(|byte| b";?#\0".contains(byte)).unwrap_or(path.len());
+            if let Some((version, kind)) = canonical_feed(&path).or_else(|| canonical_feed(&path[..cut])) {
+                return Self::Feed { version, kind };
+            }
+            let decoded = percent_decode(&path);
+            if decoded == path {
+                return Self::Other;
+            }
+            path = decoded;
         }
-        let decoded = percent_decode(&spelling);
-        if decoded == spelling {
-            break;
-        }
-        spelling = decoded;
+        Self::Endless
     }
-    None
 }
 
-/// Recognises a feed once a path is normalised: slashes, dots, parameters, case, blanks, wide letters.
+/// Recognises a feed once a path is normalised: slashes, dots, parameters, case, blanks, odd letters.
+///
+/// Only the end of the path counts: a host, a mount or a front controller may come before.
 fn canonical_feed(path: &[u8]) -> Option<(String, Kind)> {
     let path = fold(&String::from_utf8_lossy(path));
     let mut segments: Vec<&str> = Vec::new();
     for segment in path.split('/') {
-        let segment = segment.split(';').next().unwrap_or_default().trim_end_matches(' ');
-        match segment {
+        match segment.split(';').next().unwrap_or_default().trim_matches(' ') {
             "" | "." => {}
             ".." => drop(segments.pop()),
-            // Some servers ignore dots at a name's end, as Windows does.
-            _ => segments.push(segment.trim_end_matches('.')),
+            // Some servers ignore dots and blanks at a name's end, as Windows does.
+            name => segments.push(name.trim_matches([' ', '.'])),
         }
     }
-    // A front controller may be named in the path.
-    if segments.first().is_some_and(|first| first.ends_with(".php")) {
-        segments.remove(0);
-    }
-    let ["api", version, name] = segments[..] else { return None };
+    let [.., "api", version, name] = segments[..] else { return None };
     let version = version.strip_prefix('v').filter(|version| is_number(version))?;
     let kind = [Kind::Packages, Kind::Categories].into_iter().find(|kind| kind.name() == name)?;
     Some((version.to_owned(), kind))
@@ -136,35 +151,45 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Makes letters plain: backslashes to slashes, full-width forms to ASCII (as NFKC does), lower case;
-/// drops control characters.
+/// Makes letters plain as lax servers do: backslashes to slashes, wide and other look-alikes of ASCII to
+/// ASCII (as NFKC and case folding do), lower case. Drops control characters and the rest beyond ASCII.
 fn fold(path: &str) -> String {
-    let plain = |c: char| match c {
-        '\\' => '/',
+    let narrow = |c: char| match c {
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xff01 + 0x21).unwrap_or(c),
-        _ => c.to_ascii_lowercase(),
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        _ => c,
     };
-    let folded = path.chars().map(plain).filter(|c| !c.is_control());
-    // A wide backslash takes two steps.
-    folded.map(|c| if c == '\\' { '/' } else { c.to_ascii_lowercase() }).collect()
+    let plain = |c: char| if c == '\\' { '/' } else { c.to_ascii_lowercase() };
+    path.chars().map(narrow).map(plain).filter(|c| c.is_ascii() && !c.is_control()).collect()
 }
 
-/// Decodes one round of percent-encoding; what is no encoding stays.
+/// Decodes one round of percent-encoding, with the `%uXXXX` of some servers; what is no encoding stays.
 fn percent_decode(bytes: &[u8]) -> Vec<u8> {
-    let hex = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let hex = |digits: &[u8]| {
+        let text = std::str::from_utf8(digits).ok()?;
+        let all_digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        all_digits.then(|| u32::from_str_radix(text, 16).ok()).flatten()
+    };
     let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        match bytes[i..] {
-            [b'%', high, low, ..] if hex(high).is_some() && hex(low).is_some() => {
-                out.push(hex(high).unwrap_or(0) << 4 | hex(low).unwrap_or(0));
-                i += 3;
+    let mut rest = bytes;
+    while let [first, after @ ..] = rest {
+        rest = after;
+        if *first == b'%' {
+            if let Some(byte) = after.get(..2).and_then(hex) {
+                out.push(byte as u8);
+                rest = &after[2..];
+                continue;
             }
-            _ => {
-                out.push(bytes[i]);
-                i += 1;
+            if let [b'u' | b'U', digits @ ..] = after
+                && let Some(c) = digits.get(..4).and_then(hex).and_then(char::from_u32)
+            {
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                rest = &digits[4..];
+                continue;
             }
         }
+        out.push(*first);
     }
     out
 }
@@ -249,6 +274,19 @@ mod tests {
         check("/api%ef%bc%8fv4/packages");
         check("/api%ef%bc%bcv4/packages");
         check("/index.php/api/v4/packages");
+        check("/public/index.php/api/v4/packages");
+        check("//ext.plesk.com/api/v4/packages");
+        check("/api/v4/packages%20.");
+        check("/api/v4/packages.%20.");
+        check("/api/v4/%20packages");
+        check("/api/v4/%25252570ackages");
+        check("/api/v4/%2525252570ackages");
+        check("/api/v4/packages%c0%af");
+        check("/api/v4/packages%80");
+        check("/api/v4/%u0070ackages");
+        check("/api/v4/pac%e2%84%aaages");
+        check("/api/v4/package%c5%bf");
+        check("/api/v4/pack%c2%adages");
     }
 
     #[test]
@@ -281,6 +319,12 @@ mod tests {
         check("DELETE", "/api/v4/packages/x");
         check("OPTIONS", "/anything");
         check("BREW", "/pot");
+    }
+
+    #[test]
+    fn refuses_what_never_ends() {
+        let endless = format!("/x/%{}41", "25".repeat(20));
+        assert_eq!(route("GET", &endless), Route::Refused);
     }
 
     #[test]

@@ -88,6 +88,8 @@ pub enum Failure {
     Cut,
     #[error("the upstream did not answer in proper HTTP")]
     Protocol,
+    #[error("the request broke off before its body was complete")]
+    RequestBody,
 }
 
 /// The roots given to trust cannot be used.
@@ -173,6 +175,11 @@ impl UpstreamError {
         Self { failure, chain: "time limit".into() }
     }
 
+    /// The answer makes no sense in HTTP.
+    pub fn unexpected(what: &str) -> Self {
+        Self { failure: Failure::Protocol, chain: what.into() }
+    }
+
     fn new(failure: Failure, error: &dyn StdError) -> Self {
         let mut chain = error.to_string();
         let mut source = error.source();
@@ -204,10 +211,11 @@ impl Failure {
                     _ => Self::Tls,
                 };
             }
-            if let Some(error) = error.downcast_ref::<hyper::Error>()
-                && (error.is_parse() || error.is_parse_too_large())
-            {
-                return Self::Protocol;
+            match error.downcast_ref::<hyper::Error>() {
+                Some(error) if error.is_parse() || error.is_parse_too_large() => return Self::Protocol,
+                // All that can fail on this side is the body that a client sends.
+                Some(error) if error.is_user() => return Self::RequestBody,
+                _ => {}
             }
             cause = match error.downcast_ref::<io::Error>() {
                 Some(io) => match io.kind() {
