@@ -57,7 +57,9 @@ pub struct Meta {
     pub content_type: Option<HeaderValue>,
     /// Freshness on arrival.
     pub freshness: Freshness,
-    /// When it arrived or was last confirmed.
+    /// How long it was held by earlier processes.
+    pub held: Duration,
+    /// When it arrived, was last confirmed or was read from disk.
     pub arrived: Instant,
     /// How long after that it should be renewed ahead of its end.
     pub refresh_after: Duration,
@@ -164,7 +166,12 @@ impl Content {
 impl Copy {
     /// Returns its age (RFC 9111 §4.2.3).
     pub fn age(&self, now: Instant) -> Duration {
-        self.meta.freshness.age + now.saturating_duration_since(self.meta.arrived)
+        self.meta.freshness.age + self.resident(now)
+    }
+
+    /// Returns how long it has been here.
+    pub fn resident(&self, now: Instant) -> Duration {
+        self.meta.held + now.saturating_duration_since(self.meta.arrived)
     }
 
     /// Returns how long it will be fresh; nothing if it is stale.
@@ -175,5 +182,11 @@ impl Copy {
     /// Returns how long it has been stale.
     pub fn stale_since(&self, now: Instant) -> Duration {
         self.age(now).saturating_sub(self.meta.freshness.lifetime)
+    }
+
+    /// Returns how long it has been stale here: one that was old on arrival is the best there is all the
+    /// same.
+    pub fn stale_here(&self, now: Instant) -> Duration {
+        self.stale_since(now).min(self.resident(now))
     }
 }

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
@@ -34,6 +35,8 @@ const TOTAL_TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_REDIRECTS: usize = 3;
 /// Fetches at once; further ones wait in order. The upstream must not see a burst of ours.
 const MAX_FETCHES: usize = 16;
+/// Bytes that are decoded, and then scanned, before others get their turn: some ten microseconds.
+const PIECE: usize = 16 << 10;
 /// Elements are handed on at the latest after so many bytes, and whenever the upstream pauses: that is
 /// seldom enough to cost little, and a small bad feed is refused before any of it was sent.
 const PUBLISH_BYTES: usize = 64 << 10;
@@ -101,6 +104,11 @@ impl Fetcher {
     /// Makes a fetcher.
     pub fn new(upstream: Upstream, policy: Policy, max_feed_size: u64) -> Self {
         Self { upstream, places: Semaphore::new(MAX_FETCHES), policy, max_feed_size }
+    }
+
+    /// Returns how far the upstream is believed.
+    pub fn policy(&self) -> Policy {
+        self.policy
     }
 
     /// Fetches a feed, or has the copy of before confirmed.
@@ -215,14 +223,14 @@ impl Fetcher {
             };
             let Some(frame) = frame else { break };
             let frame = frame.map_err(|error| UpstreamError::of(&error))?;
-            if let Ok(data) = frame.into_data() {
-                let decoded = decoder.push(&data).map_err(|error| self.decoding(error))?;
+            for piece in frame.into_data().unwrap_or_default().chunks(PIECE) {
+                let decoded = decoder.push(piece).map_err(|error| self.decoding(error))?;
                 unpublished += decoded.len();
-                builder.push(&decoded)?;
+                builder.push(&decoded).await?;
             }
         }
-        builder.push(&decoder.finish().map_err(|error| self.decoding(error))?)?;
-        builder.finish(&mut publish)
+        builder.push(&decoder.finish().map_err(|error| self.decoding(error))?).await?;
+        builder.finish(&mut publish).await
     }
 
     fn decoding(&self, error: DecodeError) -> FetchError {
@@ -240,6 +248,7 @@ impl Fetcher {
             content_type: own(headers.get(header::CONTENT_TYPE)),
             refresh_after: refresh_after(freshness, fastrand::f64()),
             freshness,
+            held: Duration::ZERO,
             arrived: Instant::now(),
         }
     }
@@ -296,16 +305,22 @@ async fn next_frame(
 impl Builder {
     fn new(kind: Kind) -> Self {
         match kind {
-            Kind::Packages => Self::Packages { indexer: Box::default(), segments: Vec::new() },
+            Kind::Packages => {
+                Self::Packages { indexer: Box::new(packages::Indexer::bounded()), segments: Vec::new() }
+            }
             Kind::Categories => Self::Categories(Box::default()),
         }
     }
 
-    fn push(&mut self, bytes: &[u8]) -> Result<(), ScanError> {
-        match self {
-            Self::Packages { indexer, .. } => indexer.push(bytes),
-            Self::Categories(indexer) => indexer.push(bytes),
+    async fn push(&mut self, bytes: &[u8]) -> Result<(), ScanError> {
+        for piece in bytes.chunks(PIECE) {
+            match self {
+                Self::Packages { indexer, .. } => indexer.push(piece)?,
+                Self::Categories(indexer) => indexer.push(piece)?,
+            }
+            tokio::task::consume_budget().await;
         }
+        Ok(())
     }
 
     fn publish(&mut self, publish: &mut impl FnMut(&Segment)) {
@@ -314,19 +329,23 @@ impl Builder {
         }
     }
 
-    fn finish(self, publish: &mut impl FnMut(&Segment)) -> Result<Content, FetchError> {
-        Ok(match self {
+    async fn finish(self, publish: &mut impl FnMut(&Segment)) -> Result<Content, FetchError> {
+        // Copying and hashing megabytes is not for an async thread.
+        let content = match self {
             Self::Packages { indexer, mut segments } => {
                 let last = indexer.finish()?;
                 publish(&last);
                 segments.push(last);
-                let (body, index) = packages::Index::assemble(&segments);
-                Content::new(body, Index::Packages(index))
+                spawn_blocking(move || {
+                    let (body, index) = packages::Index::assemble(&segments);
+                    Ok(Content::new(body, Index::Packages(index)))
+                })
             }
-            Self::Categories(indexer) => {
+            Self::Categories(indexer) => spawn_blocking(move || {
                 let (body, index) = indexer.finish()?;
-                Content::new(body.into(), Index::Categories(index))
-            }
-        })
+                Ok(Content::new(body.into(), Index::Categories(index)))
+            }),
+        };
+        content.await.unwrap_or(Err(FetchError::Interrupted))
     }
 }

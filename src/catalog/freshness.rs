@@ -30,28 +30,28 @@ struct Directives {
     s_maxage: Option<Duration>,
     max_age: Option<Duration>,
     no_cache: bool,
-    /// `no-store` or `private`.
-    not_for_us: bool,
 }
 
 impl Freshness {
     /// Assesses an answer received at `now`.
     ///
     /// `no-store` and `private` are overridden: whoever runs this proxy acts for the one who asks, and a
-    /// catalog is the same for all. They leave the lifetime to the policy.
+    /// catalog is the same for all. What else is said about the lifetime counts.
     pub fn of(headers: &HeaderMap, now: SystemTime, policy: Policy) -> Self {
-        let directives = Directives::of(headers);
-        let told = match directives {
-            Directives { not_for_us: true, .. } => None,
+        let told = match Directives::of(headers) {
             Directives { no_cache: true, .. } => Some(Duration::ZERO),
             Directives { s_maxage: Some(age), .. } | Directives { max_age: Some(age), .. } => Some(age),
             _ => expires(headers, now),
         };
-        let lifetime = told.unwrap_or(policy.default);
-        Self {
-            lifetime: policy.max.map_or(lifetime, |max| lifetime.min(max)),
-            age: text(headers, AGE).and_then(delta_seconds).unwrap_or_default(),
-        }
+        let age = text(headers, AGE).and_then(delta_seconds).unwrap_or_default();
+        let freshness = Self { lifetime: told.unwrap_or(age + policy.default), age };
+        freshness.bounded(policy)
+    }
+
+    /// Bounds what is left of the lifetime: how old an answer was on arrival is between other caches.
+    pub fn bounded(self, policy: Policy) -> Self {
+        let longest = policy.max.map_or(self.lifetime, |max| self.age + max);
+        Self { lifetime: self.lifetime.min(longest), ..self }
     }
 }
 
@@ -72,8 +72,6 @@ impl Directives {
                 "max-age" => directives.max_age = shorter(directives.max_age),
                 // With field names it is about those fields only (§5.2.2.4).
                 "no-cache" => directives.no_cache |= argument.is_none(),
-                "no-store" => directives.not_for_us = true,
-                "private" => directives.not_for_us |= argument.is_none(),
                 _ => {}
             }
         }
@@ -169,8 +167,9 @@ mod tests {
         check(&[(cc, "x=\"a, max-age=5\", max-age=60")], 60);
         check(&[(cc, "no-store")], 600);
         check(&[(cc, "private")], 600);
-        check(&[(cc, "no-cache, private")], 600);
-        check(&[(cc, "no-store, max-age=0")], 600);
+        check(&[(cc, "private, max-age=60")], 60);
+        check(&[(cc, "no-cache, private")], 0);
+        check(&[(cc, "no-store, max-age=0")], 0);
         let date = ("date", "Sun, 06 Nov 1994 08:00:00 GMT");
         check(&[date, ("expires", "Sun, 06 Nov 1994 08:30:00 GMT")], 1800);
         check(&[date, ("expires", "Sun, 06 Nov 1994 07:30:00 GMT")], 0);
@@ -178,7 +177,7 @@ mod tests {
         check(&[date, ("expires", "0")], 0);
         check(&[("expires", "Sun, 06 Nov 1994 08:50:10 GMT")], 10);
         check(&[date, ("expires", "Sun, 06 Nov 1994 08:30:00 GMT"), (cc, "max-age=60")], 60);
-        check(&[date, ("expires", "0"), (cc, "no-store")], 600);
+        check(&[date, ("expires", "0"), (cc, "no-store")], 0);
     }
 
     #[test]
@@ -202,6 +201,11 @@ mod tests {
         assert_eq!(assess(&[("cache-control", "max-age=3600")], policy).0, 60);
         assert_eq!(assess(&[("cache-control", "max-age=30")], policy).0, 30);
         assert_eq!(assess(&[], policy).0, 60);
+        // What is left of it is bounded, not what other caches used up.
+        assert_eq!(assess(&[("cache-control", "max-age=86400"), ("age", "3600")], policy), (3660, 3600));
+        assert_eq!(assess(&[("cache-control", "max-age=3630"), ("age", "3600")], policy), (3630, 3600));
+        assert_eq!(assess(&[("cache-control", "max-age=60"), ("age", "3600")], policy), (60, 3600));
+        assert_eq!(assess(&[("age", "3600")], policy), (3660, 3600));
     }
 
     #[test]

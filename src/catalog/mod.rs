@@ -285,7 +285,7 @@ impl Drop for Landing {
 impl Inner {
     /// May a copy be served, fresh or stale?
     fn is_servable(&self, copy: &Copy, now: Instant) -> bool {
-        copy.stale_since(now) <= self.stale_for
+        copy.stale_here(now) <= self.stale_for
     }
 
     /// Brings a copy back from disk, if there is one that may be served.
@@ -295,7 +295,9 @@ impl Inner {
         }
         let (inner, wanted) = (Arc::clone(self), key.clone());
         let load = move || inner.snapshots.as_ref()?.load(&wanted, SystemTime::now());
-        let copy = spawn_blocking(load).await.ok().flatten()?;
+        let mut copy = spawn_blocking(load).await.ok().flatten()?;
+        // The bound may be another one than when it was stored.
+        copy.meta.freshness = copy.meta.freshness.bounded(self.fetcher.policy());
         let now = Instant::now();
         if !self.is_servable(&copy, now) {
             return None;

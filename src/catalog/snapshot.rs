@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! catalog-proxy copy 1 <SHA-256 of all that follows, in hex>\n
-//! {"key": …, "kind": …, "stored": …, "lifetime": …, "age": …, "etag": …, …}\n
+//! {"key": …, "kind": …, "stored": …, "lifetime": …, "age": …, "held": …, "etag": …, …}\n
 //! <the feed as it came>
 //! ```
 //!
@@ -41,7 +41,7 @@ const TEMPORARY: &str = ".tmp-";
 const MAX_FILES: usize = 4096;
 /// Copies waiting to be written; beyond that a copy is left for its next refresh.
 const QUEUE: usize = 64;
-/// A copy that does not change is written again after so long, for its age counts after a restart.
+/// A copy that does not change is written again after so long, for what the upstream says of it may change.
 const REWRITE_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// The copies in one directory.
@@ -75,9 +75,11 @@ struct Header {
     kind: String,
     /// Milliseconds since 1970.
     stored: u64,
-    /// Seconds of freshness lifetime and of age when stored.
+    /// Seconds of freshness lifetime and of age on arrival.
     lifetime: u64,
     age: u64,
+    /// Seconds it had been here when stored.
+    held: u64,
     etag: Option<String>,
     last_modified: Option<String>,
     content_type: Option<String>,
@@ -112,7 +114,7 @@ impl Snapshots {
             if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
                 // Left behind by a crash.
                 remove(&path);
-            } else if path.extension().is_some_and(|extension| extension == SUFFIX) {
+            } else if is_named_as_ours(&path) {
                 let at = meta.modified().unwrap_or(UNIX_EPOCH);
                 files.insert(path, Written { len: meta.len(), at, content: None });
             }
@@ -142,17 +144,8 @@ impl Snapshots {
         self.shared.load(key, now)
     }
 
-    /// Has a copy written, unless an equal one was a while ago.
+    /// Has a copy written, or its file confirmed if it is there already.
     pub fn save(&self, key: &Key, copy: &Copy) {
-        let path = self.shared.path(key);
-        let known = lock(&self.shared.files).get(&path).copied();
-        let recent = |written: Written| {
-            let age = SystemTime::now().duration_since(written.at).unwrap_or(Duration::MAX);
-            written.content == Some(copy.content.digest) && age < REWRITE_AFTER
-        };
-        if known.is_some_and(recent) {
-            return;
-        }
         let queue = lock(&self.queue);
         let Some(queue) = queue.as_ref() else { return };
         match queue.try_send((key.clone(), copy.clone())) {
@@ -180,6 +173,15 @@ impl Shared {
 
     fn save(&self, key: &Key, copy: &Copy, now: SystemTime) {
         let path = self.path(key);
+        let known = lock(&self.files).get(&path).copied();
+        let is_there = |written: Written| {
+            let age = now.duration_since(written.at).unwrap_or(Duration::MAX);
+            written.content == Some(copy.content.digest) && age < REWRITE_AFTER
+        };
+        // A copy that did not change needs no megabytes written, only the time.
+        if known.is_some_and(is_there) && touch(&path, now).is_ok() {
+            return;
+        }
         match self.write(&path, key, copy, now) {
             Ok(len) => {
                 let written = Written { len, at: now, content: Some(copy.content.digest) };
@@ -193,14 +195,15 @@ impl Shared {
     }
 
     fn write(&self, path: &Path, key: &Key, copy: &Copy, now: SystemTime) -> io::Result<u64> {
-        let Meta { freshness, arrived, .. } = &copy.meta;
+        let freshness = copy.meta.freshness;
         let text = |value: &Option<HeaderValue>| value.as_ref()?.to_str().ok().map(str::to_owned);
         let header = Header {
             key: key.as_str().to_owned(),
             kind: key.kind().name().to_owned(),
             stored: now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
             lifetime: freshness.lifetime.as_secs(),
-            age: (freshness.age + arrived.elapsed()).as_secs(),
+            age: freshness.age.as_secs(),
+            held: copy.resident(Instant::now()).as_secs(),
             etag: text(&copy.meta.etag),
             last_modified: text(&copy.meta.last_modified),
             content_type: text(&copy.meta.content_type),
@@ -255,7 +258,9 @@ impl Shared {
             return Err(Unusable::Key);
         }
         let (body, index) = index(key.kind(), &content[header_end + 1..])?;
-        let stored = UNIX_EPOCH + Duration::from_millis(header.stored);
+        // The file's own time is when the copy was last confirmed.
+        let confirmed = fs::metadata(path)?.modified()?;
+        let stored = (UNIX_EPOCH + Duration::from_millis(header.stored)).max(confirmed.min(now));
         let value = |text: Option<String>| text.and_then(|text| HeaderValue::try_from(text).ok());
         Ok(Copy {
             content: Arc::new(Content::new(body, index)),
@@ -265,14 +270,22 @@ impl Shared {
                 content_type: value(header.content_type),
                 freshness: Freshness {
                     lifetime: Duration::from_secs(header.lifetime),
-                    // A clock that went back makes it look new, which is no harm: it was good.
-                    age: Duration::from_secs(header.age) + now.duration_since(stored).unwrap_or_default(),
+                    age: Duration::from_secs(header.age),
                 },
+                // A clock that went back makes it look new, which is no harm: it was good.
+                held: Duration::from_secs(header.held) + now.duration_since(stored).unwrap_or_default(),
                 arrived: Instant::now(),
                 refresh_after: Duration::ZERO,
             },
         })
     }
+}
+
+/// Is it one of ours by its name? Others are none of our business.
+fn is_named_as_ours(path: &Path) -> bool {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let digest = stem.len() == 32 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
+    digest && path.extension().is_some_and(|extension| extension == SUFFIX)
 }
 
 /// Checks a file's first line and returns the rest.
@@ -289,7 +302,7 @@ fn parse(file: &Bytes) -> Result<Bytes, Unusable> {
 fn index(kind: Kind, body: &[u8]) -> Result<(Bytes, Index), ScanError> {
     match kind {
         Kind::Packages => {
-            let mut indexer = packages::Indexer::default();
+            let mut indexer = packages::Indexer::bounded();
             indexer.push(body)?;
             let (body, index) = packages::Index::assemble(&[indexer.finish()?]);
             Ok((body, Index::Packages(index)))
@@ -306,6 +319,10 @@ fn index(kind: Kind, body: &[u8]) -> Result<(Bytes, Index), ScanError> {
 fn checksum(bytes: &[u8]) -> String {
     let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
     hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn touch(path: &Path, now: SystemTime) -> io::Result<()> {
+    File::options().write(true).open(path)?.set_modified(now)
 }
 
 fn remove(path: &Path) {

@@ -35,7 +35,7 @@ pub struct CopyState {
 }
 
 impl Catalog {
-    /// Returns the state of all keys, sorted, under a list.
+    /// Returns the state of all keys under a list, those with a copy first, else sorted.
     pub fn states(&self, list: &Whitelist) -> Vec<FeedState> {
         let now = Instant::now();
         let mut errors: HashMap<String, String> = (self.0.failures.all().into_iter())
@@ -60,6 +60,8 @@ impl Catalog {
         for (key, error) in errors {
             states.insert(key.clone(), FeedState { key, copy: None, last_error: Some(error) });
         }
-        states.into_values().collect()
+        let mut states: Vec<_> = states.into_values().collect();
+        states.sort_by_key(|state: &FeedState| state.copy.is_none());
+        states
     }
 }

@@ -20,6 +20,9 @@ use crate::whitelist::Whitelist;
 /// Smallest body worth encoding: below, the head is most of an answer anyway.
 const MIN_ENCODED: usize = 256;
 
+/// Forms waiting for an encoder; beyond that clients get the plain body and ask again another time.
+const MAX_WAITING: usize = 1024;
+
 /// A view that many wait for and one makes.
 type Making = Arc<OnceCell<Arc<View>>>;
 
@@ -79,14 +82,20 @@ impl Views {
         if view.body.len() < MIN_ENCODED {
             return None;
         }
+        let form = (view.digest, encoding);
         let found = self.store.encoded(view.digest, encoding);
-        if found.is_none() && lock(&self.encoding).insert((view.digest, encoding)) {
-            let (this, view) = (self.clone(), Arc::clone(view));
+        let mut waiting = lock(&self.encoding);
+        if found.is_none() && waiting.len() < MAX_WAITING && waiting.insert(form) {
+            // It waits without keeping the view: one that is gone by its turn is wanted no more.
+            let (this, view) = (self.clone(), Arc::downgrade(view));
             tokio::spawn(async move {
-                if this.encode(&view, encoding).await.is_err() {
+                if let Ok(_place) = this.places.acquire().await
+                    && let Some(view) = view.upgrade()
+                    && this.make(&view, encoding).await.is_err()
+                {
                     warn!(encoding = encoding.name(), "view not encoded");
                 }
-                lock(&this.encoding).remove(&(view.digest, encoding));
+                lock(&this.encoding).remove(&form);
             });
         }
         found
@@ -98,6 +107,10 @@ impl Views {
         if let Some(found) = self.store.encoded(view.digest, encoding) {
             return Ok(found);
         }
+        self.make(view, encoding).await
+    }
+
+    async fn make(&self, view: &View, encoding: Encoding) -> Result<Bytes, FetchError> {
         let body = view.body.clone();
         let bytes =
             spawn_blocking(move || encoding.encode(&body)).await.map_err(|_| FetchError::Interrupted)?;

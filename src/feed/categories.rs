@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::gather::{self, Gather};
 use super::package::Seller;
-use super::scan::{Event, Problem, ScanError, Scanner};
+use super::scan::{Event, MAX_ELEMENTS, Problem, ScanError, Scanner};
 use super::text;
 
 /// A complete categories feed: where the top packages stand.
@@ -39,7 +39,7 @@ const TOP_PACKAGES: usize = 0;
 impl Default for Indexer {
     fn default() -> Self {
         Self {
-            scanner: Scanner::new(MEMBERS),
+            scanner: Scanner::new(MEMBERS).limited(MAX_ELEMENTS),
             body: Vec::new(),
             lists: Vec::new(),
             categories: 0,
@@ -117,7 +117,7 @@ impl TopPackages {
         let list = &body[span.clone()];
         let mut code = None;
         let mut entries = Vec::new();
-        Scanner::new(&["code"]).push(list, |event| match event {
+        Scanner::new(&["code"]).limited(MAX_ELEMENTS).push(list, |event| match event {
             Event::Member { value, .. } => code = text::decode(&list[value]).map(String::into),
             Event::Element(element) => {
                 entries.push((span.start + element.start..span.start + element.end, code.take()));

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::gather::{self, Gather};
 use super::package::{Package, Seller};
-use super::scan::{Event, Problem, ScanError, Scanner};
+use super::scan::{Event, MAX_ELEMENTS, Problem, ScanError, Scanner};
 use super::text;
 
 const MEMBERS: &[&str] = &["code", "buy_url", "top_packages"];
@@ -45,7 +45,7 @@ pub struct Index {
     pub entries: Vec<Entry>,
 }
 
-/// Indexes a feed while it arrives. Holds only what was not taken yet.
+/// Indexes a feed while it arrives. Holds only what was not taken yet; its default knows no limit.
 #[derive(Debug)]
 pub struct Indexer {
     scanner: Scanner,
@@ -72,6 +72,11 @@ impl Default for Indexer {
 }
 
 impl Indexer {
+    /// Makes an indexer for a feed that is kept whole, so of at most [`MAX_ELEMENTS`] elements.
+    pub fn bounded() -> Self {
+        Self { scanner: Scanner::new(MEMBERS).limited(MAX_ELEMENTS), ..Self::default() }
+    }
+
     /// Takes the next bytes in.
     ///
     /// # Errors

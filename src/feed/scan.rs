@@ -19,6 +19,10 @@ pub const MAX_DEPTH: usize = 512;
 /// 30 KB; a hundred times that still lets `filter` run in a few megabytes.
 pub const MAX_ELEMENT: usize = 4 << 20;
 
+/// Most elements of a feed that is kept in memory, where each takes some hundred bytes: two hundred times
+/// the vendor's catalog.
+pub const MAX_ELEMENTS: usize = 100_000;
+
 /// Longest member name, in raw bytes with escapes, that can be one we look for: each byte of an
 /// 12-letter name written as `\u00XX` takes six.
 const MAX_NAME: usize = 12 * 6;
@@ -69,6 +73,8 @@ pub enum Problem {
     TooDeep,
     #[error("element of more than {MAX_ELEMENT} bytes")]
     ElementTooLarge,
+    #[error("more than {MAX_ELEMENTS} elements")]
+    TooMany,
     #[error("text after the end of the array")]
     Trailing,
     #[error("a {0} where it does not belong")]
@@ -83,6 +89,8 @@ pub enum Problem {
 #[derive(Debug)]
 pub struct Scanner {
     names: &'static [&'static str],
+    /// How many more elements may come.
+    left: usize,
     state: State,
     /// Offset of the next chunk's first byte.
     base: usize,
@@ -178,6 +186,7 @@ impl Scanner {
         debug_assert!(names.iter().all(|name| name.len() * 6 <= MAX_NAME));
         Self {
             names,
+            left: usize::MAX,
             state: State::Start,
             base: 0,
             head: 0,
@@ -190,6 +199,11 @@ impl Scanner {
             name: NameBuffer { start: 0, len: 0, bytes: [0; MAX_NAME] },
             error: None,
         }
+    }
+
+    /// Sets how many elements there may be at most.
+    pub fn limited(self, elements: usize) -> Self {
+        Self { left: elements, ..self }
     }
 
     /// Scans the next bytes and reports what they complete.
@@ -349,6 +363,8 @@ impl Scanner {
             (1, _) => {
                 self.within_limit(end)?;
                 self.settled = end;
+                self.left =
+                    self.left.checked_sub(1).ok_or(ScanError { offset: end, problem: Problem::TooMany })?;
                 on_event(Event::Element(self.element_start..end));
             }
             (2, Some(name)) => {

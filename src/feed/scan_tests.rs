@@ -195,6 +195,16 @@ fn elements_have_a_limit() {
 }
 
 #[test]
+fn elements_can_be_counted() {
+    let count = |limit: usize| {
+        let mut scanner = Scanner::new(NAMES).limited(limit);
+        scanner.push(b"[[1,2,3],{},0]", |_| ()).and_then(|()| scanner.finish())
+    };
+    assert_eq!(count(3), Ok(()));
+    assert_eq!(count(2), Err(ScanError { offset: 13, problem: Problem::TooMany }));
+}
+
+#[test]
 fn an_error_is_final() {
     let mut scanner = Scanner::new(NAMES);
     let error = scanner.push(b"[x", |_| ()).expect_err("no value");

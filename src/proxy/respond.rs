@@ -73,7 +73,8 @@ pub fn view(caching: Caching, served: Served<'_>, view: &View, form: Form, bytes
 
 /// Answers with a feed that is still arriving: no length and no validator yet.
 pub fn stream(caching: Caching, key: &Key, feed: Body, joined: Joined) -> Response<Body> {
-    let mut response = head(caching, None, &cache_status(key, Arrival::Fetched(joined), None));
+    let mut response =
+        head(caching, None, Duration::ZERO, &cache_status(key, Arrival::Fetched(joined), None));
     *response.body_mut() = feed;
     response
 }
@@ -82,9 +83,10 @@ fn represent(caching: Caching, served: Served<'_>, view: &View, form: Form) -> R
     let Served { key, copy, arrival } = served;
     let now = Instant::now();
     let status = cache_status(key, arrival, Some(ttl(copy, now)));
-    let mut response = head(caching, copy.meta.content_type.as_ref(), &status);
+    let age = copy.age(now);
+    let mut response = head(caching, copy.meta.content_type.as_ref(), age, &status);
     let headers = response.headers_mut();
-    headers.insert(header::AGE, copy.age(now).as_secs().into());
+    headers.insert(header::AGE, age.as_secs().into());
     insert(headers, header::ETAG, &etag(view, form));
     response
 }
@@ -134,14 +136,20 @@ pub fn problem(error: &Error) -> Response<Body> {
 /// The error of a method that feeds and probes do not answer.
 pub const METHOD_NOT_ALLOWED: Error = Error::MethodNotAllowed { allow: READ_METHODS };
 
-fn head(caching: Caching, content_type: Option<&HeaderValue>, cache_status: &str) -> Response<Body> {
+fn head(
+    caching: Caching,
+    content_type: Option<&HeaderValue>,
+    age: Duration,
+    cache_status: &str,
+) -> Response<Body> {
     let mut response = Response::new(body::empty());
     let headers = response.headers_mut();
     let json = HeaderValue::from_static("application/json");
     headers.insert(header::CONTENT_TYPE, content_type.cloned().unwrap_or(json));
     let cache_control = match caching.max_age {
         None => "no-cache".to_owned(),
-        Some(age) => format!("public, max-age={}", age.as_secs()),
+        // Caches count from the age that they are told.
+        Some(max_age) => format!("public, max-age={}", age.as_secs() + max_age.as_secs()),
     };
     insert(headers, header::CACHE_CONTROL, &cache_control);
     headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use http::Request;
+use http_body_util::Full;
 use tokio::sync::Semaphore;
 
-use crate::client::{get, until};
+use crate::client::{self, get, until};
 use crate::process::Process;
 use crate::proxy::Proxy;
-use crate::upstream::{Step, Upstream, ok};
+use crate::upstream::{Step, Upstream, head_of, ok};
 
 #[tokio::test]
 async fn invented_queries_stay_within_the_cache_size() {
@@ -19,14 +21,46 @@ async fn invented_queries_stay_within_the_cache_size() {
         command.args(["--cache-size", "64MiB"]);
     });
     for n in 0..QUERIES {
-        let answer = get(process.address, &format!("/api/v4/packages?n={n}")).await;
-        assert_eq!(answer.status, 200);
+        let target = format!("/api/v4/packages?n={n}");
+        assert_eq!(get(process.address, &target).await.status, 200);
+        // Encoded forms are made behind the answers, and count as well.
+        let request =
+            Request::get(target).header("accept-encoding", "gzip, br").body(Full::default()).unwrap();
+        assert_eq!(client::request(process.address, request).await.status, 200);
     }
     assert_eq!(upstream.count(), QUERIES);
     assert!(process.peak_memory() < 150 << 20, "{} bytes", process.peak_memory());
     // What was asked last is still there.
     get(process.address, &format!("/api/v4/packages?n={}", QUERIES - 1)).await;
     assert_eq!(upstream.count(), QUERIES);
+}
+
+#[tokio::test]
+async fn a_feed_of_crumbs_is_refused_in_little_memory() {
+    use std::io::Write;
+    let encode = |body: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(body).unwrap();
+        encoder.finish().unwrap()
+    };
+    let crumbs = "1,".repeat(15 << 20);
+    let packages = encode(format!("[{crumbs}1]").as_bytes());
+    let categories = encode(format!("[{{\"top_packages\":[{crumbs}1]}}]").as_bytes());
+    let upstream = Upstream::start(move |request| {
+        let body = if request.target.contains("packages") { &packages } else { &categories };
+        let head = format!("content-encoding: gzip\r\ncontent-length: {}\r\n", body.len());
+        vec![head_of(200, &head), Step::Send(body.clone())]
+    })
+    .await;
+    let process = Process::start_with(&upstream.url(), |command| {
+        command.args(["--max-feed-size", "64MiB"]);
+    });
+    for target in ["/api/v4/packages", "/api/v4/categories"] {
+        let answer = get(process.address, target).await;
+        assert!(answer.cut || answer.status == 502, "{target}: {}", answer.status);
+        assert_ne!(get(process.address, target).await.status, 200);
+    }
+    assert!(process.peak_memory() < 200 << 20, "{} bytes", process.peak_memory());
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ async fn a_copy_lives_as_long_as_the_upstream_says() {
 
 #[tokio::test]
 async fn no_store_is_overridden() {
-    for fields in ["cache-control: no-store\r\n", "cache-control: no-cache, private\r\n"] {
+    for fields in ["cache-control: no-store\r\n", "cache-control: private, max-age=600\r\n"] {
         let changing = Changing::start(vec![with_fields(fields, "[1]")]).await;
         let proxy = Proxy::start(&changing.upstream).await;
         proxy.get(PACKAGES).await;
@@ -318,9 +318,28 @@ async fn clients_may_be_allowed_to_keep_a_feed() {
         config.client_max_age = Some(Duration::from_secs(300));
     })
     .await;
+    let clock = Clock::stop();
     for _ in 0..2 {
         assert_eq!(proxy.get(PACKAGES).await.header("cache-control"), "public, max-age=300");
     }
+    // Caches count from the age that they are told.
+    clock.jump(2 * MINUTE).await;
+    let answer = proxy.get(PACKAGES).await;
+    assert_eq!((answer.header("age"), answer.header("cache-control")), ("120", "public, max-age=420"));
+}
+
+#[tokio::test]
+async fn a_copy_that_is_old_on_arrival_is_served_all_the_same() {
+    let fields = "cache-control: max-age=600\r\nage: 1000000\r\n";
+    let changing = Changing::start(vec![with_fields(fields, "[1]"), status(500, "text/html", b"down")]).await;
+    let proxy = Proxy::start(&changing.upstream).await;
+    let clock = Clock::stop();
+    proxy.get(PACKAGES).await;
+    changing.turn(1);
+    clock.jump(DAY).await;
+    assert!(cache_status(&proxy).await.starts_with("catalog-proxy; fwd=stale; ttl=-"));
+    clock.jump(7 * DAY).await;
+    proxy.get(PACKAGES).await.assert_problem(502);
 }
 
 #[tokio::test]

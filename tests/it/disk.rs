@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::client::{get, until};
 use crate::process::Process;
 use crate::proxy::{Proxy, array, free, plesk};
-use crate::upstream::{Upstream, ok};
+use crate::upstream::{Step, Upstream, head_of, ok};
 
 const PACKAGES: &str = "/api/v4/packages?q";
 const CATEGORIES: &str = "/api/v4/categories?q";
@@ -132,16 +132,54 @@ async fn a_disk_that_cannot_be_used_costs_no_request() {
 #[tokio::test]
 async fn a_copy_of_before_is_renewed_when_the_upstream_is_back() {
     let (directory, _, _) = filled().await;
-    let upstream = Upstream::with_feeds("[\"new\"]", "[]").await;
+    let upstream = Upstream::with_feeds("[\"new\",\"er\"]", "[]").await;
     let proxy = Proxy::start_with(&upstream.url(), |config| {
         config.cache_dir = Some(directory.path().to_owned());
         config.cache.fresh_for = Duration::from_millis(1);
         config.cache.max_fresh_for = Some(config.cache.fresh_for);
     })
     .await;
-    // What was stored is believed for the lifetime that it had.
+    // The bound of now counts, not that of then.
+    let answer = get(proxy.address, PACKAGES).await;
+    assert_eq!(answer.text(), shown());
+    assert!(answer.header("cache-status").starts_with("catalog-proxy; fwd=stale"), "{answer:?}");
+    until("the new feed", async || get(proxy.address, PACKAGES).await.text() == "[\"new\",\"er\"]").await;
+}
+
+#[tokio::test]
+async fn a_confirmed_copy_is_as_good_as_new_after_a_restart() {
+    const STALE_FOR: Duration = Duration::from_secs(3);
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = Upstream::start(|request| match request.header("if-none-match") {
+        Some("\"v1\"") => vec![head_of(304, "")],
+        _ => {
+            let fields = format!("etag: \"v1\"\r\ncontent-length: {}\r\n", feed().len());
+            vec![head_of(200, &fields), Step::Send(feed().into_bytes())]
+        }
+    })
+    .await;
+    let url = upstream.url();
+    let run = async || {
+        Proxy::start_with(&url, |config| {
+            config.cache_dir = Some(directory.path().to_owned());
+            config.cache.fresh_for = Duration::from_millis(1);
+            config.cache.max_fresh_for = Some(config.cache.fresh_for);
+            config.cache.stale_for = STALE_FOR;
+        })
+        .await
+    };
+    let proxy = run().await;
+    let stored = Instant::now();
+    // Confirmed for longer than it could be served without.
+    until("confirmations", async || {
+        assert_eq!(get(proxy.address, PACKAGES).await.text(), shown());
+        stored.elapsed() > STALE_FOR + Duration::from_secs(1)
+    })
+    .await;
+    proxy.stop().await;
+    upstream.stop().await;
+    let proxy = run().await;
     assert_eq!(get(proxy.address, PACKAGES).await.text(), shown());
-    assert_eq!(upstream.count(), 0);
 }
 
 #[tokio::test]

@@ -133,6 +133,53 @@ async fn categories_fail_closed_with_their_packages() {
 }
 
 #[tokio::test]
+async fn neither_feed_passes_for_the_other() {
+    let categories = r#"[{"code":"a","top_packages":[{"code":"xovi"}]}]"#;
+    let upstream = Upstream::start(move |request| match request.target.as_str() {
+        "/api/v4/packages" | "/api/v4/categories?packages" => ok(sample().as_bytes()),
+        "/api/v4/packages?categories" | "/api/v4/categories" => ok(categories.as_bytes()),
+        "/api/v4/categories?moved" => {
+            vec![head_of(302, "location: /api/v4/packages\r\ncontent-length: 0\r\n")]
+        }
+        "/api/v4/packages?moved" => {
+            vec![head_of(302, "location: /api/v4/categories\r\ncontent-length: 0\r\n")]
+        }
+        // The same bytes are fine as either.
+        _ => ok(b"[{\"code\":\"neither\"}]"),
+    })
+    .await;
+    let proxy = Proxy::start(&upstream).await;
+    for _ in 0..2 {
+        for target in ["categories?packages", "packages?categories", "categories?moved", "packages?moved"] {
+            let answer = proxy.get(&format!("/api/v4/{target}")).await;
+            assert!(!answer.text().contains("xovi"), "{target}: {answer:?}");
+            answer.assert_problem(502);
+        }
+        assert_eq!(proxy.get("/api/v4/packages").await.text(), shown());
+        assert_eq!(proxy.get("/api/v4/categories").await.text(), r#"[{"code":"a","top_packages":[]}]"#);
+        for target in ["/api/v4/categories?same", "/api/v4/packages?same"] {
+            assert_eq!(proxy.get(target).await.text(), "[{\"code\":\"neither\"}]");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_fetch_that_fails_is_never_an_empty_reply() {
+    let upstream = Upstream::start(|_| {
+        let head = head_of(200, "transfer-encoding: chunked\r\n");
+        [head].into_iter().chain(b"[1,,2]".map(|byte| chunk(&[byte]))).chain([chunk(b"")]).collect()
+    })
+    .await;
+    let proxy = Proxy::start(&upstream).await;
+    for n in 0..100 {
+        let request = format!("GET /api/v4/packages?{n} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let answer = raw(proxy.address, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 "), "{answer:?}");
+        assert!(!answer.ends_with("0\r\n\r\n"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn any_version_and_query_has_a_copy_of_its_own() {
     let upstream = Upstream::start(|request| ok(format!("[{:?}]", request.target).as_bytes())).await;
     let proxy = Proxy::start(&upstream).await;
@@ -281,6 +328,8 @@ async fn no_spelling_or_method_yields_the_unfiltered_feed() {
         "/api/v4/packages%3b",
         "/api%2fv4%2fpackages",
         "/api/v4/%2570ackages",
+        "//ext.plesk.com/api/v4/packages",
+        "/index.php/api/v4/packages",
         "/./api/v4/packages",
         "http://elsewhere.example/api/v4/packages",
         "/api/v4/packages%00",

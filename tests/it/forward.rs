@@ -135,6 +135,42 @@ async fn an_expectation_is_met_by_the_proxy() {
 }
 
 #[tokio::test]
+async fn the_head_of_a_broken_answer_arrives() {
+    let upstream =
+        Upstream::start(|_| vec![head_of(200, "content-length: 10\r\nx-a: 1\r\n"), Step::Close]).await;
+    let proxy = Proxy::start(&upstream).await;
+    for _ in 0..50 {
+        let answer = get(proxy.address, "/file").await;
+        assert!(answer.cut && answer.header("x-a") == "1", "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_off_is_not_the_upstreams_fault() {
+    let upstream = Upstream::start(|_| status(200, "text/plain", b"ok")).await;
+    let proxy = Proxy::start(&upstream).await;
+    let mut stream = TcpStream::connect(proxy.address).await.unwrap();
+    stream
+        .write_all(b"POST /x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nnonsense")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_answer_has_the_version_of_its_own_hop() {
+    let upstream = Upstream::start(|_| {
+        vec![Step::Send(b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec()), Step::Close]
+    })
+    .await;
+    let proxy = Proxy::start(&upstream).await;
+    let answer = raw(proxy.address, b"GET /x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_broken_answer_stays_broken() {
     let upstream = Upstream::start(|_| {
         vec![head_of(200, "content-length: 10\r\n"), Step::Send(b"half".to_vec()), Step::Close]
