@@ -9,7 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::client::{self, get, get_request, raw};
+use crate::client::{self, get, get_request, raw, until};
+use crate::clock::Clock;
 use crate::proxy::Proxy;
 use crate::upstream::{Step, Upstream, chunk, head_of, status};
 
@@ -168,6 +169,31 @@ async fn an_answer_has_the_version_of_its_own_hop() {
     let proxy = Proxy::start(&upstream).await;
     let answer = raw(proxy.address, b"GET /x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_is_cut() {
+    const SIZE: u64 = 256 << 20;
+    let upstream =
+        Upstream::start(|_| vec![head_of(200, &format!("content-length: {SIZE}\r\n")), Step::Fill(SIZE)])
+            .await;
+    let proxy = Proxy::start(&upstream).await;
+    let clock = Clock::stop();
+    let mut stream = TcpStream::connect(proxy.address).await.unwrap();
+    stream.write_all(b"GET /big HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    until("the request", async || upstream.count() == 1).await;
+    // All buffers fill at some moment here, and half a minute passes after that.
+    for _ in 0..50 {
+        let pause = std::time::Duration::from_millis(20);
+        tokio::task::spawn_blocking(move || std::thread::sleep(pause)).await.unwrap();
+        clock.jump(std::time::Duration::from_secs(20)).await;
+    }
+    let mut block = vec![0; 1 << 20];
+    let mut len = 0;
+    while let Ok(read @ 1..) = stream.read(&mut block).await {
+        len += read as u64;
+    }
+    assert!(len < SIZE, "it got all of it");
 }
 
 #[tokio::test]

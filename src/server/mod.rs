@@ -1,5 +1,7 @@
 //! The accept loop: connections in, requests to a handler, an end in good order.
 
+mod write_limit;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -17,12 +19,16 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::body::Body;
+use write_limit::WriteLimited;
 
 /// How long running answers may take to end at shutdown: what orchestrators grant before they kill.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Longest wait for the head of a request: no honest client takes seconds for some hundred bytes.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Longest wait for a client to take any more of an answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Pause after a failed accept: out of file descriptors, trying again at once would only burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -67,7 +73,9 @@ where
             let answer = handler(request, peer);
             async move { Ok::<_, Infallible>(answer.await) }
         });
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = builder
+            .serve_connection(TokioIo::new(WriteLimited::new(stream, WRITE_TIMEOUT)), service)
+            .into_owned();
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
