@@ -233,12 +233,12 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cli::{Action, Cli};
 
     fn load(arguments: &[&str]) -> Result<Config, String> {
         let cli = Cli::try_parse_from(["catalog-proxy", "serve"].iter().chain(arguments))
             .map_err(|error| error.to_string())?;
-        let Command::Serve(settings) = cli.command else { panic!("not serve") };
+        let Action::Serve(settings) = cli.command else { panic!("not serve") };
         Config::load(settings).map_err(|error| error.to_string())
     }
 

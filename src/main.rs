@@ -4,10 +4,9 @@ use std::process::ExitCode;
 
 use catalog_proxy::cli::Cli;
 use catalog_proxy::commands;
-use clap::Parser;
 
 fn main() -> ExitCode {
-    match commands::run(Cli::parse()) {
+    match commands::run(Cli::read()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("catalog-proxy: {}", failure.message);

@@ -9,7 +9,7 @@ pub mod serve;
 use std::fmt;
 use std::io;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Action, Cli};
 use crate::config::{ConfigError, WHITELIST};
 use crate::upstream::RootsError;
 use crate::upstream::outbound::OutboundError;
@@ -35,14 +35,14 @@ pub struct Failure {
 /// What to tell, and the exit code.
 pub fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
-        Command::Serve(settings) => serve::serve(settings),
-        Command::Demo(arguments) => demo::demo(arguments.listen),
-        Command::Filter(arguments) => {
+        Action::Serve(settings) => serve::serve(settings),
+        Action::Demo(arguments) => demo::demo(arguments.listen),
+        Action::Filter(arguments) => {
             let whitelist = arguments.whitelist.unwrap_or_else(|| WHITELIST.into());
             filter::filter(&whitelist, io::stdin().lock(), io::stdout().lock())
         }
-        Command::PanelIni(arguments) => panel_ini::panel_ini(&arguments),
-        Command::Healthcheck(settings) => healthcheck::healthcheck(settings),
+        Action::PanelIni(arguments) => panel_ini::panel_ini(&arguments),
+        Action::Healthcheck(settings) => healthcheck::healthcheck(settings),
     }
 }
 

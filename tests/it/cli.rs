@@ -142,6 +142,22 @@ fn a_proxy_that_cannot_be_used_is_a_startup_error() {
 }
 
 #[test]
+fn an_empty_variable_is_none() {
+    let (_directory, path) = whitelist(&list(&[]));
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"))
+        .args(["serve", "--whitelist", &path, "--listen", &taken.local_addr().unwrap().to_string()])
+        .envs(
+            ["CACHE_DIR", "FRESH_FOR", "ADMIN_LISTEN", "UPSTREAM"]
+                .map(|name| (format!("CATALOG_PROXY_{name}"), "")),
+        )
+        .output()
+        .unwrap();
+    // It got as far as the port.
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+#[test]
 fn panel_ini_prints_the_lines() {
     let output = run(&["panel-ini"], b"");
     assert_eq!(text(&output.stdout), "[extensions]\ncatalog.url = http://proxy:8080\n");
