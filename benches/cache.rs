@@ -10,6 +10,7 @@ use catalog_proxy::body;
 use catalog_proxy::catalog::{Catalog, Key};
 use catalog_proxy::config::Cache;
 use catalog_proxy::feed::Kind;
+use catalog_proxy::metrics::Metrics;
 use catalog_proxy::server;
 use catalog_proxy::upstream::Upstream;
 use catalog_proxy::upstream::outbound::Outbound;
@@ -57,7 +58,7 @@ async fn upstream(shape: Shape, bodies: Bodies) -> Upstream {
 
 async fn filled(shape: Shape, bodies: Bodies) -> Catalog {
     let config = Cache { size: 4 << 30, ..Cache::default() };
-    let catalog = Catalog::new(upstream(shape, bodies).await, &config, None);
+    let catalog = Catalog::new(upstream(shape, bodies).await, &config, None, Metrics::default());
     for n in 0..KEYS {
         catalog.landed(catalog.look_up(&key(n))).await.expect("a copy");
     }

@@ -26,4 +26,5 @@ pub mod config;
 pub mod cli;
 
 pub mod body;
+pub mod metrics;
 pub mod place;

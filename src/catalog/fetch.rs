@@ -266,6 +266,20 @@ impl Fetcher {
 }
 
 impl FetchError {
+    /// Returns its name in metrics.
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::Upstream(_) => "upstream",
+            Self::Status { .. } => "status",
+            Self::Redirect { .. } => "redirect",
+            Self::Invalid(_) => "invalid",
+            Self::TooLarge(_) => "too_large",
+            Self::Coding => "coding",
+            Self::Shrunk { .. } => "shrunk",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
     /// Returns the causes for the log, where they say more than the error itself.
     pub fn chain(&self) -> String {
         match self {

@@ -26,6 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::config;
+use crate::metrics::{Fetch, Metrics};
 use crate::upstream::Upstream;
 use crate::whitelist::Whitelist;
 use backoff::Failures;
@@ -65,6 +66,7 @@ struct Inner {
     views: Views,
     snapshots: Option<Snapshots>,
     failures: Failures,
+    metrics: Metrics,
     stale_for: Duration,
     flights: Mutex<HashMap<Key, Flight>>,
 }
@@ -100,7 +102,12 @@ pub enum Joined {
 
 impl Catalog {
     /// Makes an empty cache over `snapshots`, if there are any.
-    pub fn new(upstream: Upstream, config: &config::Cache, snapshots: Option<Snapshots>) -> Self {
+    pub fn new(
+        upstream: Upstream,
+        config: &config::Cache,
+        snapshots: Option<Snapshots>,
+        metrics: Metrics,
+    ) -> Self {
         let policy = Policy { default: config.fresh_for, max: config.max_fresh_for };
         let store = Store::new(config.size);
         Self(Arc::new(Inner {
@@ -109,6 +116,7 @@ impl Catalog {
             store,
             snapshots,
             failures: Failures::default(),
+            metrics,
             stale_for: config.stale_for,
             flights: Mutex::default(),
         }))
@@ -306,6 +314,10 @@ impl Inner {
         Some(self.store.insert(key, copy, now))
     }
 
+    fn count(&self, key: &Key, outcome: &'static str) {
+        self.metrics.fetches.get_or_create(&Fetch { feed: key.kind().name(), outcome }).inc();
+    }
+
     /// Keeps a good outcome, remembers a bad one.
     fn settle(
         &self,
@@ -331,10 +343,12 @@ impl Inner {
                 }
                 let changed = before.is_none_or(|before| before.content.digest != copy.content.digest);
                 let (elements, bytes) = (copy.content.len(), copy.content.body.len());
+                self.count(key, if changed { "changed" } else { "unchanged" });
                 info!(%key, elements, bytes, changed, ?elapsed, "fetched");
                 Ok(Landed { copy, source: Source::Upstream })
             }
             Err(error) => {
+                self.count(key, error.outcome());
                 let retry_in = self.failures.remember(key, &error, now);
                 warn!(%key, %error, cause = error.chain(), ?elapsed, ?retry_in, "fetch failed");
                 Err(error)

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::copy::Digest;
 use super::{Catalog, Freshness};
+use crate::metrics::{Failing, Metrics};
 use crate::whitelist::Whitelist;
 
 /// The state of one key.
@@ -35,6 +36,20 @@ pub struct CopyState {
 }
 
 impl Catalog {
+    /// Brings the gauges of the cache up to date.
+    pub fn gauge(&self, metrics: &Metrics) {
+        let now = Instant::now();
+        let entries = self.0.store.entries(now);
+        let stale =
+            entries.iter().filter(|entry| Freshness::of(&entry.copy, now) == Freshness::Stale).count();
+        metrics.copies.set(entries.len() as i64);
+        metrics.stale.set(stale as i64);
+        metrics.failing.clear();
+        for (_, error) in self.0.failures.all() {
+            metrics.failing.get_or_create(&Failing { outcome: error.outcome() }).inc();
+        }
+    }
+
     /// Returns the state of all keys under a list, those with a copy first, else sorted.
     pub fn states(&self, list: &Whitelist) -> Vec<FeedState> {
         let now = Instant::now();

@@ -14,6 +14,7 @@ use crate::catalog::Catalog;
 use crate::catalog::snapshot::Snapshots;
 use crate::cli::Settings;
 use crate::config::{Admin, Config};
+use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::proxy::respond::Caching;
 use crate::upstream::Upstream;
@@ -70,9 +71,11 @@ impl Service {
                 .inspect_err(|error| warn!(directory = %directory.display(), %error, "no cache directory"))
                 .ok()
         });
-        let catalog = Catalog::new(upstream.clone(), &config.cache, snapshots);
+        let metrics = Metrics::default();
+        let catalog = Catalog::new(upstream.clone(), &config.cache, snapshots, metrics.clone());
         let caching = Caching { max_age: config.client_max_age };
-        Ok(Self { proxy: Proxy { catalog, upstream, whitelist, caching }, listeners, admin, watch })
+        let proxy = Proxy { catalog, upstream, whitelist, caching, metrics };
+        Ok(Self { proxy, listeners, admin, watch })
     }
 
     /// Returns the real addresses of the service port.

@@ -20,6 +20,7 @@ use crate::catalog::copy::View;
 use crate::catalog::flight::Begun;
 use crate::catalog::{Catalog, Found, Key};
 use crate::error::Error;
+use crate::metrics::Metrics;
 use crate::upstream::Upstream;
 use crate::whitelist::watch::WatchedWhitelist;
 use headers::Client;
@@ -38,6 +39,8 @@ pub struct Proxy {
     pub whitelist: Arc<WatchedWhitelist>,
     /// What clients may keep.
     pub caching: Caching,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 impl Proxy {

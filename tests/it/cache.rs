@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use http::Request;
 use http_body_util::Full;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::client::{self, get, until};
@@ -217,6 +219,10 @@ async fn half_a_catalog_is_not_believed_at_first() {
         changing.reaches(1 + seen).await;
         let expected = format!("the upstream's feed shrank from 10 to 4 elements, seen {seen} times");
         until(&expected, async || error().await == expected).await;
+        let metrics = get(proxy.admin, "/metrics").await;
+        let counted = format!("catalog_proxy_fetches_total{{feed=\"packages\",outcome=\"shrunk\"}} {seen}\n");
+        assert!(metrics.text().contains(&counted), "{}", metrics.text());
+        assert!(metrics.text().contains("catalog_proxy_failing_keys{outcome=\"shrunk\"} 1\n"));
         clock.jump(Duration::from_secs(4)).await;
     }
     proxy.get(PACKAGES).await;
@@ -295,6 +301,41 @@ async fn each_limit_of_time_ends_a_fetch() {
         let ready = get(proxy.address, "/readyz").await;
         assert!(ready.text().contains(expected), "{}", ready.text());
     }
+}
+
+#[tokio::test]
+async fn a_drip_is_ended_as_a_whole() {
+    let gate = Arc::new(Notify::new());
+    let mut script = vec![head_of(200, "content-length: 1000\r\n"), Step::Send(b"[1".to_vec())];
+    for _ in 0..40 {
+        script.extend([Step::Gate(Arc::clone(&gate)), Step::Send(b",1".to_vec())]);
+    }
+    let upstream = Upstream::start(move |_| script.clone()).await;
+    let proxy = Proxy::start(&upstream).await;
+    let clock = Clock::stop();
+    // A client of its own, for the others lose patience on the same clock.
+    let mut stream = TcpStream::connect(proxy.address).await.unwrap();
+    stream
+        .write_all(format!("HEAD {PACKAGES} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
+    let waiting = tokio::spawn(async move {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    });
+    until("the fetch", async || upstream.count() == 1).await;
+    // Something comes every five seconds, so no pause is too long.
+    while !waiting.is_finished() {
+        gate.notify_one();
+        clock.pass(Duration::from_secs(5)).await;
+        let pause = Duration::from_millis(5);
+        tokio::task::spawn_blocking(move || std::thread::sleep(pause)).await.unwrap();
+    }
+    let answer = waiting.await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+    let ready = get(proxy.address, "/readyz").await;
+    assert!(ready.text().contains("did not finish its answer within 120 s"), "{}", ready.text());
 }
 
 #[tokio::test]

@@ -110,6 +110,8 @@ async fn a_broken_or_deleted_list_changes_nothing_and_is_told() {
     last_error("missing field").await;
     fs::remove_file(proxy.whitelist()).unwrap();
     last_error("cannot read whitelist").await;
+    let metrics = get(proxy.admin, "/metrics").await;
+    assert!(metrics.text().contains("catalog_proxy_whitelist_reload_succeeded 0\n"), "{}", metrics.text());
     proxy.allow(&["kolab"]);
     sees(&proxy, &["kolab"]).await;
     let state: serde_json::Value = serde_json::from_slice(&get(proxy.admin, "/readyz").await.body).unwrap();
