@@ -35,7 +35,8 @@ const TOTAL_TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_REDIRECTS: usize = 3;
 /// Fetches at once; further ones wait in order. The upstream must not see a burst of ours.
 const MAX_FETCHES: usize = 16;
-/// Bytes that are decoded, and then scanned, before others get their turn: some ten microseconds.
+/// Bytes that are decoded at once, and that are scanned at once before others get their turn: the scanner
+/// takes some twenty microseconds for them. A bomb yields megabytes a piece, but scans them in such pieces too.
 const PIECE: usize = 16 << 10;
 /// Elements are handed on at the latest after so many bytes, and whenever the upstream pauses: that is
 /// seldom enough to cost little, and a small bad feed is refused before any of it was sent.
