@@ -3,7 +3,7 @@
 //! The modules in reading order; arrows of use point down this list only. `feed`, `whitelist` itself,
 //! `catalog::freshness`, `proxy::route` and `proxy::headers` are pure: bytes, values and `now` in, values
 //! out. ARCHITECTURE.md has the picture and the invariants.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod commands;
 

@@ -330,7 +330,7 @@ impl Builder {
     async fn push(&mut self, bytes: &[u8]) -> Result<(), ScanError> {
         for piece in bytes.chunks(PIECE) {
             match self {
-                Self::Packages { indexer, .. } => indexer.push(piece)?,
+                Self::Packages { indexer, .. } => indexer.push(&Bytes::copy_from_slice(piece))?,
                 Self::Categories(indexer) => indexer.push(piece)?,
             }
             tokio::task::consume_budget().await;
@@ -340,7 +340,7 @@ impl Builder {
 
     fn publish(&mut self, publish: &mut impl FnMut(&Segment)) {
         if let Self::Packages { indexer, segments } = self {
-            segments.extend(indexer.take().inspect(|segment| publish(segment)));
+            segments.extend(std::iter::from_fn(|| indexer.take()).inspect(|segment| publish(segment)));
         }
     }
 
@@ -348,9 +348,7 @@ impl Builder {
         // Copying and hashing megabytes is not for an async thread.
         let content = match self {
             Self::Packages { indexer, mut segments } => {
-                let last = indexer.finish()?;
-                publish(&last);
-                segments.push(last);
+                segments.extend(indexer.finish()?.inspect(|segment| publish(segment)));
                 spawn_blocking(move || {
                     let (body, index) = packages::Index::assemble(&segments);
                     Ok(Content::new(body, Index::Packages(index)))

@@ -257,7 +257,7 @@ impl Shared {
         if header.key != key.as_str() || header.kind != key.kind().name() {
             return Err(Unusable::Key);
         }
-        let (body, index) = index(key.kind(), &content[header_end + 1..])?;
+        let (body, index) = index(key.kind(), &content.slice(header_end + 1..))?;
         // The file's own time is when the copy was last confirmed.
         let confirmed = fs::metadata(path)?.modified()?;
         let stored = (UNIX_EPOCH + Duration::from_millis(header.stored)).max(confirmed.min(now));
@@ -299,12 +299,13 @@ fn parse(file: &Bytes) -> Result<Bytes, Unusable> {
     Ok(content)
 }
 
-fn index(kind: Kind, body: &[u8]) -> Result<(Bytes, Index), ScanError> {
+fn index(kind: Kind, body: &Bytes) -> Result<(Bytes, Index), ScanError> {
     match kind {
         Kind::Packages => {
             let mut indexer = packages::Indexer::bounded();
             indexer.push(body)?;
-            let (body, index) = packages::Index::assemble(&[indexer.finish()?]);
+            let segments: Vec<_> = indexer.finish()?.collect();
+            let (body, index) = packages::Index::assemble(&segments);
             Ok((body, Index::Packages(index)))
         }
         Kind::Categories => {

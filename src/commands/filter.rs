@@ -20,22 +20,22 @@ pub fn filter(whitelist: &Path, mut input: impl Read, mut output: impl Write) ->
     let mut indexer = Indexer::default();
     let mut filter = Filter::default();
     let mut write = |segment: Segment| {
-        let parts = filter.segment(&segment, |code| list.contains(code));
-        parts.iter().try_for_each(|part| output.write_all(part)).and_then(|()| output.flush())
+        let mut parts = filter.segment(&segment, |code| list.contains(code));
+        parts.try_for_each(|part| output.write_all(&part)).map_err(cannot_write)
     };
-    let mut chunk = vec![0; CHUNK];
     let invalid = |error| Failure::failed(format!("standard input is not a packages feed: {error}"));
     loop {
-        let len = match input.read(&mut chunk) {
+        let mut chunk = vec![0; CHUNK];
+        match input.read(&mut chunk) {
             Ok(0) => break,
-            Ok(len) => len,
+            Ok(len) => chunk.truncate(len),
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return Err(Failure::failed(format!("cannot read standard input: {error}"))),
-        };
-        indexer.push(&chunk[..len]).map_err(invalid)?;
-        indexer.take().map_or(Ok(()), &mut write).map_err(cannot_write)?;
+        }
+        indexer.push(&chunk.into()).map_err(invalid)?;
+        std::iter::from_fn(|| indexer.take()).try_for_each(&mut write)?;
     }
-    write(indexer.finish().map_err(invalid)?).map_err(cannot_write)
+    indexer.finish().map_err(invalid)?.try_for_each(&mut write)
 }
 
 fn cannot_write(error: std::io::Error) -> Failure {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::gather::{self, Gather};
+use super::gather::Gather;
 use super::package::Seller;
 use super::scan::{Event, MAX_ELEMENTS, Problem, ScanError, Scanner};
 use super::text;
@@ -108,7 +108,7 @@ impl Index {
             }
         }
         gather.close(body.len());
-        gather::join(body, &gather.take())
+        gather.join(body)
     }
 }
 

@@ -40,14 +40,23 @@ impl Gather {
     }
 
     /// Takes the ranges decided so far.
-    pub fn take(&mut self) -> Vec<Range<usize>> {
-        std::mem::take(&mut self.ranges)
+    pub fn take(&mut self) -> impl Iterator<Item = Range<usize>> {
+        self.ranges.drain(..)
     }
 
     /// Keeps the rest of a document of `len` bytes.
     pub fn close(&mut self, len: usize) {
         self.keep(self.end..len);
         self.end = len;
+    }
+
+    /// Copies the ranges of `bytes` together that were decided on and not taken.
+    pub fn join(self, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.ranges.iter().map(ExactSizeIterator::len).sum());
+        for range in self.ranges {
+            out.extend_from_slice(&bytes[range]);
+        }
+        out
     }
 
     #[inline]
@@ -58,15 +67,6 @@ impl Gather {
             _ => self.ranges.push(range),
         }
     }
-}
-
-/// Copies `ranges` of `bytes` together.
-pub fn join(bytes: &[u8], ranges: &[Range<usize>]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(ranges.iter().map(ExactSizeIterator::len).sum());
-    for range in ranges {
-        out.extend_from_slice(&bytes[range.clone()]);
-    }
-    out
 }
 
 #[cfg(test)]
@@ -81,7 +81,7 @@ mod tests {
             gather.element(at..at + 1, letter.is_uppercase());
         }
         gather.close(doc.len());
-        assert_eq!(join(doc.as_bytes(), &gather.take()), expected.as_bytes(), "{doc}");
+        assert_eq!(gather.join(doc.as_bytes()), expected.as_bytes(), "{doc}");
     }
 
     #[test]
@@ -110,6 +110,6 @@ mod tests {
             gather.element(at..at + 1, keep);
         }
         gather.close(11);
-        assert_eq!(gather.take(), [0..4, 6..11]);
+        assert_eq!(gather.take().collect::<Vec<_>>(), [0..4, 6..11]);
     }
 }

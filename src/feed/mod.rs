@@ -2,12 +2,18 @@
 //!
 //! Pure: no I/O, no clocks. Everything here works on chunks as they arrive.
 
+#[cfg(target_arch = "x86_64")]
+pub mod avx2;
+pub mod block;
 pub mod categories;
 pub mod gather;
+mod grammar;
 pub mod package;
 pub mod packages;
+mod scalar;
 pub mod scan;
 mod text;
+mod tokens;
 
 /// The two feeds that are filtered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -52,6 +52,10 @@ impl Seller {
 
 /// Does a browser that follows `link` end at Plesk's shop (WHATWG URL Standard §4.4)?
 fn leads_to_plesk(link: &str) -> bool {
+    plain_host(link).map_or_else(|| parsed_leads_to_plesk(link), |host| host == PLESK_SHOP)
+}
+
+fn parsed_leads_to_plesk(link: &str) -> bool {
     /// What links without a scheme or host are relative to.
     static CATALOG: LazyLock<Url> =
         LazyLock::new(|| Url::parse("https://ext.plesk.com/").expect("a constant URL"));
@@ -71,6 +75,15 @@ fn leads_to_plesk(link: &str) -> bool {
     }
 }
 
+/// Returns the host of a link as it is usually spelt, which needs no parser: `https://`, then small letters,
+/// dots and hyphens up to a slash. No such host is an address, and none is encoded (`xn--`).
+fn plain_host(link: &str) -> Option<&str> {
+    let (host, _) = link.strip_prefix("https://")?.split_once('/')?;
+    let plain = host.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'.' | b'-'));
+    // SECURITY: a browser skips further slashes, so an empty host is none.
+    (plain && !host.is_empty() && !host.ends_with('.') && !host.contains("--")).then_some(host)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +99,8 @@ mod tests {
         check("http://go.plesk.com", Plesk);
         check("//go.plesk.com/buy", Plesk);
         check("///go.plesk.com/buy", Plesk);
+        check("https:///go.plesk.com/buy", Plesk);
+        check("https:////go.plesk.com/buy", Plesk);
         check(r"\\go.plesk.com\buy", Plesk);
         check(r"https:\\go.plesk.com\buy", Plesk);
         check("https:go.plesk.com/buy", Plesk);
@@ -141,5 +156,17 @@ mod tests {
         check(Some("a"), Seller::Plesk, "A", false);
         check(Some("a"), Seller::Plesk, "b", false);
         check(None, Seller::Plesk, "", false);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn plain_links_need_no_parser(
+            scheme in "https:/{0,5}|http://|//|",
+            host in "|go\\.plesk\\.com\\.?|[1-9.]{0,9}|(go|x|xn--a|[a-z0-9.-]{1,9})\\.(plesk\\.com|[a-z0-9.-]{1,9})",
+            rest in "(/|:|\\?|@|#|\\\\|)(go\\.plesk\\.com|[a-z@/.]{0,9})",
+        ) {
+            let link = format!("{scheme}{host}{rest}");
+            proptest::prop_assert_eq!(leads_to_plesk(&link), parsed_leads_to_plesk(&link), "{}", link);
+        }
     }
 }

@@ -1,16 +1,20 @@
 //! The packages feed: chunks in, segments of whole elements out, and the filter over them.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::gather::{self, Gather};
+use super::gather::Gather;
 use super::package::{Package, Seller};
-use super::scan::{Event, MAX_ELEMENTS, Problem, ScanError, Scanner};
+use super::scan::{Event, MAX_ELEMENTS, Path, Problem, ScanError, Scanner};
 use super::text;
 
 const MEMBERS: &[&str] = &["code", "buy_url", "top_packages"];
 const TOP_PACKAGES: usize = 2;
+
+/// What an element of the vendor's takes, on average.
+const USUAL_ELEMENT: usize = 6 << 10;
 
 /// One element of the feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,11 +53,12 @@ pub struct Index {
 #[derive(Debug)]
 pub struct Indexer {
     scanner: Scanner,
-    /// The bytes from `offset` on.
-    buffer: BytesMut,
-    offset: usize,
+    /// Where the next chunk begins.
+    base: usize,
+    /// The bytes before it that are in no segment.
+    begun: Vec<u8>,
+    segments: VecDeque<Segment>,
     members: [Option<Range<usize>>; MEMBERS.len()],
-    entries: Vec<Entry>,
     /// Where a category stands among the packages, if one does.
     category: Option<usize>,
 }
@@ -62,11 +67,11 @@ impl Default for Indexer {
     fn default() -> Self {
         Self {
             scanner: Scanner::new(MEMBERS),
-            buffer: BytesMut::new(),
-            offset: 0,
+            base: 0,
+            begun: Vec::new(),
+            segments: VecDeque::new(),
             members: [const { None }; MEMBERS.len()],
             category: None,
-            entries: Vec::new(),
         }
     }
 }
@@ -77,14 +82,20 @@ impl Indexer {
         Self { scanner: Scanner::new(MEMBERS).limited(MAX_ELEMENTS), ..Self::default() }
     }
 
-    /// Takes the next bytes in.
+    /// Sets the path that its scanner takes, before the first byte.
+    pub fn on(self, path: Path) -> Self {
+        Self { scanner: self.scanner.on(path), ..self }
+    }
+
+    /// Takes the next bytes in. They are copied only where an element goes on behind them.
     ///
     /// # Errors
     /// If they cannot be part of a feed; see [`Scanner::push`]. If they hold a category: an upstream that
     /// sends the categories feed here would have its top packages passed on unfiltered.
-    pub fn push(&mut self, chunk: &[u8]) -> Result<(), ScanError> {
-        self.buffer.extend_from_slice(chunk);
-        let Self { scanner, buffer, offset, members, entries, category, .. } = self;
+    pub fn push(&mut self, chunk: &Bytes) -> Result<(), ScanError> {
+        let Self { scanner, base, begun, members, category, .. } = self;
+        let offset = *base - begun.len();
+        let mut entries = Vec::new();
         scanner.push(chunk, |event| match event {
             Event::Member { name: TOP_PACKAGES, value } => {
                 category.get_or_insert(value.start);
@@ -92,47 +103,75 @@ impl Indexer {
             // A repeated member: the last one wins, as in PHP.
             Event::Member { name, value } => members[name] = Some(value),
             Event::Element(span) => {
+                let (bytes, offset) = if entries.is_empty() && !begun.is_empty() {
+                    begun.extend_from_slice(&chunk[..span.end - *base]);
+                    (begun.as_slice(), offset)
+                } else {
+                    (chunk.as_ref(), *base)
+                };
                 let [code, buy_url, _] = members.each_mut().map(|member| {
                     let value = member.take()?;
-                    text::decode(&buffer[value.start - *offset..value.end - *offset])
+                    text::decode(&bytes[value.start - offset..value.end - offset])
                 });
                 let package =
                     Package { code: code.map(String::into), seller: Seller::of(buy_url.as_deref()) };
                 entries.push(Entry { span, package });
             }
         })?;
-        match category {
-            Some(offset) => Err(ScanError { offset: *offset, problem: Problem::Misplaced("category") }),
-            None => Ok(()),
+        if let Some(offset) = *category {
+            return Err(ScanError { offset, problem: Problem::Misplaced("category") });
         }
+        self.cut(chunk, entries);
+        self.base += chunk.len();
+        Ok(())
     }
 
-    /// Takes what is complete: the bytes up to the end of the last whole element, if there is a new one.
+    /// Cuts what is complete into segments: the element that began before `chunk`, and those within.
+    fn cut(&mut self, chunk: &Bytes, mut entries: Vec<Entry>) {
+        let mut from = 0;
+        if !self.begun.is_empty() && !entries.is_empty() {
+            let rest = entries.split_off(1);
+            from = entries[0].span.end - self.base;
+            let bytes = std::mem::take(&mut self.begun).into();
+            self.segment(self.base + from, bytes, std::mem::replace(&mut entries, rest));
+        }
+        if let Some(last) = entries.last() {
+            let end = last.span.end - self.base;
+            self.segment(self.base + end, chunk.slice(from..end), entries);
+            from = end;
+        }
+        if self.begun.is_empty() {
+            // Mostly the rest of the element fits in as well.
+            self.begun.reserve(2 * USUAL_ELEMENT);
+        }
+        self.begun.extend_from_slice(&chunk[from..]);
+    }
+
+    fn segment(&mut self, end: usize, bytes: Bytes, entries: Vec<Entry>) {
+        let (offset, head) = (end - bytes.len(), self.scanner.head());
+        self.segments.push_back(Segment { offset, bytes, head, entries, last: false });
+    }
+
+    /// Takes what is complete, in order: a run of bytes up to the end of an element.
     pub fn take(&mut self) -> Option<Segment> {
-        if self.entries.is_empty() {
-            return None;
-        }
-        Some(self.segment(self.scanner.settled(), false))
+        self.segments.pop_front()
     }
 
-    /// Ends the feed and takes what is left, its closing bracket at least.
+    /// Ends the feed and returns what was not taken; the last segment holds the closing bracket at least.
     ///
     /// # Errors
     /// If the feed is not complete.
-    pub fn finish(mut self) -> Result<Segment, ScanError> {
+    pub fn finish(mut self) -> Result<impl Iterator<Item = Segment>, ScanError> {
         self.scanner.finish()?;
-        Ok(self.segment(self.offset + self.buffer.len(), true))
-    }
-
-    fn segment(&mut self, end: usize, last: bool) -> Segment {
-        let offset = std::mem::replace(&mut self.offset, end);
-        Segment {
-            offset,
-            bytes: self.buffer.split_to(end - offset).freeze(),
-            head: self.scanner.head(),
-            entries: std::mem::take(&mut self.entries),
-            last,
-        }
+        let rest = std::mem::take(&mut self.begun).into();
+        self.segment(self.base, rest, Vec::new());
+        Ok(self
+            .segments
+            .into_iter()
+            .rev()
+            .enumerate()
+            .map(|(n, segment)| Segment { last: n == 0, ..segment })
+            .rev())
     }
 }
 
@@ -157,7 +196,7 @@ impl Index {
             gather.element(entry.span.clone(), entry.package.is_shown(&allowed));
         }
         gather.close(body.len());
-        gather::join(body, &gather.take())
+        gather.join(body)
     }
 }
 
@@ -172,7 +211,11 @@ impl Filter {
     /// Returns the parts of `segment` that leave, without copying them.
     ///
     /// Segments must come in the order of the feed, each once.
-    pub fn segment(&mut self, segment: &Segment, allowed: impl Fn(&str) -> bool) -> Vec<Bytes> {
+    pub fn segment<'a>(
+        &'a mut self,
+        segment: &'a Segment,
+        allowed: impl Fn(&str) -> bool,
+    ) -> impl Iterator<Item = Bytes> + 'a {
         if !self.opened {
             self.opened = true;
             self.gather.open(segment.head);
@@ -184,7 +227,7 @@ impl Filter {
             self.gather.close(segment.offset + segment.bytes.len());
         }
         let relative = |range: Range<usize>| range.start - segment.offset..range.end - segment.offset;
-        self.gather.take().into_iter().map(|range| segment.bytes.slice(relative(range))).collect()
+        self.gather.take().map(move |range| segment.bytes.slice(relative(range)))
     }
 }
 
@@ -208,14 +251,13 @@ mod tests {
         let mut segments = Vec::new();
         let mut streamed = Vec::new();
         for chunk in feed.chunks(chunk) {
-            indexer.push(chunk)?;
-            segments.extend(indexer.take().inspect(|segment| {
-                streamed.extend(filter.segment(segment, allowed));
-            }));
+            indexer.push(&Bytes::copy_from_slice(chunk))?;
+            segments.extend(std::iter::from_fn(|| indexer.take()));
         }
-        let last = indexer.finish()?;
-        streamed.extend(filter.segment(&last, allowed));
-        segments.push(last);
+        segments.extend(indexer.finish()?);
+        for segment in &segments {
+            streamed.extend(filter.segment(segment, allowed));
+        }
         let (body, index) = Index::assemble(&segments);
         assert_eq!(body, feed);
         let whole = index.filter(&body, allowed);
@@ -288,11 +330,11 @@ mod tests {
     #[test]
     fn takes_whole_elements_as_they_come() {
         let mut indexer = Indexer::default();
-        indexer.push(b" [ {\"code\":\"a\"}").expect("an element");
+        indexer.push(&Bytes::from_static(b" [ {\"code\":\"a\"}")).expect("an element");
         let segment = indexer.take().expect("a segment");
         assert_eq!((segment.offset, segment.head, segment.bytes.len()), (0, 2, 15));
         assert!(indexer.take().is_none());
-        indexer.push(b",{\"co").expect("half an element");
+        indexer.push(&Bytes::from_static(b",{\"co")).expect("half an element");
         assert!(indexer.take().is_none());
         assert!(indexer.finish().is_err());
     }

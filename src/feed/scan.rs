@@ -9,7 +9,11 @@
 
 use std::ops::Range;
 
+pub use super::block::Path;
+use super::grammar::{self, State};
+use super::scalar::Scalar;
 use super::text;
+use super::tokens::{self, Bad, Lexer, PIECE};
 
 /// Deepest nesting, the array itself included. PHP's `json_decode` gives up beyond 512 as well, so no
 /// Plesk server could read a deeper feed.
@@ -91,88 +95,34 @@ pub struct Scanner {
     names: &'static [&'static str],
     /// How many more elements may come.
     left: usize,
-    state: State,
-    /// Offset of the next chunk's first byte.
+    lexer: Lexer,
+    /// Room for the tokens of a piece.
+    tokens: Vec<u16>,
+    /// Offset of the next piece's first byte.
     base: usize,
     /// End of the opening bracket.
     head: usize,
     /// End of the last complete element, or of the opening bracket before there is one.
     settled: usize,
+    state: State,
     depth: usize,
-    /// One bit a level below the array: is it an object?
-    objects: [u64; MAX_DEPTH / 64],
+    /// One bit a level: is it an object?
+    objects: [u64; MAX_DEPTH / 64 + 1],
     element_start: usize,
     value_start: usize,
     /// The name whose value comes next or is being read, if it was asked for.
     member: Option<usize>,
+    /// Offset of the string that the end of the last piece cut.
+    text: Option<usize>,
+    /// The byte before the next piece.
+    last: u8,
     name: NameBuffer,
+    /// What the last piece cut.
+    scalar: Option<Scalar>,
     error: Option<ScanError>,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum State {
-    /// Before the opening bracket.
-    Start,
-    /// A value must follow.
-    Value,
-    /// After `[`: a value or `]`.
-    ValueOrEnd,
-    /// After `,` in an object.
-    Name,
-    /// After `{`: a name or `}`.
-    NameOrEnd,
-    /// After a name.
-    Colon,
-    /// After a value: `,` or the closing bracket.
-    Next,
-    /// In a string.
-    Text {
-        role: Role,
-        at: Text,
-    },
-    Number(Number),
-    /// What is left to come of `true`, `false` or `null`.
-    Literal(&'static [u8]),
-    /// After the array.
-    Done,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Value,
-    Name,
-    /// A name of the element's own, which may be one asked for.
-    OwnName,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Text {
-    Plain,
-    Escape,
-    /// Hex digits still to come.
-    Unicode(u8),
-    /// Continuation bytes still to come, and the range of the next one (RFC 3629 §4).
-    Utf8 {
-        left: u8,
-        low: u8,
-        high: u8,
-    },
-}
-
-/// The part of a number read last (RFC 8259 §6).
-#[derive(Debug, Clone, Copy)]
-enum Number {
-    Minus,
-    Zero,
-    Integer,
-    Point,
-    Fraction,
-    Exponent,
-    ExponentSign,
-    ExponentDigits,
-}
-
-/// The raw beginning of a member name that a chunk boundary cut.
+/// The raw beginning of a member name that the end of a piece cut.
 #[derive(Debug)]
 struct NameBuffer {
     start: usize,
@@ -187,16 +137,21 @@ impl Scanner {
         Self {
             names,
             left: usize::MAX,
-            state: State::Start,
+            lexer: Lexer::new(Path::fastest()),
+            tokens: vec![0; tokens::ROOM],
             base: 0,
             head: 0,
             settled: 0,
+            state: State::Start,
             depth: 0,
-            objects: [0; MAX_DEPTH / 64],
+            objects: [0; MAX_DEPTH / 64 + 1],
             element_start: 0,
             value_start: 0,
             member: None,
+            text: None,
+            last: 0,
             name: NameBuffer { start: 0, len: 0, bytes: [0; MAX_NAME] },
+            scalar: None,
             error: None,
         }
     }
@@ -206,15 +161,22 @@ impl Scanner {
         Self { left: elements, ..self }
     }
 
+    /// Sets the path; it is the fastest one, if nobody says otherwise.
+    pub fn on(self, path: Path) -> Self {
+        Self { lexer: Lexer::new(path), ..self }
+    }
+
     /// Scans the next bytes and reports what they complete.
+    ///
+    /// Of elements and members, strings, numbers and literals are complete when the byte behind has come.
     ///
     /// # Errors
     /// The first violation; every later call repeats it.
-    pub fn push(&mut self, chunk: &[u8], on_event: impl FnMut(Event)) -> Result<(), ScanError> {
+    pub fn push(&mut self, chunk: &[u8], mut on_event: impl FnMut(Event)) -> Result<(), ScanError> {
         if let Some(error) = &self.error {
             return Err(error.clone());
         }
-        let result = self.advance(chunk, on_event);
+        let result = chunk.chunks(PIECE).try_for_each(|piece| self.piece(piece, &mut on_event));
         if let Err(error) = &result {
             self.error = Some(error.clone());
         }
@@ -228,7 +190,10 @@ impl Scanner {
     pub fn finish(&self) -> Result<(), ScanError> {
         match (&self.error, self.state) {
             (Some(error), _) => Err(error.clone()),
-            (None, State::Done) => Ok(()),
+            (None, State::Done) => match self.text {
+                Some(offset) => Err(ScanError { offset, problem: Problem::Trailing }),
+                None => Ok(()),
+            },
             (None, State::Start) if self.base == 0 => Err(ScanError { offset: 0, problem: Problem::Empty }),
             (None, _) => Err(ScanError { offset: self.base, problem: Problem::CutOff }),
         }
@@ -244,121 +209,195 @@ impl Scanner {
         self.settled
     }
 
-    fn advance(&mut self, chunk: &[u8], mut on_event: impl FnMut(Event)) -> Result<(), ScanError> {
-        let mut i = 0;
-        while i < chunk.len() {
-            i = match self.state {
-                State::Text { role, at } => self.text(chunk, i, role, at, &mut on_event)?,
-                State::Number(number) => self.number(chunk, i, number, &mut on_event)?,
-                State::Literal(rest) => self.literal(chunk[i], i, rest, &mut on_event)?,
-                _ => self.token(chunk[i], i, &mut on_event)?,
-            };
+    fn piece(&mut self, piece: &[u8], on_event: &mut impl FnMut(Event)) -> Result<(), ScanError> {
+        let mut tokens = std::mem::take(&mut self.tokens);
+        let lexed = self.lexer.lex(piece, &mut tokens);
+        if let Some(scalar) = self.scalar.take() {
+            self.scalar(scalar, piece, 0, on_event)?;
         }
-        if let State::Text { role: Role::OwnName, .. } = self.state {
-            self.name.extend(&chunk[self.name.start.saturating_sub(self.base)..]);
+        self.tokens(piece, &tokens[..lexed.tokens], on_event)?;
+        if let Some(Bad { at, problem }) = lexed.bad {
+            return Err(self.error_at(at, problem));
         }
-        self.base += chunk.len();
+        if self.lexer.is_in_text() {
+            let from = tokens[..lexed.tokens].last().map_or(0, |at| usize::from(*at));
+            let start = *self.text.get_or_insert_with(|| self.base + find_quote(piece, from));
+            if self.depth == 2 && matches!(self.state, State::Name | State::NameOrEnd) {
+                self.name.extend(start + 1, &piece[(start + 1).saturating_sub(self.base)..]);
+            }
+        }
+        self.tokens = tokens;
+        self.last = piece.last().copied().unwrap_or(self.last);
+        self.base += piece.len();
         self.within_limit(self.base)
     }
 
-    /// Handles one byte between strings, numbers and literals.
-    #[inline]
-    fn token(&mut self, byte: u8, i: usize, on_event: &mut impl FnMut(Event)) -> Result<usize, ScanError> {
-        if matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
-            return Ok(i + 1);
+    /// Handles tokens by their class, as far as the grammar knows that they are right.
+    #[inline(always)]
+    fn tokens(
+        &mut self,
+        piece: &[u8],
+        tokens: &[u16],
+        on_event: &mut impl FnMut(Event),
+    ) -> Result<(), ScanError> {
+        let mut text = self.text.take();
+        let (mut last, mut before) = (self.last, 0);
+        // A variable of its own stays in a register.
+        let mut state = self.state;
+        for at in tokens {
+            let at = usize::from(*at);
+            let byte = piece[at];
+            if at > 0 {
+                last = piece[at - 1];
+            }
+            let behind_text = last == b'"';
+            let next = state.next(byte, behind_text);
+            // Deeper than the elements' own members, nothing counts but the grammar.
+            if self.depth <= 2 || next == State::Look {
+                self.state = state;
+                if behind_text {
+                    let start = text.unwrap_or_else(|| self.base + find_quote(piece, before));
+                    self.string(start, piece, at, on_event)?;
+                }
+                if next == State::Look {
+                    self.token(piece, byte, at, on_event)?;
+                    (state, before, text) = (self.state, at, None);
+                    continue;
+                }
+                if next != State::Leave && grammar::is_bracket(byte) {
+                    self.begin_value(self.base + at);
+                }
+            }
+            state = next;
+            if next == State::Leave {
+                state = self.leave();
+                if self.depth <= 2 {
+                    self.end_value(self.base + at + 1, on_event)?;
+                }
+            } else if grammar::is_bracket(byte) {
+                self.enter(at, next)?;
+            }
+            (before, text) = (at, None);
         }
-        match (self.state, byte) {
-            (State::Next, b',') => {
-                self.state = if self.in_object() { State::Name } else { State::Value };
-            }
-            (State::NameOrEnd | State::Name, b'"') => {
-                self.name.begin(self.base + i + 1);
-                let role = if self.depth == 2 { Role::OwnName } else { Role::Name };
-                self.state = State::Text { role, at: Text::Plain };
-            }
-            (State::Colon, b':') => self.state = State::Value,
-            (State::Next | State::NameOrEnd, b'}') if self.in_object() => self.close(i, on_event)?,
-            (State::Next | State::ValueOrEnd, b']') if !self.in_object() => self.close(i, on_event)?,
-            (State::Value | State::ValueOrEnd, _) => self.begin_value(byte, i)?,
-            (State::Start, b'[') => {
-                self.depth = 1;
-                self.head = self.base + i + 1;
-                self.settled = self.head;
-                self.state = State::ValueOrEnd;
-            }
-            (State::Start, _) => return Err(self.error_at(i, Problem::NotAnArray)),
-            (State::Done, _) => return Err(self.error_at(i, Problem::Trailing)),
-            (State::Colon, _) => return Err(self.error_at(i, Problem::Expected("`:`"))),
-            (State::Name, _) => return Err(self.error_at(i, Problem::Expected("a member name"))),
-            (State::NameOrEnd, _) => return Err(self.error_at(i, Problem::Expected("a member name or `}`"))),
-            (_, _) if self.in_object() => return Err(self.error_at(i, Problem::Expected("`,` or `}`"))),
-            (_, _) => return Err(self.error_at(i, Problem::Expected("`,` or `]`"))),
-        }
-        Ok(i + 1)
-    }
-
-    #[inline]
-    fn begin_value(&mut self, byte: u8, i: usize) -> Result<(), ScanError> {
-        match self.depth {
-            1 => {
-                self.element_start = self.base + i;
-                self.member = None;
-            }
-            2 => self.value_start = self.base + i,
-            _ => {}
-        }
-        self.state = match byte {
-            b'"' => State::Text { role: Role::Value, at: Text::Plain },
-            b'{' => {
-                self.open(i)?;
-                self.objects[self.depth / 64] |= 1 << (self.depth % 64);
-                self.depth += 1;
-                State::NameOrEnd
-            }
-            b'[' => {
-                self.open(i)?;
-                self.objects[self.depth / 64] &= !(1 << (self.depth % 64));
-                self.depth += 1;
-                State::ValueOrEnd
-            }
-            b'-' => State::Number(Number::Minus),
-            b'0' => State::Number(Number::Zero),
-            b'1'..=b'9' => State::Number(Number::Integer),
-            b't' => State::Literal(b"rue"),
-            b'f' => State::Literal(b"alse"),
-            b'n' => State::Literal(b"ull"),
-            _ => return Err(self.error_at(i, Problem::Expected("a value"))),
-        };
+        (self.state, self.text) = (state, text);
         Ok(())
     }
 
-    fn open(&self, i: usize) -> Result<(), ScanError> {
-        if self.depth == MAX_DEPTH {
-            return Err(self.error_at(i, Problem::TooDeep));
-        }
-        Ok(())
-    }
-
-    fn close(&mut self, i: usize, on_event: &mut impl FnMut(Event)) -> Result<(), ScanError> {
-        self.depth -= 1;
-        if self.depth == 0 {
-            self.state = State::Done;
+    /// Handles the string that begins at the offset `start` and ends before `at`.
+    fn string(
+        &mut self,
+        start: usize,
+        piece: &[u8],
+        at: usize,
+        on_event: &mut impl FnMut(Event),
+    ) -> Result<(), ScanError> {
+        if let State::Name | State::NameOrEnd = self.state {
+            self.state = State::Colon;
+            if self.depth == 2 {
+                self.member = self.name.find(self.names, start + 1, piece, self.base, at);
+            }
             return Ok(());
         }
-        self.end_value(self.base + i + 1, on_event)
+        let Some(state) = self.state.behind_value() else { return Err(self.unexpected(start)) };
+        self.begin_value(start);
+        self.state = state;
+        self.end_value(self.base + at, on_event)
     }
 
-    /// Is the innermost open bracket a brace?
-    #[inline]
-    fn in_object(&self) -> bool {
-        // Level n's bit is set by the bracket that made the depth n + 1; level 0, the array, has none.
-        let level = self.depth.saturating_sub(1);
-        self.objects[level / 64] >> (level % 64) & 1 == 1
+    /// Handles a token that the table knows nothing of.
+    #[inline(always)]
+    fn token(
+        &mut self,
+        piece: &[u8],
+        byte: u8,
+        at: usize,
+        on_event: &mut impl FnMut(Event),
+    ) -> Result<(), ScanError> {
+        match (byte, self.state) {
+            // The string before one of these was not right before a bracket, a colon or a comma.
+            (b'"' | b' ' | b'\n' | b'\r' | b'\t', _) => Ok(()),
+            (b'[', State::Start) => {
+                self.enter(at, State::ItemOrEnd)?;
+                self.state = State::ItemOrEnd;
+                self.head = self.base + at + 1;
+                self.settled = self.head;
+                Ok(())
+            }
+            (_, state) => match Scalar::beginning_with(byte) {
+                Some(scalar) if state.behind_value().is_some() => {
+                    self.begin_value(self.base + at);
+                    self.scalar(scalar, piece, at + 1, on_event)
+                }
+                _ => Err(self.unexpected(self.base + at)),
+            },
+        }
     }
 
-    #[inline]
+    #[inline(always)]
+    fn begin_value(&mut self, offset: usize) {
+        match self.depth {
+            1 => {
+                self.element_start = offset;
+                self.member = None;
+            }
+            2 => self.value_start = offset,
+            _ => {}
+        }
+    }
+
+    /// Enters the brackets that open at `at`, where `state` comes next.
+    #[inline(always)]
+    fn enter(&mut self, at: usize, state: State) -> Result<(), ScanError> {
+        if self.depth == MAX_DEPTH {
+            return Err(self.error_at(at, Problem::TooDeep));
+        }
+        self.depth += 1;
+        let (word, bit) = (self.depth / 64, self.depth % 64);
+        let object = u64::from(state == State::NameOrEnd);
+        self.objects[word] = self.objects[word] & !(1 << bit) | object << bit;
+        Ok(())
+    }
+
+    /// Leaves the innermost brackets and returns what may come next.
+    #[inline(always)]
+    fn leave(&mut self) -> State {
+        self.depth -= 1;
+        let in_object = self.objects[self.depth / 64] >> (self.depth % 64) & 1 == 1;
+        match self.depth {
+            0 => State::Done,
+            _ if in_object => State::ValueNext,
+            _ => State::ItemNext,
+        }
+    }
+
+    /// Reads the scalar whose rest begins at `at`.
+    fn scalar(
+        &mut self,
+        mut scalar: Scalar,
+        piece: &[u8],
+        at: usize,
+        on_event: &mut impl FnMut(Event),
+    ) -> Result<(), ScanError> {
+        let len = match scalar.read(&piece[at..]) {
+            Ok(Some(len)) => len,
+            Ok(None) => {
+                self.scalar = Some(scalar);
+                return Ok(());
+            }
+            Err((n, problem)) => return Err(self.error_at(at + n, problem)),
+        };
+        self.state = self.state.behind_value().unwrap_or(self.state);
+        let end = at + len;
+        self.end_value(self.base + end, on_event)?;
+        // What touches a scalar is no token of its own.
+        match piece.get(end) {
+            Some(b' ' | b'\n' | b'\r' | b'\t' | b',' | b']' | b'}') | None => Ok(()),
+            Some(_) => Err(self.unexpected(self.base + end)),
+        }
+    }
+
+    #[inline(always)]
     fn end_value(&mut self, end: usize, on_event: &mut impl FnMut(Event)) -> Result<(), ScanError> {
-        self.state = State::Next;
         match (self.depth, self.member) {
             (1, _) => {
                 self.within_limit(end)?;
@@ -383,131 +422,29 @@ impl Scanner {
         Ok(())
     }
 
-    fn text(
-        &mut self,
-        chunk: &[u8],
-        mut i: usize,
-        role: Role,
-        mut at: Text,
-        on_event: &mut impl FnMut(Event),
-    ) -> Result<usize, ScanError> {
-        loop {
-            if let Text::Plain = at {
-                i = text::skip_plain(chunk, i);
-            }
-            let Some(&byte) = chunk.get(i) else {
-                self.state = State::Text { role, at };
-                return Ok(i);
-            };
-            at = match (at, byte) {
-                (Text::Plain, b'"') => {
-                    self.end_text(chunk, i, role, on_event)?;
-                    return Ok(i + 1);
-                }
-                (Text::Plain, b'\\') => Text::Escape,
-                (Text::Plain, 0x00..=0x1f) => return Err(self.error_at(i, Problem::Control)),
-                (Text::Plain, _) => {
-                    let (left, low, high) =
-                        text::utf8_lead(byte).ok_or_else(|| self.error_at(i, Problem::Utf8))?;
-                    Text::Utf8 { left, low, high }
-                }
-                (Text::Escape, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Text::Plain,
-                (Text::Escape, b'u') => Text::Unicode(4),
-                (Text::Unicode(1), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => Text::Plain,
-                (Text::Unicode(left), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => Text::Unicode(left - 1),
-                (Text::Escape | Text::Unicode(_), _) => return Err(self.error_at(i, Problem::Escape)),
-                (Text::Utf8 { left, low, high }, _) if (low..=high).contains(&byte) => match left {
-                    1 => Text::Plain,
-                    _ => Text::Utf8 { left: left - 1, low: 0x80, high: 0xbf },
-                },
-                (Text::Utf8 { .. }, _) => return Err(self.error_at(i, Problem::Utf8)),
-            };
-            i += 1;
-        }
-    }
-
-    #[inline]
-    fn end_text(
-        &mut self,
-        chunk: &[u8],
-        i: usize,
-        role: Role,
-        on_event: &mut impl FnMut(Event),
-    ) -> Result<(), ScanError> {
-        match role {
-            Role::Value => return self.end_value(self.base + i + 1, on_event),
-            Role::Name => {}
-            Role::OwnName => {
-                let in_chunk = &chunk[self.name.start.saturating_sub(self.base)..i];
-                let raw = self.name.completed_by(in_chunk);
-                self.member = raw.and_then(|raw| text::position_of_name(raw, self.names));
-            }
-        }
-        self.state = State::Colon;
-        Ok(())
-    }
-
-    fn number(
-        &mut self,
-        chunk: &[u8],
-        mut i: usize,
-        mut number: Number,
-        on_event: &mut impl FnMut(Event),
-    ) -> Result<usize, ScanError> {
-        use Number as N;
-        loop {
-            let Some(&byte) = chunk.get(i) else {
-                self.state = State::Number(number);
-                return Ok(i);
-            };
-            number = match (number, byte) {
-                (N::Minus, b'0') => N::Zero,
-                (N::Minus, b'1'..=b'9') | (N::Integer, b'0'..=b'9') => N::Integer,
-                (N::Zero | N::Integer, b'.') => N::Point,
-                (N::Point | N::Fraction, b'0'..=b'9') => N::Fraction,
-                (N::Zero | N::Integer | N::Fraction, b'e' | b'E') => N::Exponent,
-                (N::Exponent, b'+' | b'-') => N::ExponentSign,
-                (N::Exponent | N::ExponentSign | N::ExponentDigits, b'0'..=b'9') => N::ExponentDigits,
-                // A digit after a leading zero ends the number here and is refused as the next token.
-                (N::Zero | N::Integer | N::Fraction | N::ExponentDigits, _) => {
-                    self.end_value(self.base + i, on_event)?;
-                    return Ok(i);
-                }
-                _ => return Err(self.error_at(i, Problem::Number)),
-            };
-            i += 1;
-        }
-    }
-
-    fn literal(
-        &mut self,
-        byte: u8,
-        i: usize,
-        rest: &'static [u8],
-        on_event: &mut impl FnMut(Event),
-    ) -> Result<usize, ScanError> {
-        match rest {
-            [last] if *last == byte => self.end_value(self.base + i + 1, on_event)?,
-            [next, rest @ ..] if *next == byte => self.state = State::Literal(rest),
-            _ => return Err(self.error_at(i, Problem::Literal)),
-        }
-        Ok(i + 1)
+    #[cold]
+    fn unexpected(&self, offset: usize) -> ScanError {
+        ScanError { offset, problem: self.state.unexpected() }
     }
 
     #[cold]
-    fn error_at(&self, i: usize, problem: Problem) -> ScanError {
-        ScanError { offset: self.base + i, problem }
+    fn error_at(&self, at: usize, problem: Problem) -> ScanError {
+        ScanError { offset: self.base + at, problem }
     }
 }
 
-impl NameBuffer {
-    fn begin(&mut self, start: usize) {
-        self.start = start;
-        self.len = 0;
-    }
+/// Returns the index of the first quote from `from` on, where there is one.
+#[inline(always)]
+fn find_quote(piece: &[u8], from: usize) -> usize {
+    from + piece[from..].iter().take_while(|byte| **byte != b'"').count()
+}
 
-    /// Adds bytes; a name beyond the capacity only counts its length, for it matches nothing.
-    fn extend(&mut self, bytes: &[u8]) {
+impl NameBuffer {
+    /// Adds bytes of the name at `start`; one beyond the capacity only counts, for it matches nothing.
+    fn extend(&mut self, start: usize, bytes: &[u8]) {
+        if self.start != start {
+            (self.start, self.len) = (start, 0);
+        }
         let end = self.len + bytes.len();
         if let Some(room) = self.bytes.get_mut(self.len..end) {
             room.copy_from_slice(bytes);
@@ -515,13 +452,17 @@ impl NameBuffer {
         self.len = end;
     }
 
-    /// Returns the whole raw name, or nothing if it is too long to be asked for.
-    fn completed_by<'a>(&'a mut self, rest: &'a [u8]) -> Option<&'a [u8]> {
-        if self.len == 0 {
-            return Some(rest);
+    /// Returns which of `names` begins at `start`; its quote ends at the index `end` of a piece at `base`.
+    #[inline(always)]
+    fn find(&mut self, names: &[&str], start: usize, piece: &[u8], base: usize, end: usize) -> Option<usize> {
+        let len = base + end - 1 - start;
+        if start >= base {
+            return text::position_of_name(&piece[start - base..end - 1], names);
         }
-        self.extend(rest);
-        self.bytes.get(..self.len)
+        if len > self.len {
+            self.extend(start, &piece[..end - 1]);
+        }
+        text::position_of_name(self.bytes.get(..len)?, names)
     }
 }
 

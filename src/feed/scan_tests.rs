@@ -4,13 +4,22 @@ use proptest::prelude::*;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use super::super::block;
 use super::*;
 
 const NAMES: &[&str] = &["code", "buy_url"];
 
-/// Scans `chunks` and returns the events, or the error.
-fn scan<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Event>, ScanError> {
-    let mut scanner = Scanner::new(NAMES);
+/// Scans `chunks` on every path and returns the events, or the error; all must agree.
+fn scan<'a>(chunks: impl IntoIterator<Item = &'a [u8], IntoIter: Clone>) -> Result<Vec<Event>, ScanError> {
+    let chunks = chunks.into_iter();
+    let mut answers = Path::all().map(|path| scan_on(path, chunks.clone()));
+    let answer = answers.next().expect("a path");
+    answers.for_each(|other| assert_eq!(other, answer, "the fast path"));
+    answer
+}
+
+fn scan_on<'a>(path: Path, chunks: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Event>, ScanError> {
+    let mut scanner = Scanner::new(NAMES).on(path);
     let mut events = Vec::new();
     for chunk in chunks {
         scanner.push(chunk, |event| events.push(event))?;
@@ -19,16 +28,40 @@ fn scan<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Event>, Sc
     Ok(events)
 }
 
-/// Scans at every way to cut the input in two, and byte by byte; all must agree with the whole.
+/// Scans at every way to cut the input in two, byte by byte, and at every place in the scanner's own blocks
+/// and pieces; all must agree with the whole.
 fn scan_every_way(input: &[u8]) -> Result<Vec<Event>, ScanError> {
     let whole = scan([input]);
     for at in 0..=input.len() {
         let (a, b) = input.split_at(at);
         assert_eq!(scan([a, b]), whole, "split at {at} of {}", String::from_utf8_lossy(input));
         assert_eq!(scan([a, b"", b]), whole, "split at {at} with an empty chunk");
+        for edge in [block::LEN, tokens::PIECE].into_iter().filter(|edge| at <= *edge) {
+            let moved = [b" ".repeat(edge - at), input.to_vec()].concat();
+            let expected = shifted(whole.clone(), edge - at);
+            assert_eq!(scan([moved.as_slice()]), expected, "{} at {edge}", String::from_utf8_lossy(b));
+        }
     }
     assert_eq!(scan(input.chunks(1)), whole, "byte by byte: {}", String::from_utf8_lossy(input));
     whole
+}
+
+/// What is said about an input behind so many blanks.
+fn shifted(whole: Result<Vec<Event>, ScanError>, by: usize) -> Result<Vec<Event>, ScanError> {
+    let shift = |range: std::ops::Range<usize>| range.start + by..range.end + by;
+    match whole {
+        Ok(events) => Ok(events
+            .into_iter()
+            .map(|event| match event {
+                Event::Member { name, value } => Event::Member { name, value: shift(value) },
+                Event::Element(span) => Event::Element(shift(span)),
+            })
+            .collect()),
+        Err(ScanError { problem: Problem::Empty, .. }) if by > 0 => {
+            Err(ScanError { offset: by, problem: Problem::CutOff })
+        }
+        Err(ScanError { offset, problem }) => Err(ScanError { offset: offset + by, problem }),
+    }
 }
 
 fn elements(input: &[u8], events: &[Event]) -> Vec<String> {
@@ -169,6 +202,27 @@ fn refuses_what_is_no_array() {
     check(b"[\"\xf5\x80\x80\x80\"]", P::Utf8, 2);
     check(b"[{\"\xff\":1}]", P::Utf8, 3);
     check(b"[// comment\n]", P::Expected("a value"), 1);
+    check(b"[]\"a\"", P::Trailing, 2);
+    check(b"[]\"a", P::Trailing, 2);
+    check(b"[\"a\" \"b\"]", P::Expected("`,` or `]`"), 5);
+    check(b"[1\"a\"]", P::Expected("`,` or `]`"), 2);
+    check(b"[\"a\"1]", P::Expected("`,` or `]`"), 4);
+    check(b"[\"a\"\x0c]", P::Expected("`,` or `]`"), 4);
+    check(b"[{\"a\",1}]", P::Expected("`:`"), 5);
+    check(b"[{\"a\"}]", P::Expected("`:`"), 5);
+    check(b"[{\"a\":\"b\":1}]", P::Expected("`,` or `}`"), 9);
+    check(b"[{\"a\":\"b\"]", P::Expected("`,` or `}`"), 9);
+    check(b"[\"a\"}", P::Expected("`,` or `]`"), 4);
+    check(b"[\\\"a\"]", P::Expected("a value"), 1);
+    check(b"\"a\"", P::CutOff, 3);
+    check(b"\"a\" ", P::NotAnArray, 0);
+    check(b"[\"\\", P::CutOff, 3);
+    check(b"[\"\xc3", P::CutOff, 3);
+    check(b"[\"\\\x01\"]", P::Escape, 3);
+    check(b"[\"\\\xff\"]", P::Escape, 3);
+    check(b"[\"\\u00\xc3\xa9\"]", P::Escape, 6);
+    check(b"[\"\xc3\x01\"]", P::Utf8, 3);
+    check(b"[\xff]", P::Utf8, 1);
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use std::ops::RangeInclusive;
 
+use bytes::Bytes;
 use catalog_proxy::feed::package::Seller;
 use catalog_proxy::feed::packages::{Filter, Index, Indexer};
+use catalog_proxy::feed::scan::Path;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
@@ -126,22 +128,26 @@ fn the_engine_filters_as_the_model_does() {
         assert_eq!(model.len(), feed.expected_shown(allowed).len());
 
         for &chunk in chunks {
-            let mut indexer = Indexer::default();
-            let mut filter = Filter::default();
-            let mut segments = Vec::new();
-            for chunk in feed.json.as_bytes().chunks(chunk) {
-                indexer.push(chunk).unwrap();
-                segments.extend(indexer.take());
-            }
-            segments.push(indexer.finish().unwrap());
-            let streamed: Vec<_> =
-                segments.iter().flat_map(|segment| filter.segment(segment, allowed)).collect();
-            let streamed = String::from_utf8(streamed.concat()).unwrap();
-            assert!(streamed == feed.expected(allowed), "{shape:?} in chunks of {chunk}");
-            assert!(serde_json::from_str::<Vec<Value>>(&streamed).unwrap() == model);
+            for path in Path::all() {
+                let mut indexer = Indexer::default().on(path);
+                let mut filter = Filter::default();
+                let mut segments = Vec::new();
+                for chunk in feed.json.as_bytes().chunks(chunk) {
+                    indexer.push(&Bytes::copy_from_slice(chunk)).unwrap();
+                    segments.extend(std::iter::from_fn(|| indexer.take()));
+                }
+                segments.extend(indexer.finish().unwrap());
+                let mut streamed = Vec::new();
+                for segment in &segments {
+                    streamed.extend(filter.segment(segment, allowed));
+                }
+                let streamed = String::from_utf8(streamed.concat()).unwrap();
+                assert!(streamed == feed.expected(allowed), "{shape:?} in chunks of {chunk} on {path:?}");
+                assert!(serde_json::from_str::<Vec<Value>>(&streamed).unwrap() == model);
 
-            let (body, index) = Index::assemble(&segments);
-            assert!(index.filter(&body, allowed) == streamed.as_bytes());
+                let (body, index) = Index::assemble(&segments);
+                assert!(index.filter(&body, allowed) == streamed.as_bytes());
+            }
         }
     }
 }

@@ -58,6 +58,13 @@ fn pure_modules_do_no_io() {
 }
 
 #[test]
+fn unsafe_code_is_in_one_place() {
+    for (name, text) in sources() {
+        assert!(name == "feed/avx2.rs" || !text.contains("unsafe {"), "{name} has unsafe code");
+    }
+}
+
+#[test]
 fn uses_point_down() {
     // From the top of the map to its bottom; a module may use those of later rows only.
     let layers: &[&[&str]] = &[
