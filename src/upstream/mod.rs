@@ -4,6 +4,7 @@
 
 mod connect;
 pub mod outbound;
+mod resolve;
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;
@@ -26,6 +27,7 @@ use tracing::{info, warn};
 
 use self::connect::{CONNECT_TIMEOUT, Connector, TunnelError};
 use self::outbound::Outbound;
+use self::resolve::RESOLVE_TIMEOUT;
 use crate::body::Body;
 use crate::config::Origin;
 
@@ -64,6 +66,8 @@ pub struct UpstreamError {
 pub enum Failure {
     #[error("the upstream's name could not be resolved")]
     Dns,
+    #[error("the upstream's name was not resolved within {} s", .0.as_secs())]
+    DnsTimeout(Duration),
     #[error("the upstream refused the connection")]
     Refused,
     #[error("no connection to the upstream within {} s", .0.as_secs())]
@@ -203,7 +207,11 @@ impl Failure {
                 return error.failure;
             }
             if error.to_string() == "dns error" {
-                return Self::Dns;
+                let io = error.source().and_then(|error| error.downcast_ref::<io::Error>());
+                return match io.map(io::Error::kind) {
+                    Some(io::ErrorKind::TimedOut) => Self::DnsTimeout(RESOLVE_TIMEOUT),
+                    _ => Self::Dns,
+                };
             }
             if let Some(tls) = error.downcast_ref::<rustls::Error>() {
                 return match tls {
