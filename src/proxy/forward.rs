@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{Request, Response, StatusCode, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -41,9 +41,13 @@ pub async fn forward(
     let outgoing = match incoming.is_end_stream() {
         true => body::empty(),
         false => {
+            // SECURITY: a server that ignores a body takes it for the next request, and its answer would be
+            // the next client's. So nothing else goes over this connection.
+            head.headers.append(header::CONNECTION, HeaderValue::from_static("close"));
             let activity = activity.clone();
-            body::boxed(incoming.map_frame(move |frame| {
+            body::boxed(incoming.map_frame(move |mut frame| {
                 activity.touch();
+                frame.trailers_mut().map(headers::remove_overrides);
                 frame
             }))
         }
