@@ -193,6 +193,8 @@ mod tests {
         check("/api/v%e2%91%a3/packages");
         check("/api/v%e2%81%b4/packages");
         check("/api%2fv4%2fpackages%e2%80%8b");
+        check("/api/v4/%ef%bc%8570ackages");
+        check("/api/v4/%%e2%80%8b70ackages");
         check("/api/v4//../v4/packages");
         check("/api/v4//../packages");
         check("/api/v4/x//../../packages");
@@ -223,7 +225,7 @@ mod tests {
         check("GET", "/");
         check("GET", "/api/v4/packages/wp-toolkit");
         check("GET", "/api/v4/packages2");
-        check("GET", "/api/v4/packages/wp-toolkit/icon%20of%20it.svg");
+        check("GET", "/api/v4/packages/wp-toolkit/Icon%20of%20it.SVG");
         check("GET", "/odd//..;/%2f%25/caf%c3%a9");
         check("GET", "/search?q=packages&next=/api/v4/packages/wp-toolkit");
         check("GET", "/api/v4");

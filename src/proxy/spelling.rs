@@ -27,24 +27,37 @@ pub enum Spelling {
 impl Spelling {
     /// Recognises a feed in a path, however it is written.
     pub fn of(path: &str) -> Self {
-        let mut path = path.as_bytes().to_vec();
+        // Servers decode before they fold letters, or after.
+        let mut ways = vec![path.as_bytes().to_vec()];
         let mut doubtful = false;
         for round in 0..MAX_DECODINGS {
-            // Upstreams cut parameters, queries and NULs off before or after they resolve dots.
-            let cut = path.iter().position(|byte| b";?#\0".contains(byte)).unwrap_or(path.len());
-            if let Some((version, kind)) = feed(&path).or_else(|| feed(&path[..cut])) {
-                return Self::Feed { version, kind };
+            for path in &ways {
+                // Upstreams cut parameters, queries and NULs off before or after they resolve dots.
+                let cut = path.iter().position(|byte| b";?#\0".contains(byte)).unwrap_or(path.len());
+                if let Some((version, kind)) = feed(path).or_else(|| feed(&path[..cut])) {
+                    return Self::Feed { version, kind };
+                }
             }
-            let decoded = percent_decode(&path);
-            let changed = decoded != path;
-            let slashes = |path: &[u8]| path.iter().filter(|byte| **byte == b'/').count();
-            let odd = is_odd(&path) || round > 0 && changed || slashes(&decoded) > slashes(&path);
-            doubtful |= odd && names(&decoded) || is_overlong(&decoded);
-            match (changed, doubtful) {
-                (true, _) => path = decoded,
-                (false, true) => return Self::Doubtful,
-                (false, false) => return Self::Other,
+            let mut next = Vec::new();
+            for path in &ways {
+                let plain = percent_decode(path);
+                let slashes = |path: &[u8]| path.iter().filter(|byte| **byte == b'/').count();
+                let again = round > 0 && plain != *path;
+                let odd = is_odd(path) || again || slashes(&plain) > slashes(path);
+                doubtful |= odd && names(&plain) || is_overlong(&plain);
+                for decoded in [plain, percent_decode(fold(path).as_bytes())] {
+                    if decoded != *path && !next.contains(&decoded) {
+                        next.push(decoded);
+                    }
+                }
             }
+            ways = match (&next[..], doubtful) {
+                ([], true) => return Self::Doubtful,
+                ([], false) => return Self::Other,
+                // The first has decoded only, the last has folded before each time.
+                ([first, .., last], _) => vec![first.clone(), last.clone()],
+                _ => next,
+            };
         }
         Self::Doubtful
     }
@@ -66,7 +79,7 @@ pub fn names_feed(target: &PathAndQuery) -> bool {
 /// A host, a mount or a front controller may come before. After it, what servers take for the same: an index
 /// file, or anything if the feed is written like a script.
 fn feed(path: &[u8]) -> Option<(String, Kind)> {
-    let path = fold(&String::from_utf8_lossy(path));
+    let path = fold(path);
     // Two slashes are one, or have an empty name between them that dots take back.
     [true, false].into_iter().find_map(|merge| {
         let segments = resolve(&path, merge);
@@ -118,8 +131,7 @@ fn is_odd(path: &[u8]) -> bool {
 
 /// Is a feed's name anywhere in a path?
 fn names(path: &[u8]) -> bool {
-    let letters: String =
-        fold(&String::from_utf8_lossy(path)).chars().filter(char::is_ascii_alphabetic).collect();
+    let letters: String = fold(path).chars().filter(char::is_ascii_alphabetic).collect();
     [Kind::Packages, Kind::Categories].iter().any(|kind| letters.contains(kind.name()))
 }
 
@@ -131,8 +143,9 @@ fn is_overlong(path: &[u8]) -> bool {
 /// Makes letters plain as lax servers do: backslashes to slashes, letters that look like or are made of
 /// those of ASCII to these (compatibility decomposition, both ways of case folding), lower case. Drops
 /// control characters and the rest beyond ASCII.
-fn fold(path: &str) -> String {
-    let plain = DecomposingNormalizerBorrowed::new_nfkd().normalize(path);
+fn fold(path: &[u8]) -> String {
+    let text = String::from_utf8_lossy(path);
+    let plain = DecomposingNormalizerBorrowed::new_nfkd().normalize(&text);
     let folded = plain.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase);
     let slashed = folded.map(|c| if c == '\\' { '/' } else { c });
     slashed.filter(|c| c.is_ascii() && !c.is_control()).collect()

@@ -42,10 +42,20 @@ pub const VIA: HeaderValue = HeaderValue::from_static("1.1 catalog-proxy");
 /// few requests meet a connection that is being closed.
 const POOL_IDLE: Duration = Duration::from_secs(50);
 
-/// The client of one upstream.
+/// A peer of HTTP/2 that is silent for so long is asked for a sign of life, and given up if it gives none:
+/// all requests share its connection. Both end before a fetch loses patience, which then has a new one.
+const PING_INTERVAL: Duration = Duration::from_secs(4);
+const PING_TIMEOUT: Duration = Duration::from_secs(4);
+/// How far one answer over HTTP/2 may run ahead of its reader: 20 MB/s over 50 ms.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// How far all of them may; so far that those nobody reads never hold up the others. It is the most there is.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+
+/// The client of one upstream; clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Upstream {
     client: Client<HttpsConnector<Connector>, Body>,
+    connector: HttpsConnector<Connector>,
     origin: Origin,
     outbound: Outbound,
 }
@@ -126,12 +136,12 @@ impl Upstream {
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(Connector::new(&outbound));
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .build(connector);
-        Ok(Self { client, origin, outbound })
+        Ok(Self { client: client(connector.clone()), connector, origin, outbound })
+    }
+
+    /// Returns a client of the same upstream with connections of its own.
+    pub fn apart(&self) -> Self {
+        Self { client: client(self.connector.clone()), ..self.clone() }
     }
 
     /// Returns where requests go.
@@ -239,6 +249,18 @@ impl Failure {
         }
         if connecting { Self::Unreachable } else { Self::Cut }
     }
+}
+
+fn client(connector: HttpsConnector<Connector>) -> Client<HttpsConnector<Connector>, Body> {
+    Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(POOL_IDLE)
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .http2_keep_alive_timeout(PING_TIMEOUT)
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
+        .build(connector)
 }
 
 fn system_roots() -> RootCertStore {

@@ -5,12 +5,14 @@
 
 mod client;
 mod clock;
+mod lenient;
 mod proxy;
 #[path = "../support/feeds.rs"]
 mod support;
 mod upstream;
 
 mod bounds;
+mod bypass;
 mod cache;
 mod cli;
 mod disk;
