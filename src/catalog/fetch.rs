@@ -234,7 +234,7 @@ impl Fetcher {
             while let Some(piece) = decoder.read(&mut room).map_err(|error| self.decoding(error))? {
                 unpublished += piece.len();
                 builder.push(piece)?;
-                tokio::task::consume_budget().await;
+                tokio::task::yield_now().await;
             }
             if ended {
                 return builder.finish(&mut publish).await;

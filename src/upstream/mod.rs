@@ -174,7 +174,15 @@ impl Upstream {
         *request.uri_mut() = uri.map_err(|error| UpstreamError::new(Failure::Protocol, &error))?;
         *request.version_mut() = Version::HTTP_11;
         request.headers_mut().remove(header::HOST);
-        self.client.request(request).await.map_err(|error| UpstreamError::of(&error))
+        let mut response = self.client.request(request).await.map_err(|error| UpstreamError::of(&error))?;
+        if let Some(coding) = response.headers().get(header::TRANSFER_ENCODING) {
+            if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                return Err(UpstreamError::unexpected("unknown transfer coding"));
+            }
+            // SECURITY: the chunks count (RFC 9112 §6.3); passed on, a length would contradict them.
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+        }
+        Ok(response)
     }
 }
 

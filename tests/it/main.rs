@@ -21,6 +21,8 @@ mod fail_closed;
 mod feeds;
 mod forward;
 mod generator;
+mod hostile;
+mod http_2;
 mod outbound;
 mod process;
 mod reload;
