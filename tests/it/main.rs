@@ -26,5 +26,6 @@ mod http_2;
 mod outbound;
 mod process;
 mod reload;
+mod resources;
 mod structure;
 mod tls;
