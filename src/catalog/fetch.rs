@@ -224,6 +224,10 @@ impl Fetcher {
                     }
                 }
             };
+            // A flood that decodes to nothing never pauses, and no size bounds it.
+            if Instant::now() >= deadline {
+                return Err(UpstreamError::timeout(Failure::TotalTimeout(TOTAL_TIMEOUT)).into());
+            }
             let ended = frame.is_none();
             match frame.transpose().map_err(|error| UpstreamError::of(&error))? {
                 Some(frame) => decoder.push(frame.into_data().unwrap_or_default()),

@@ -200,6 +200,33 @@ async fn a_flood_ends_with_the_time_for_a_head() {
 }
 
 #[tokio::test]
+async fn a_flood_that_decodes_to_nothing_ends_with_the_time_for_a_fetch() {
+    let upstream =
+        Upstream::start(|_| vec![head_of(200, "content-encoding: gzip\r\n"), Step::Flood(gzip(b""))]).await;
+    let proxy = Proxy::start(&upstream).await;
+    let clock = Clock::stop();
+    let mut stream = TcpStream::connect(proxy.address).await.unwrap();
+    let head = format!("HEAD {PACKAGES} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    until("the request", async || upstream.count() == 1).await;
+    let reading = tokio::spawn(async move {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    });
+    // The flood keeps coming, so no pause is too long.
+    until("an answer", async || {
+        clock.jump(Duration::from_secs(1)).await;
+        reading.is_finished()
+    })
+    .await;
+    let answer = reading.await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+    let ready = get(proxy.address, "/readyz").await;
+    assert!(ready.text().contains("did not finish its answer within 120 s"), "{}", ready.text());
+}
+
+#[tokio::test]
 async fn a_byte_a_second_passes_through_and_silence_does_not() {
     let passes = Arc::new(Semaphore::new(0));
     let mut script = vec![head_of(200, "content-length: 100\r\n")];
