@@ -212,6 +212,8 @@ impl Shared {
         content.push(b'\n');
         content.extend_from_slice(&copy.content.body);
         let first = format!("{MAGIC}{}\n", checksum(&content));
+        // It may have been cleaned away.
+        fs::create_dir_all(&self.directory)?;
         let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&self.directory)?;
         file.write_all(first.as_bytes())?;
         file.write_all(&content)?;
@@ -329,5 +331,47 @@ fn touch(path: &Path, now: SystemTime) -> io::Result<()> {
 fn remove(path: &Path) {
     if let Err(error) = fs::remove_file(path) {
         warn!(path = %path.display(), %error, "file not removed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    #[test]
+    fn a_clock_that_jumps_makes_no_copy_wrong() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let snapshots = Snapshots::open(directory.path(), u64::MAX).expect("a cache");
+        let key = Key::new(Kind::Packages, &"/api/v4/packages".parse().expect("a path"));
+        let (body, index) = index(Kind::Packages, b"[1,2]").expect("a feed");
+        let freshness = Freshness { lifetime: Duration::from_secs(600), age: Duration::ZERO };
+        let meta = Meta {
+            etag: None,
+            last_modified: None,
+            content_type: None,
+            freshness,
+            held: Duration::ZERO,
+            arrived: Instant::now(),
+            refresh_after: Duration::ZERO,
+        };
+        let copy = Copy { content: Arc::new(Content::new(body, index)), meta };
+        let now = SystemTime::now();
+        let check = |saved: SystemTime, loaded: SystemTime, held: Duration| {
+            snapshots.shared.save(&key, &copy, saved);
+            let found = snapshots.load(&key, loaded).expect("a copy");
+            assert_eq!((&found.content.body[..], found.meta.freshness), (&b"[1,2]"[..], freshness));
+            let off = found.meta.held.abs_diff(held);
+            assert!(off < Duration::from_secs(60), "{:?} instead of {held:?}", found.meta.held);
+        };
+        check(now, now, Duration::ZERO);
+        check(now, now + DAY, DAY);
+        check(now, now - DAY, Duration::ZERO);
+        // Saved while the clock was a day ahead, or confirmed then.
+        check(now + DAY, now, Duration::ZERO);
+        check(now + DAY, now + 2 * DAY, DAY);
+        check(now, now, Duration::ZERO);
+        check(now - DAY, now, Duration::ZERO);
     }
 }
