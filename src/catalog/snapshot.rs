@@ -87,7 +87,8 @@ struct Header {
 
 /// Why a file is of no use.
 #[derive(Debug, thiserror::Error)]
-enum Unusable {
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum Unusable {
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("not a snapshot of this version")]
@@ -195,31 +196,15 @@ impl Shared {
     }
 
     fn write(&self, path: &Path, key: &Key, copy: &Copy, now: SystemTime) -> io::Result<u64> {
-        let freshness = copy.meta.freshness;
-        let text = |value: &Option<HeaderValue>| value.as_ref()?.to_str().ok().map(str::to_owned);
-        let header = Header {
-            key: key.as_str().to_owned(),
-            kind: key.kind().name().to_owned(),
-            stored: now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
-            lifetime: freshness.lifetime.as_secs(),
-            age: freshness.age.as_secs(),
-            held: copy.resident(Instant::now()).as_secs(),
-            etag: text(&copy.meta.etag),
-            last_modified: text(&copy.meta.last_modified),
-            content_type: text(&copy.meta.content_type),
-        };
-        let mut content = serde_json::to_vec(&header)?;
-        content.push(b'\n');
-        content.extend_from_slice(&copy.content.body);
-        let first = format!("{MAGIC}{}\n", checksum(&content));
+        let head = head(key, copy, now)?;
         let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&self.directory)?;
-        file.write_all(first.as_bytes())?;
-        file.write_all(&content)?;
+        file.write_all(&head)?;
+        file.write_all(&copy.content.body)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         // The rename itself is safe only when the directory is.
         File::open(&self.directory)?.sync_all()?;
-        Ok((first.len() + content.len()) as u64)
+        Ok((head.len() + copy.content.body.len()) as u64)
     }
 
     /// Removes the copies written longest ago until the rest is within the bounds.
@@ -251,34 +236,65 @@ impl Shared {
 
     fn read(&self, path: &Path, key: &Key, now: SystemTime) -> Result<Copy, Unusable> {
         let file = Bytes::from(fs::read(path)?);
-        let content = parse(&file)?;
-        let header_end = content.iter().position(|byte| *byte == b'\n').ok_or(Unusable::Format)?;
-        let header: Header = serde_json::from_slice(&content[..header_end]).map_err(|_| Unusable::Format)?;
-        if header.key != key.as_str() || header.kind != key.kind().name() {
-            return Err(Unusable::Key);
-        }
-        let (body, index) = index(key.kind(), &content[header_end + 1..])?;
         // The file's own time is when the copy was last confirmed.
-        let confirmed = fs::metadata(path)?.modified()?;
-        let stored = (UNIX_EPOCH + Duration::from_millis(header.stored)).max(confirmed.min(now));
-        let value = |text: Option<String>| text.and_then(|text| HeaderValue::try_from(text).ok());
-        Ok(Copy {
-            content: Arc::new(Content::new(body, index)),
-            meta: Meta {
-                etag: value(header.etag),
-                last_modified: value(header.last_modified),
-                content_type: value(header.content_type),
-                freshness: Freshness {
-                    lifetime: Duration::from_secs(header.lifetime),
-                    age: Duration::from_secs(header.age),
-                },
-                // A clock that went back makes it look new, which is no harm: it was good.
-                held: Duration::from_secs(header.held) + now.duration_since(stored).unwrap_or_default(),
-                arrived: Instant::now(),
-                refresh_after: Duration::ZERO,
-            },
-        })
+        decode(&file, key, fs::metadata(path)?.modified()?, now)
     }
+}
+
+/// Returns what stands in a file before the feed.
+///
+/// # Errors
+/// If the header cannot be written as JSON.
+pub fn head(key: &Key, copy: &Copy, now: SystemTime) -> serde_json::Result<Vec<u8>> {
+    let freshness = copy.meta.freshness;
+    let text = |value: &Option<HeaderValue>| value.as_ref()?.to_str().ok().map(str::to_owned);
+    let header = Header {
+        key: key.as_str().to_owned(),
+        kind: key.kind().name().to_owned(),
+        stored: now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
+        lifetime: freshness.lifetime.as_secs(),
+        age: freshness.age.as_secs(),
+        held: copy.resident(Instant::now()).as_secs(),
+        etag: text(&copy.meta.etag),
+        last_modified: text(&copy.meta.last_modified),
+        content_type: text(&copy.meta.content_type),
+    };
+    let mut line = serde_json::to_vec(&header)?;
+    line.push(b'\n');
+    let first = format!("{MAGIC}{}\n", checksum([&line, &copy.content.body]));
+    Ok([first.as_bytes(), &line].concat())
+}
+
+/// Proves a file that was last confirmed at `confirmed` to be a copy for `key`, and reads it.
+///
+/// # Errors
+/// If anything about it is wrong.
+pub fn decode(file: &Bytes, key: &Key, confirmed: SystemTime, now: SystemTime) -> Result<Copy, Unusable> {
+    let content = parse(file)?;
+    let header_end = content.iter().position(|byte| *byte == b'\n').ok_or(Unusable::Format)?;
+    let header: Header = serde_json::from_slice(&content[..header_end]).map_err(|_| Unusable::Format)?;
+    if header.key != key.as_str() || header.kind != key.kind().name() {
+        return Err(Unusable::Key);
+    }
+    let (body, index) = index(key.kind(), &content[header_end + 1..])?;
+    let stored = (UNIX_EPOCH + Duration::from_millis(header.stored)).max(confirmed.min(now));
+    let value = |text: Option<String>| text.and_then(|text| HeaderValue::try_from(text).ok());
+    Ok(Copy {
+        content: Arc::new(Content::new(body, index)),
+        meta: Meta {
+            etag: value(header.etag),
+            last_modified: value(header.last_modified),
+            content_type: value(header.content_type),
+            freshness: Freshness {
+                lifetime: Duration::from_secs(header.lifetime),
+                age: Duration::from_secs(header.age),
+            },
+            // A clock that went back makes it look new, which is no harm: it was good.
+            held: Duration::from_secs(header.held) + now.duration_since(stored).unwrap_or_default(),
+            arrived: Instant::now(),
+            refresh_after: Duration::ZERO,
+        },
+    })
 }
 
 /// Is it one of ours by its name? Others are none of our business.
@@ -293,7 +309,7 @@ fn parse(file: &Bytes) -> Result<Bytes, Unusable> {
     let end = file.iter().take(MAGIC.len() + 65).position(|byte| *byte == b'\n').ok_or(Unusable::Format)?;
     let expected = file[..end].strip_prefix(MAGIC.as_bytes()).ok_or(Unusable::Format)?;
     let content = file.slice(end + 1..);
-    if checksum(&content).as_bytes() != expected {
+    if checksum([&content]).as_bytes() != expected {
         return Err(Unusable::Checksum);
     }
     Ok(content)
@@ -316,9 +332,10 @@ fn index(kind: Kind, body: &[u8]) -> Result<(Bytes, Index), ScanError> {
     }
 }
 
-fn checksum(bytes: &[u8]) -> String {
-    let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
-    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+fn checksum<const N: usize>(parts: [&[u8]; N]) -> String {
+    let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+    parts.iter().for_each(|part| hash.update(part));
+    hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn touch(path: &Path, now: SystemTime) -> io::Result<()> {
