@@ -332,7 +332,8 @@ fn index(kind: Kind, body: &[u8]) -> Result<(Bytes, Index), ScanError> {
     }
 }
 
-fn checksum<const N: usize>(parts: [&[u8]; N]) -> String {
+/// Returns the SHA-256 of some bytes in parts, in hex.
+pub fn checksum<const N: usize>(parts: [&[u8]; N]) -> String {
     let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
     parts.iter().for_each(|part| hash.update(part));
     hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()

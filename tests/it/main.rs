@@ -22,5 +22,6 @@ mod generator;
 mod outbound;
 mod process;
 mod reload;
+mod secrets;
 mod structure;
 mod tls;
