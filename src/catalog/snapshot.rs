@@ -285,12 +285,9 @@ pub fn decode(file: &Bytes, key: &Key, confirmed: SystemTime, now: SystemTime) -
             etag: value(header.etag),
             last_modified: value(header.last_modified),
             content_type: value(header.content_type),
-            freshness: Freshness {
-                lifetime: Duration::from_secs(header.lifetime),
-                age: Duration::from_secs(header.age),
-            },
+            freshness: Freshness { lifetime: seconds(header.lifetime), age: seconds(header.age) },
             // A clock that went back makes it look new, which is no harm: it was good.
-            held: Duration::from_secs(header.held) + now.duration_since(stored).unwrap_or_default(),
+            held: seconds(header.held) + now.duration_since(stored).unwrap_or_default(),
             arrived: Instant::now(),
             refresh_after: Duration::ZERO,
         },
@@ -302,6 +299,11 @@ fn is_named_as_ours(path: &Path) -> bool {
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let digest = stem.len() == 32 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
     digest && path.extension().is_some_and(|extension| extension == SUFFIX)
+}
+
+/// Reads a span of time. Its sum with another one must not overflow, whatever a file says.
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds.min(u64::MAX / 8))
 }
 
 /// Checks a file's first line and returns the rest.
