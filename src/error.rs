@@ -119,6 +119,7 @@ impl Failure {
         let (bad, late) = (StatusCode::BAD_GATEWAY, StatusCode::GATEWAY_TIMEOUT);
         match self {
             Self::Dns => row(bad, "upstream-dns", "Upstream not found", "dns_error"),
+            Self::DnsTimeout(_) => row(late, "upstream-timeout", "Upstream timeout", "dns_timeout"),
             Self::Refused => row(bad, "upstream-refused", "Upstream refused", "connection_refused"),
             Self::ConnectTimeout(_) => {
                 row(late, "upstream-timeout", "Upstream timeout", "connection_timeout")

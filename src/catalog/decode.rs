@@ -1,29 +1,45 @@
-//! Content codings of the upstream's answers, undone chunk by chunk (RFC 9110 §8.4).
+//! Content codings of the upstream's answers, undone piece by piece (RFC 9110 §8.4).
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, Read};
 
-use flate2::write::MultiGzDecoder;
+use bytes::{Buf, Bytes};
+use flate2::bufread::MultiGzDecoder;
 use zstd::stream::{raw, zio};
 
 /// What the upstream is asked for; everything here is understood below.
 pub(super) const ACCEPT_ENCODING: &str = "zstd, br, gzip";
 
-/// Output buffer of the brotli and zstd decoders.
+/// Input buffer of the brotli decoder.
 const BUFFER: usize = 16 << 10;
 
 /// Largest window a zstd encoder may ask of us, 8 MiB: what RFC 9659 §3 grants over HTTP.
 const ZSTD_WINDOW_LOG: u32 = 23;
 
-/// A decoder of one body; it refuses to grow beyond its limit.
-pub(super) enum Decoder {
+/// How a brotli stream begins, but for the first bit from above, that has a window of up to 1 GiB instead of
+/// 16 MiB. RFC 7932 §9.1 reserves it; the decoder would take it.
+const LARGE_WINDOW: u8 = 0x11;
+
+/// A decoder of one body; it yields no more at once than it is given room for, and refuses more than its
+/// limit in all.
+///
+/// SECURITY: a few bytes of a bomb decode to megabytes. Only a reader that takes them in small pieces has a
+/// bound on memory and on the time for which it holds a thread.
+pub(super) struct Decoder {
+    coding: Coding,
+    begun: bool,
+    /// How many more bytes the body may have.
+    left: u64,
+}
+
+enum Coding {
     /// Nothing to undo.
-    Identity(Sink),
+    Identity(Input),
     /// RFC 1952.
-    Gzip(Box<MultiGzDecoder<Sink>>),
+    Gzip(Box<MultiGzDecoder<Input>>),
     /// RFC 7932.
-    Brotli(Box<brotli::DecompressorWriter<Sink>>),
+    Brotli(Box<brotli::Decompressor<Input>>),
     /// RFC 8878.
-    Zstd(Box<zio::Writer<Sink, raw::Decoder<'static>>>),
+    Zstd(Box<zio::Reader<Input, raw::Decoder<'static>>>),
 }
 
 /// Why a body cannot be decoded.
@@ -35,11 +51,11 @@ pub(super) enum DecodeError {
     Corrupt,
 }
 
-/// Where decoded bytes wait to be taken.
-pub(super) struct Sink {
-    bytes: Vec<u8>,
-    /// How many more bytes the body may have.
-    left: u64,
+/// What has arrived and is not decoded yet. A read of nothing would block, until the body has ended.
+#[derive(Default)]
+struct Input {
+    bytes: Bytes,
+    ended: bool,
 }
 
 impl Decoder {
@@ -47,85 +63,101 @@ impl Decoder {
     ///
     /// Returns nothing if the coding is not one that was asked for.
     pub(super) fn new(coding: Option<&str>, limit: u64) -> Option<Self> {
-        let sink = Sink { bytes: Vec::new(), left: limit };
-        Some(match coding.map(|coding| coding.trim().to_ascii_lowercase()).as_deref() {
-            None | Some("" | "identity") => Self::Identity(sink),
-            Some("gzip" | "x-gzip") => Self::Gzip(Box::new(MultiGzDecoder::new(sink))),
-            Some("br") => Self::Brotli(Box::new(brotli::DecompressorWriter::new(sink, BUFFER))),
+        let input = Input::default();
+        let coding = match coding.map(|coding| coding.trim().to_ascii_lowercase()).as_deref() {
+            None | Some("" | "identity") => Coding::Identity(input),
+            Some("gzip" | "x-gzip") => Coding::Gzip(Box::new(MultiGzDecoder::new(input))),
+            Some("br") => Coding::Brotli(Box::new(brotli::Decompressor::new(input, BUFFER))),
             Some("zstd") => {
                 let mut decoder = raw::Decoder::new().ok()?;
                 decoder.set_parameter(raw::DParameter::WindowLogMax(ZSTD_WINDOW_LOG)).ok()?;
-                Self::Zstd(Box::new(zio::Writer::new(sink, decoder)))
+                Coding::Zstd(Box::new(zio::Reader::new(input, decoder)))
             }
             Some(_) => return None,
-        })
+        };
+        Some(Self { coding, begun: false, left: limit })
     }
 
-    /// Decodes the next bytes and returns what they yield.
+    /// Takes the next bytes of the body. Those before must have been decoded.
+    ///
+    /// # Errors
+    /// As for [`Decoder::read`].
+    pub(super) fn push(&mut self, bytes: Bytes) -> Result<(), DecodeError> {
+        let first = bytes.first().filter(|_| !self.begun);
+        let large = first.is_some_and(|first| first & 0x7f == LARGE_WINDOW);
+        if large && matches!(self.coding, Coding::Brotli(_)) {
+            return Err(DecodeError::Corrupt);
+        }
+        self.begun |= first.is_some();
+        self.input().bytes = bytes;
+        Ok(())
+    }
+
+    /// Takes note that there are no more bytes.
+    pub(super) fn end(&mut self) {
+        self.input().ended = true;
+    }
+
+    /// Decodes into `room` and returns what part of it that filled; nothing if that takes more bytes, or at
+    /// the end.
     ///
     /// # Errors
     /// Ends the body; the decoder must not be used again.
-    pub(super) fn push(&mut self, chunk: &[u8]) -> Result<Vec<u8>, DecodeError> {
-        let result = match self {
-            Self::Identity(sink) => sink.write_all(chunk),
-            Self::Gzip(decoder) => decoder.write_all(chunk).and_then(|()| decoder.flush()),
-            Self::Brotli(decoder) => decoder.write_all(chunk).and_then(|()| decoder.flush()),
-            Self::Zstd(decoder) => decoder.write_all(chunk).and_then(|()| decoder.flush()),
+    pub(super) fn read<'a>(&mut self, room: &'a mut [u8]) -> Result<Option<&'a [u8]>, DecodeError> {
+        let read = match &mut self.coding {
+            Coding::Identity(input) => input.read(room),
+            Coding::Gzip(decoder) => decoder.read(room),
+            Coding::Brotli(decoder) => decoder.read(room),
+            Coding::Zstd(decoder) => decoder.read(room),
         };
-        self.yielded(result)
-    }
-
-    /// Ends the body and returns what was left.
-    ///
-    /// # Errors
-    /// If the coding is not complete.
-    pub(super) fn finish(mut self) -> Result<Vec<u8>, DecodeError> {
-        let result = match self {
-            Self::Identity(_) => Ok(()),
-            Self::Gzip(ref mut decoder) => decoder.try_finish(),
-            Self::Brotli(decoder) => {
-                return match decoder.into_inner() {
-                    Ok(sink) => Ok(sink.bytes),
-                    Err(_) => Err(DecodeError::Corrupt),
-                };
+        match read {
+            // Brotli's decoder takes the end of its stream for the end of the body.
+            Ok(0) if self.input().bytes.is_empty() => Ok(None),
+            Ok(0) => Err(DecodeError::Corrupt),
+            Ok(len) => {
+                self.left = self.left.checked_sub(len as u64).ok_or(DecodeError::TooLarge)?;
+                Ok(Some(&room[..len]))
             }
-            Self::Zstd(ref mut decoder) => decoder.finish(),
-        };
-        self.yielded(result)
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(_) => Err(DecodeError::Corrupt),
+        }
     }
 
-    fn yielded(&mut self, result: io::Result<()>) -> Result<Vec<u8>, DecodeError> {
-        let sink = match self {
-            Self::Identity(sink) => sink,
-            Self::Gzip(decoder) => decoder.get_mut(),
-            Self::Brotli(decoder) => decoder.get_mut(),
-            Self::Zstd(decoder) => decoder.writer_mut(),
-        };
-        match result {
-            Ok(()) => Ok(std::mem::take(&mut sink.bytes)),
-            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(DecodeError::TooLarge),
-            Err(_) => Err(DecodeError::Corrupt),
+    fn input(&mut self) -> &mut Input {
+        match &mut self.coding {
+            Coding::Identity(input) => input,
+            Coding::Gzip(decoder) => decoder.get_mut(),
+            Coding::Brotli(decoder) => decoder.get_mut(),
+            Coding::Zstd(decoder) => decoder.reader_mut(),
         }
     }
 }
 
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.left = self
-            .left
-            .checked_sub(bytes.len() as u64)
-            .ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
+impl BufRead for Input {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        match self.bytes.is_empty() && !self.ended {
+            true => Err(io::ErrorKind::WouldBlock.into()),
+            false => Ok(&self.bytes),
+        }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    fn consume(&mut self, len: usize) {
+        self.bytes.advance(len);
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let len = self.fill_buf()?.read(room)?;
+        self.consume(len);
+        Ok(len)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use flate2::Compression;
     use flate2::write::GzEncoder;
 
@@ -152,9 +184,15 @@ mod tests {
         let mut decoder = Decoder::new(Some(coding), limit).expect("a known coding");
         let mut out = Vec::new();
         for chunk in bytes.chunks(chunk) {
-            out.extend(decoder.push(chunk)?);
+            decoder.push(Bytes::copy_from_slice(chunk))?;
+            while let Some(piece) = decoder.read(&mut [0; 1000])? {
+                out.extend_from_slice(piece);
+            }
         }
-        out.extend(decoder.finish()?);
+        decoder.end();
+        while let Some(piece) = decoder.read(&mut [0; 1000])? {
+            out.extend_from_slice(piece);
+        }
         Ok(out)
     }
 
@@ -190,9 +228,45 @@ mod tests {
                 let result = decode(coding, &encoded[..cut], 1000, u64::MAX);
                 assert_eq!(result.expect_err(coding), DecodeError::Corrupt, "{coding} cut at {cut}");
             }
-            let result = decode(coding, &plain, 1000, u64::MAX);
-            assert_eq!(result.expect_err(coding), DecodeError::Corrupt, "{coding}");
+            for damaged in [plain.clone(), [encoded.as_slice(), b"trailing"].concat()] {
+                for chunk in [1000, encoded.len(), usize::MAX] {
+                    let result = decode(coding, &damaged, chunk, u64::MAX);
+                    assert_eq!(result.expect_err(coding), DecodeError::Corrupt, "{coding}");
+                }
+            }
         }
+    }
+
+    #[test]
+    fn yields_no_more_than_there_is_room_for() {
+        // In one piece, so that all of it is there to be decoded at once.
+        let plain = vec![b' '; 10_000_000];
+        for coding in CODINGS {
+            let mut decoder = Decoder::new(Some(coding), u64::MAX).expect("a known coding");
+            decoder.push(encode(coding, &plain).into()).expect("a good coding");
+            let mut room = [0; 100];
+            let mut left = plain.len();
+            while let Some(piece) = decoder.read(&mut room).expect("a good coding") {
+                assert!(!piece.is_empty(), "{coding}");
+                left -= piece.len();
+            }
+            assert_eq!(left, 0, "{coding}");
+        }
+    }
+
+    #[test]
+    fn refuses_windows_beyond_those_of_http() {
+        let plain = vec![b' '; 1000];
+        let parameters =
+            brotli::enc::BrotliEncoderParams { large_window: true, lgwin: 28, ..Default::default() };
+        let mut encoded = Vec::new();
+        brotli::BrotliCompress(&mut plain.as_slice(), &mut encoded, &parameters).expect("brotli");
+        assert_eq!(decode("br", &encoded, 1, u64::MAX).expect_err("brotli"), DecodeError::Corrupt);
+        let mut encoder = zstd::Encoder::new(Vec::new(), 3).expect("zstd");
+        encoder.window_log(ZSTD_WINDOW_LOG + 1).expect("a window");
+        encoder.write_all(&plain).expect("a write");
+        let encoded = encoder.finish().expect("an end");
+        assert_eq!(decode("zstd", &encoded, 1000, u64::MAX).expect_err("zstd"), DecodeError::Corrupt);
     }
 
     #[test]

@@ -35,8 +35,7 @@ const TOTAL_TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_REDIRECTS: usize = 3;
 /// Fetches at once; further ones wait in order. The upstream must not see a burst of ours.
 const MAX_FETCHES: usize = 16;
-/// Bytes that are decoded at once, and that are scanned at once before others get their turn: the scanner
-/// takes some twenty microseconds for them. A bomb yields megabytes a piece, but scans them in such pieces too.
+/// Bytes that are decoded and scanned at once before others get their turn: that takes some fifty microseconds.
 const PIECE: usize = 16 << 10;
 /// Elements are handed on at the latest after so many bytes, and whenever the upstream pauses: that is
 /// seldom enough to cost little, and a small bad feed is refused before any of it was sent.
@@ -209,6 +208,7 @@ impl Fetcher {
             _ => return Err(FetchError::Coding),
         };
         let mut builder = Builder::new(kind);
+        let mut room = vec![0; PIECE];
         let mut unpublished = 0;
         loop {
             let frame = match incoming.frame().now_or_never() {
@@ -222,16 +222,24 @@ impl Fetcher {
                     }
                 }
             };
-            let Some(frame) = frame else { break };
-            let frame = frame.map_err(|error| UpstreamError::of(&error))?;
-            for piece in frame.into_data().unwrap_or_default().chunks(PIECE) {
-                let decoded = decoder.push(piece).map_err(|error| self.decoding(error))?;
-                unpublished += decoded.len();
-                builder.push(&decoded).await?;
+            let ended = frame.is_none();
+            match frame.transpose().map_err(|error| UpstreamError::of(&error))? {
+                Some(frame) => decoder.push(frame.into_data().unwrap_or_default()),
+                None => {
+                    decoder.end();
+                    Ok(())
+                }
+            }
+            .map_err(|error| self.decoding(error))?;
+            while let Some(piece) = decoder.read(&mut room).map_err(|error| self.decoding(error))? {
+                unpublished += piece.len();
+                builder.push(piece)?;
+                tokio::task::yield_now().await;
+            }
+            if ended {
+                return builder.finish(&mut publish).await;
             }
         }
-        builder.push(&decoder.finish().map_err(|error| self.decoding(error))?).await?;
-        builder.finish(&mut publish).await
     }
 
     fn decoding(&self, error: DecodeError) -> FetchError {
@@ -327,15 +335,11 @@ impl Builder {
         }
     }
 
-    async fn push(&mut self, bytes: &[u8]) -> Result<(), ScanError> {
-        for piece in bytes.chunks(PIECE) {
-            match self {
-                Self::Packages { indexer, .. } => indexer.push(piece)?,
-                Self::Categories(indexer) => indexer.push(piece)?,
-            }
-            tokio::task::consume_budget().await;
+    fn push(&mut self, piece: &[u8]) -> Result<(), ScanError> {
+        match self {
+            Self::Packages { indexer, .. } => indexer.push(piece),
+            Self::Categories(indexer) => indexer.push(piece),
         }
-        Ok(())
     }
 
     fn publish(&mut self, publish: &mut impl FnMut(&Segment)) {

@@ -72,7 +72,8 @@ impl Service {
                 .ok()
         });
         let metrics = Metrics::default();
-        let catalog = Catalog::new(upstream.clone(), &config.cache, snapshots, metrics.clone());
+        // Whatever clients do to the connections of pass-through, feeds have their own.
+        let catalog = Catalog::new(upstream.apart(), &config.cache, snapshots, metrics.clone());
         let caching = Caching { max_age: config.client_max_age };
         let proxy = Proxy { catalog, upstream, whitelist, caching, metrics };
         Ok(Self { proxy, listeners, admin, watch })

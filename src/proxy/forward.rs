@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{Request, Response, StatusCode, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -38,17 +38,36 @@ pub async fn forward(
     let activity = Activity::new();
     let (mut head, incoming) = request.into_parts();
     headers::to_upstream(&mut head.headers, client);
-    let outgoing = match incoming.is_end_stream() {
+    let is_empty = incoming.is_end_stream();
+    let outgoing = match is_empty {
         true => body::empty(),
         false => {
+            // SECURITY: a server that ignores a body takes it for the next request, and its answer would be
+            // the next client's. So nothing else goes over this connection.
+            head.headers.append(header::CONNECTION, HeaderValue::from_static("close"));
             let activity = activity.clone();
-            body::boxed(incoming.map_frame(move |frame| {
+            body::boxed(incoming.map_frame(move |mut frame| {
                 activity.touch();
+                frame.trailers_mut().map(headers::remove_overrides);
                 frame
             }))
         }
     };
-    let answer = upstream.send(target, Request::from_parts(head, outgoing));
+    let again = (is_empty && head.method.is_safe()).then(|| {
+        let mut request = Request::new(body::empty());
+        (*request.method_mut(), *request.headers_mut()) = (head.method.clone(), head.headers.clone());
+        (target.clone(), request)
+    });
+    let answer = async {
+        match (upstream.send(target, Request::from_parts(head, outgoing)).await, again) {
+            // A pooled connection that the other side had closed looks like this, so once more at once
+            // (RFC 9110 §9.2.2).
+            (Err(UpstreamError { failure: Failure::Cut, .. }), Some((target, request))) => {
+                upstream.send(target, request).await
+            }
+            (answer, _) => answer,
+        }
+    };
     let (mut head, incoming) = activity.limit(HEAD_TIMEOUT, answer).await?.into_parts();
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         // Nobody asked for it: `Upgrade` is not passed on.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
 
+use super::spelling::Spelling;
 use crate::upstream::VIA;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -27,12 +28,19 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 /// underscore from a dash.
 ///
 /// SECURITY: with them a request for any path could fetch an unfiltered feed.
-const OVERRIDES: [&str; 8] = [
+const OVERRIDES: [&str; 15] = [
     "x-original-url",
     "x-original-uri",
+    "x-original-path",
     "x-rewrite-url",
     "x-override-url",
+    "x-waws-unencoded-url",
+    "x-envoy-original-path",
     "x-forwarded-uri",
+    "x-forwarded-path",
+    "x-forwarded-prefix",
+    "x-script-name",
+    "x-path-info",
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
@@ -51,11 +59,7 @@ pub struct Client {
 pub fn to_upstream(headers: &mut HeaderMap, client: &Client) {
     let trailers = accepts_trailers(headers);
     remove_hop_by_hop(headers);
-    let is_override = |name: &&HeaderName| OVERRIDES.contains(&name.as_str().replace('_', "-").as_str());
-    let overrides: Vec<HeaderName> = headers.keys().filter(is_override).cloned().collect();
-    for name in overrides {
-        headers.remove(name);
-    }
+    remove_overrides(headers);
     // The body is sent at once, and this hop has answered the expectation itself (RFC 9110 §10.1.1).
     headers.remove(header::EXPECT);
     if trailers {
@@ -95,6 +99,22 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .filter_map(|name| name.trim().parse().ok())
         .collect();
     for name in listed.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// Removes the fields that make some servers take a request for another one: those known by name, and whatever
+/// names a feed's path.
+pub fn remove_overrides(headers: &mut HeaderMap) {
+    let names_feed = |value: &HeaderValue| {
+        matches!(Spelling::of(&String::from_utf8_lossy(value.as_bytes())), Spelling::Feed { .. })
+    };
+    let is_override = |(name, value): &(&HeaderName, &HeaderValue)| {
+        OVERRIDES.contains(&name.as_str().replace('_', "-").as_str()) || names_feed(value)
+    };
+    let overrides: Vec<HeaderName> =
+        headers.iter().filter(is_override).map(|(name, _)| name.clone()).collect();
+    for name in overrides {
         headers.remove(name);
     }
 }
@@ -170,6 +190,21 @@ mod tests {
                 "x-forwarded-proto: http",
             ]
         );
+    }
+
+    #[test]
+    fn requests_are_for_no_other_path() {
+        let mut fields = headers(&[
+            ("x-original-url", "/x"),
+            ("X_Rewrite_Url", "/x"),
+            ("x-http-method-override", "GET"),
+            ("x-unheard-of", "/api/v4/%70ackages?x"),
+            ("referer", "https://proxy/api/v4/categories"),
+            ("accept", "*/*"),
+            ("cookie", "packages=1; next=//x"),
+        ]);
+        remove_overrides(&mut fields);
+        assert_eq!(sorted(&fields), ["accept: */*", "cookie: packages=1; next=//x"]);
     }
 
     #[test]

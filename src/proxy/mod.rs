@@ -6,6 +6,7 @@ pub mod negotiate;
 pub mod probes;
 pub mod respond;
 pub mod route;
+pub mod spelling;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 use http::uri::PathAndQuery;
 use http::{Method, Uri};
 
+use super::spelling::{self, Spelling};
 use crate::catalog::Key;
 use crate::feed::Kind;
 
@@ -38,21 +39,6 @@ pub enum Route {
 /// Longest target of a feed: Plesk's longest is some 100 bytes.
 pub const MAX_TARGET: usize = 2048;
 
-/// Rounds of percent-decoding after which a path must be plain: no client encodes twice, let alone more.
-const MAX_DECODINGS: usize = 8;
-
-/// What a path may be taken for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Spelling {
-    Feed {
-        version: String,
-        kind: Kind,
-    },
-    /// It can still be decoded after so many rounds.
-    Endless,
-    Other,
-}
-
 impl Route {
     /// Decides what a request is about. Only path and query of the target count.
     ///
@@ -74,7 +60,8 @@ impl Route {
         }
         let (version, kind) = match Spelling::of(target.path()) {
             Spelling::Feed { version, kind } => (version, kind),
-            Spelling::Endless => return Self::Refused,
+            Spelling::Doubtful => return Self::Refused,
+            Spelling::Other if spelling::names_feed(target) => return Self::Refused,
             Spelling::Other => return Self::Forward(target.clone()),
         };
         if !read {
@@ -105,93 +92,6 @@ impl Route {
             Self::MethodNotAllowed | Self::Refused | Self::TargetTooLong => "refused",
         }
     }
-}
-
-impl Spelling {
-    /// Recognises a feed in a path, however it is written.
-    fn of(path: &str) -> Self {
-        let mut path = path.as_bytes().to_vec();
-        for _ in 0..MAX_DECODINGS {
-            // Upstreams cut parameters, queries and NULs off before or after they resolve dots.
-            let cut = path.iter().position(|byte| b";?#\0".contains(byte)).unwrap_or(path.len());
-            if let Some((version, kind)) = canonical_feed(&path).or_else(|| canonical_feed(&path[..cut])) {
-                return Self::Feed { version, kind };
-            }
-            let decoded = percent_decode(&path);
-            if decoded == path {
-                return Self::Other;
-            }
-            path = decoded;
-        }
-        Self::Endless
-    }
-}
-
-/// Recognises a feed once a path is normalised: slashes, dots, parameters, case, blanks, odd letters.
-///
-/// Only the end of the path counts: a host, a mount or a front controller may come before.
-fn canonical_feed(path: &[u8]) -> Option<(String, Kind)> {
-    let path = fold(&String::from_utf8_lossy(path));
-    let mut segments: Vec<&str> = Vec::new();
-    for segment in path.split('/') {
-        match segment.split(';').next().unwrap_or_default().trim_matches(' ') {
-            "" | "." => {}
-            ".." => drop(segments.pop()),
-            // Some servers ignore dots and blanks at a name's end, as Windows does.
-            name => segments.push(name.trim_matches([' ', '.'])),
-        }
-    }
-    let [.., "api", version, name] = segments[..] else { return None };
-    let version = version.strip_prefix('v').filter(|version| is_number(version))?;
-    let kind = [Kind::Packages, Kind::Categories].into_iter().find(|kind| kind.name() == name)?;
-    Some((version.to_owned(), kind))
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// Makes letters plain as lax servers do: backslashes to slashes, wide and other look-alikes of ASCII to
-/// ASCII (as NFKC and case folding do), lower case. Drops control characters and the rest beyond ASCII.
-fn fold(path: &str) -> String {
-    let narrow = |c: char| match c {
-        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xff01 + 0x21).unwrap_or(c),
-        '\u{17f}' => 's',
-        '\u{212a}' => 'k',
-        _ => c,
-    };
-    let plain = |c: char| if c == '\\' { '/' } else { c.to_ascii_lowercase() };
-    path.chars().map(narrow).map(plain).filter(|c| c.is_ascii() && !c.is_control()).collect()
-}
-
-/// Decodes one round of percent-encoding, with the `%uXXXX` of some servers; what is no encoding stays.
-fn percent_decode(bytes: &[u8]) -> Vec<u8> {
-    let hex = |digits: &[u8]| {
-        let text = std::str::from_utf8(digits).ok()?;
-        let all_digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        all_digits.then(|| u32::from_str_radix(text, 16).ok()).flatten()
-    };
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let [first, after @ ..] = rest {
-        rest = after;
-        if *first == b'%' {
-            if let Some(byte) = after.get(..2).and_then(hex) {
-                out.push(byte as u8);
-                rest = &after[2..];
-                continue;
-            }
-            if let [b'u' | b'U', digits @ ..] = after
-                && let Some(c) = digits.get(..4).and_then(hex).and_then(char::from_u32)
-            {
-                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-                rest = &digits[4..];
-                continue;
-            }
-        }
-        out.push(*first);
-    }
-    out
 }
 
 #[cfg(test)]
@@ -287,6 +187,25 @@ mod tests {
         check("/api/v4/pac%e2%84%aaages");
         check("/api/v4/package%c5%bf");
         check("/api/v4/pack%c2%adages");
+        check("/api/v4/pack%cc%81ages");
+        check("/api/v4/p%c3%a0ckages");
+        check("/api/v4/%f0%9d%92%91ackages");
+        check("/api/v%e2%91%a3/packages");
+        check("/api/v%e2%81%b4/packages");
+        check("/api%2fv4%2fpackages%e2%80%8b");
+        check("/api/v4/%ef%bc%8570ackages");
+        check("/api/v4/%%e2%80%8b70ackages");
+        check("/api/v4//../v4/packages");
+        check("/api/v4//../packages");
+        check("/api/v4/x//../../packages");
+        check("/api/.../v4/packages");
+        check("/api/v4.0/packages");
+        check("/api/v4/packages.json");
+        check("/api/v4/packages.php/x/y");
+        check("/api/v4/packages/index.html");
+        check("/api/v4/packages::$DATA");
+        check("/api/v4/packages&x=1");
+        check("/api/v4/packages,x");
     }
 
     #[test]
@@ -305,8 +224,10 @@ mod tests {
         };
         check("GET", "/");
         check("GET", "/api/v4/packages/wp-toolkit");
-        check("GET", "/api/v4/packages.json");
         check("GET", "/api/v4/packages2");
+        check("GET", "/api/v4/packages/wp-toolkit/Icon%20of%20it.SVG");
+        check("GET", "/odd//..;/%2f%25/caf%c3%a9");
+        check("GET", "/search?q=packages&next=/api/v4/packages/wp-toolkit");
         check("GET", "/api/v4");
         check("GET", "/api/packages");
         check("GET", "/api/v/packages");
@@ -322,9 +243,22 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_never_ends() {
-        let endless = format!("/x/%{}41", "25".repeat(20));
-        assert_eq!(route("GET", &endless), Route::Refused);
+    fn refuses_what_is_doubtful() {
+        let check = |target: &str| assert_eq!(route("GET", target), Route::Refused, "{target}");
+        check(&format!("/x/%{}41", "25".repeat(20)));
+        check("/api/v4/%c1%b0ackages");
+        check("/api/v4/%c1pcategories");
+        check("/api/v4/%e0%81%b0ackages");
+        check("/api/v4/%f0%80%81%b0ackages");
+        check("/api/v4/packages/..;/x");
+        check("/api/v4//packages/x");
+        check("/api/v4/packages%2fx");
+        check("/api/v4/packages%252fx");
+        check("/x?/../api/v4/packages");
+        check("/?/api/v4/packages");
+        check("/index.php?r=api/v4/packages&x");
+        check("/index.php?x&route=%2fapi%2fv4%2fcategories");
+        check("/index.php?route=%252fapi%252fv4%252fcategories");
     }
 
     #[test]

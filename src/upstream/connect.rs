@@ -18,10 +18,15 @@ use tower_service::Service;
 
 use super::Failure;
 use super::outbound::Outbound;
+use super::resolve::Resolver;
 
 /// Longest wait for a TCP connection, over all addresses: a reachable server takes under a second. A proxy
 /// has as long for all it does, which is to be found, to connect and to answer.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Makes TCP connections: to each address of a name in turn, and where there are both kinds, to the first of
+/// the other kind as well when one of the preferred has not answered for 300 ms (RFC 8305).
+type Tcp = HttpConnector<Resolver>;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -29,9 +34,9 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 #[derive(Debug, Clone)]
 pub(super) enum Connector {
     /// To the origin itself.
-    Direct(HttpConnector),
+    Direct(Tcp),
     /// To the proxy, which connects to the origin.
-    Tunnel(Tunnel<HttpConnector>),
+    Tunnel(Tunnel<Tcp>),
 }
 
 /// There is no tunnel to the upstream.
@@ -46,7 +51,11 @@ pub(super) struct TunnelError {
 impl Connector {
     /// Makes a connector that goes the given way.
     pub(super) fn new(outbound: &Outbound) -> Self {
-        let mut tcp = HttpConnector::new();
+        Self::over(Resolver::new(), outbound)
+    }
+
+    fn over(resolver: Resolver, outbound: &Outbound) -> Self {
+        let mut tcp = Tcp::new_with_resolver(resolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -96,7 +105,7 @@ impl TunnelError {
         };
         let failure = if causes().any(late) {
             Failure::ConnectTimeout(CONNECT_TIMEOUT)
-        } else if causes().any(<dyn StdError>::is::<<HttpConnector as Service<Uri>>::Error>) {
+        } else if causes().any(<dyn StdError>::is::<<Tcp as Service<Uri>>::Error>) {
             Failure::OutboundProxy
         } else {
             Failure::Tunnel
@@ -107,9 +116,50 @@ impl TunnelError {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use std::net::SocketAddr;
+    use std::sync::Mutex;
+    use std::time::Instant;
+
+    use tokio::net::{TcpListener, TcpSocket};
 
     use super::*;
+
+    /// Fills the queue of a port of IPv6 that nobody accepts on, so that it answers no more. A machine
+    /// without IPv6 has no port that answers anyway.
+    async fn black_hole() -> (SocketAddr, Option<TcpListener>, Vec<TcpStream>) {
+        let any = "[::1]:0".parse().expect("an address");
+        let socket = TcpSocket::new_v6().and_then(|socket| socket.bind(any).map(|()| socket));
+        let Ok(listener) = socket.and_then(|socket| socket.listen(1)) else {
+            return ("[::1]:1".parse().expect("an address"), None, Vec::new());
+        };
+        let address = listener.local_addr().expect("an address");
+        let mut queue = Vec::new();
+        while let Ok(stream) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+            queue.push(stream.expect("a connection"));
+        }
+        (address, Some(listener), queue)
+    }
+
+    #[tokio::test]
+    async fn a_dead_address_of_ipv6_does_not_hide_one_of_ipv4() {
+        static ADDRESSES: Mutex<Vec<SocketAddr>> = Mutex::new(Vec::new());
+        let resolver = Resolver::with(|_| Ok(ADDRESSES.lock().expect("no panic").clone().into_iter()));
+        let mut connector = Connector::over(resolver, &Outbound::direct());
+        let alive = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let alive = alive.local_addr().expect("an address");
+        let (silent, _listener, _queue) = black_hole().await;
+        let refusing = "[::1]:1".parse().expect("an address");
+        for dead in [silent, refusing] {
+            *ADDRESSES.lock().expect("no panic") = vec![dead, alive];
+            let stream =
+                connector.call(Uri::from_static("http://dual.example/")).await.expect("a connection");
+            assert_eq!(stream.inner().peer_addr().expect("a peer"), alive, "beside {dead}");
+        }
+        *ADDRESSES.lock().expect("no panic") = vec![silent];
+        let started = Instant::now();
+        connector.call(Uri::from_static("http://dead.example/")).await.map(drop).expect_err("no connection");
+        assert!(started.elapsed() < 2 * CONNECT_TIMEOUT);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_proxy_that_never_answers_is_left() {

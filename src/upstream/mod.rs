@@ -4,6 +4,7 @@
 
 mod connect;
 pub mod outbound;
+mod resolve;
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;
@@ -26,6 +27,7 @@ use tracing::{info, warn};
 
 use self::connect::{CONNECT_TIMEOUT, Connector, TunnelError};
 use self::outbound::Outbound;
+use self::resolve::RESOLVE_TIMEOUT;
 use crate::body::Body;
 use crate::config::Origin;
 
@@ -40,10 +42,20 @@ pub const VIA: HeaderValue = HeaderValue::from_static("1.1 catalog-proxy");
 /// few requests meet a connection that is being closed.
 const POOL_IDLE: Duration = Duration::from_secs(50);
 
-/// The client of one upstream.
+/// A peer of HTTP/2 that is silent for so long is asked for a sign of life, and given up if it gives none:
+/// all requests share its connection. Both end before a fetch loses patience, which then has a new one.
+const PING_INTERVAL: Duration = Duration::from_secs(4);
+const PING_TIMEOUT: Duration = Duration::from_secs(4);
+/// How far one answer over HTTP/2 may run ahead of its reader: 20 MB/s over 50 ms.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// How far all of them may; so far that those nobody reads never hold up the others. It is the most there is.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+
+/// The client of one upstream; clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Upstream {
     client: Client<HttpsConnector<Connector>, Body>,
+    connector: HttpsConnector<Connector>,
     origin: Origin,
     outbound: Outbound,
 }
@@ -64,6 +76,8 @@ pub struct UpstreamError {
 pub enum Failure {
     #[error("the upstream's name could not be resolved")]
     Dns,
+    #[error("the upstream's name was not resolved within {} s", .0.as_secs())]
+    DnsTimeout(Duration),
     #[error("the upstream refused the connection")]
     Refused,
     #[error("no connection to the upstream within {} s", .0.as_secs())]
@@ -122,12 +136,12 @@ impl Upstream {
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(Connector::new(&outbound));
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .build(connector);
-        Ok(Self { client, origin, outbound })
+        Ok(Self { client: client(connector.clone()), connector, origin, outbound })
+    }
+
+    /// Returns a client of the same upstream with connections of its own.
+    pub fn apart(&self) -> Self {
+        Self { client: client(self.connector.clone()), ..self.clone() }
     }
 
     /// Returns where requests go.
@@ -160,7 +174,15 @@ impl Upstream {
         *request.uri_mut() = uri.map_err(|error| UpstreamError::new(Failure::Protocol, &error))?;
         *request.version_mut() = Version::HTTP_11;
         request.headers_mut().remove(header::HOST);
-        self.client.request(request).await.map_err(|error| UpstreamError::of(&error))
+        let mut response = self.client.request(request).await.map_err(|error| UpstreamError::of(&error))?;
+        if let Some(coding) = response.headers().get(header::TRANSFER_ENCODING) {
+            if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                return Err(UpstreamError::unexpected("unknown transfer coding"));
+            }
+            // SECURITY: the chunks count (RFC 9112 §6.3); passed on, a length would contradict them.
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+        }
+        Ok(response)
     }
 }
 
@@ -203,7 +225,11 @@ impl Failure {
                 return error.failure;
             }
             if error.to_string() == "dns error" {
-                return Self::Dns;
+                let io = error.source().and_then(|error| error.downcast_ref::<io::Error>());
+                return match io.map(io::Error::kind) {
+                    Some(io::ErrorKind::TimedOut) => Self::DnsTimeout(RESOLVE_TIMEOUT),
+                    _ => Self::Dns,
+                };
             }
             if let Some(tls) = error.downcast_ref::<rustls::Error>() {
                 return match tls {
@@ -231,6 +257,18 @@ impl Failure {
         }
         if connecting { Self::Unreachable } else { Self::Cut }
     }
+}
+
+fn client(connector: HttpsConnector<Connector>) -> Client<HttpsConnector<Connector>, Body> {
+    Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(POOL_IDLE)
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .http2_keep_alive_timeout(PING_TIMEOUT)
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
+        .build(connector)
 }
 
 fn system_roots() -> RootCertStore {

@@ -5,12 +5,14 @@
 
 mod client;
 mod clock;
+mod lenient;
 mod proxy;
 #[path = "../support/feeds.rs"]
 mod support;
 mod upstream;
 
 mod bounds;
+mod bypass;
 mod cache;
 mod cli;
 mod disk;
@@ -19,6 +21,8 @@ mod fail_closed;
 mod feeds;
 mod forward;
 mod generator;
+mod hostile;
+mod http_2;
 mod outbound;
 mod process;
 mod reload;

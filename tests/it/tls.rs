@@ -36,7 +36,7 @@ impl Authority {
     }
 
     /// Makes a certificate for `name` and what accepts connections with it.
-    fn acceptor(
+    pub fn acceptor(
         &self,
         name: &str,
         alpn: &[&str],
@@ -71,7 +71,10 @@ impl Authority {
 }
 
 /// Accepts connections and has each served; returns the port.
-async fn listen<F>(acceptor: TlsAcceptor, serve: impl Fn(TlsStream<TcpStream>) -> F + Send + 'static) -> u16
+pub async fn listen<F>(
+    acceptor: TlsAcceptor,
+    serve: impl Fn(TlsStream<TcpStream>) -> F + Send + 'static,
+) -> u16
 where
     F: Future<Output = ()> + Send + 'static,
 {

@@ -28,6 +28,8 @@ pub enum Step {
     Send(Vec<u8>),
     /// So many bytes of filler.
     Fill(u64),
+    /// The same again and again, until the other side has enough.
+    Flood(Vec<u8>),
     /// Wait until the test lets it go on.
     Gate(Arc<Notify>),
     /// Wait for one of the passes that the test hands out.
@@ -140,6 +142,11 @@ where
             let done = match step {
                 Step::Send(bytes) => stream.write_all(&bytes).await.is_ok(),
                 Step::Fill(len) => fill(&mut stream, len).await,
+                Step::Flood(bytes) => {
+                    let block = bytes.repeat((64 << 10) / bytes.len() + 1);
+                    while stream.write_all(&block).await.is_ok() {}
+                    false
+                }
                 Step::Gate(gate) => {
                     gate.notified().await;
                     true

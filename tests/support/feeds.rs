@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use catalog_proxy::feed::package::Seller;
 
-use random::Random;
+pub use random::Random;
 use writer::Writer;
 
 /// Sizes of elements in thousandths of their mean, at thousandths of the elements: log-normal with a

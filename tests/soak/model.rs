@@ -1,0 +1,227 @@
+//! What the upstream says, what the lists allow, and so what every answer must be.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use catalog_proxy::feed::package::Seller;
+use tokio::sync::Semaphore;
+
+use crate::support::{Feed, Random, Shape};
+use crate::upstream::{Request, Script, Step, Upstream, chunk, head_of, status};
+
+/// Queries in use; each has a packages feed and a categories feed.
+pub const KEYS: usize = 6;
+/// Packages of a feed; some 100 KB.
+const SHAPE: Shape = Shape { packages: 60, mean_size: 1_700, ..Shape::VENDOR };
+
+/// Everything that is known.
+pub struct Model {
+    seed: u64,
+    feeds: Vec<Feed>,
+    /// Per key and kind, what became of each fetch.
+    fetches: Mutex<Vec<[Vec<Fate>; 2]>>,
+    /// When each list was written, and when the proxy was seen to have it.
+    lists: Mutex<Vec<(Instant, Option<Instant>)>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Good,
+    Bad,
+}
+
+/// Which of the two feeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Packages,
+    Categories,
+}
+
+impl Model {
+    pub fn new(seed: u64) -> Self {
+        let feeds = (0..KEYS as u64).map(|n| Feed::new(Shape { seed: seed * 100 + n, ..SHAPE })).collect();
+        Self {
+            seed,
+            feeds,
+            fetches: Mutex::new(vec![[Vec::new(), Vec::new()]; KEYS]),
+            lists: Mutex::new(vec![(Instant::now(), Some(Instant::now()))]),
+        }
+    }
+
+    /// The codes of the nth list: half of those that Plesk sells.
+    fn allowed(&self, list: usize) -> HashSet<&str> {
+        let mut random = Random::new(self.seed ^ (list as u64) << 20);
+        self.feeds.iter().flat_map(Feed::plesk_codes).filter(|_| random.chance(500)).collect()
+    }
+
+    /// The text of the nth list.
+    pub fn list(&self, list: usize) -> String {
+        let mut codes: Vec<_> = self.allowed(list).into_iter().collect();
+        codes.sort_unstable();
+        format!("# {list}\nextensions = {codes:?}\n")
+    }
+
+    /// Notes that a list is about to be written; returns its number.
+    pub fn writes(&self) -> usize {
+        let mut lists = self.lists.lock().unwrap();
+        lists.push((Instant::now(), None));
+        lists.len() - 1
+    }
+
+    /// Notes that a list is in force.
+    pub fn sees(&self, list: usize) {
+        self.lists.lock().unwrap()[list].1 = Some(Instant::now());
+    }
+
+    /// The lists that may have been in force at some moment between two.
+    fn current(&self, from: Instant, to: Instant) -> Vec<usize> {
+        let lists = self.lists.lock().unwrap();
+        let gone = |list: usize| lists.get(list + 1).and_then(|next| next.1).is_some_and(|seen| seen < from);
+        (0..lists.len()).filter(|&list| lists[list].0 <= to && !gone(list)).collect()
+    }
+
+    /// What the upstream says in the nth fetch of a feed.
+    fn body(&self, key: usize, kind: Kind, fetch: usize) -> String {
+        let marker = format!(r#"{{"code":"fetch-{fetch}"}}"#);
+        match kind {
+            Kind::Packages => format!("[{marker},{}", &self.feeds[key].json[1..]),
+            Kind::Categories => {
+                let top = |package: &crate::support::Package| format!(r#"{{"code":"{}"}}"#, package.code);
+                let top: Vec<_> = self.feeds[key].packages.iter().map(top).collect();
+                format!(r#"[{marker},{{"code":"c","top_packages":[{}]}}]"#, top.join(","))
+            }
+        }
+    }
+
+    /// What the proxy must make of it under a list.
+    fn expected(&self, key: usize, kind: Kind, fetch: usize, list: usize) -> String {
+        let (feed, allowed) = (&self.feeds[key], self.allowed(list));
+        let marker = format!(r#"{{"code":"fetch-{fetch}"}}"#);
+        match kind {
+            Kind::Packages => format!("[{marker},{}", &feed.expected(|code| allowed.contains(code))[1..]),
+            Kind::Categories => {
+                let shown =
+                    feed.packages.iter().filter(|p| p.seller != Seller::Plesk || allowed.contains(&*p.code));
+                let top: Vec<_> = shown.map(|package| format!(r#"{{"code":"{}"}}"#, package.code)).collect();
+                format!(r#"[{marker},{{"code":"c","top_packages":[{}]}}]"#, top.join(","))
+            }
+        }
+    }
+
+    /// Checks an answer that was asked for and complete at the given moments, by one who had seen the fetch
+    /// `after`. Returns the fetch that it shows.
+    pub fn check(
+        &self,
+        key: usize,
+        kind: Kind,
+        body: &str,
+        from: Instant,
+        to: Instant,
+        after: usize,
+    ) -> usize {
+        let marker = body.strip_prefix(r#"[{"code":"fetch-"#).and_then(|rest| rest.split('"').next());
+        let fetch: usize =
+            marker.and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("no marker: {body:.200}"));
+        let fate = self.fetches.lock().unwrap()[key][kind as usize][fetch];
+        assert_eq!(fate, Fate::Good, "a bad feed was served: {kind:?} {key} {fetch}");
+        assert!(fetch >= after, "{kind:?} {key} went back from {after} to {fetch}");
+        let lists = self.current(from, to);
+        let exact = lists.iter().any(|list| self.expected(key, kind, fetch, *list) == body);
+        assert!(exact, "{kind:?} {key} {fetch} is as under none of {lists:?}");
+        fetch
+    }
+
+    /// Answers a fetch, well or badly.
+    fn answer(&self, request: &Request, key: usize, kind: Kind) -> Script {
+        let fetch = {
+            let mut fetches = self.fetches.lock().unwrap();
+            let fates = &mut fetches[key][kind as usize];
+            fates.push(Fate::Bad);
+            fates.len() - 1
+        };
+        let mut random = Random::new(self.seed ^ ((key * 2 + kind as usize) as u64) << 40 ^ fetch as u64);
+        // The first one is good, so that there is a copy.
+        let turn = if fetch == 0 { 0 } else { random.below(16) };
+        let body = self.body(key, kind, fetch).into_bytes();
+        let sized = |len: usize| {
+            head_of(200, &format!("content-type: application/json\r\ncontent-length: {len}\r\n"))
+        };
+        let bad = match turn {
+            8 => Some(vec![Step::Close]),
+            9 => Some(status(503, "text/html", b"<h1>down</h1>")),
+            10 => Some(vec![sized(body.len()), Step::Send(body[..body.len() / 2].to_vec()), Step::Close]),
+            11 => Some(vec![sized(body.len() + 1), Step::Send([&body[..], b"x"].concat())]),
+            12 => Some(status(200, "text/html", b"<h1>welcome</h1>")),
+            13 => Some(vec![
+                Step::Send(b"HTTP/1.1 200 X\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n".to_vec()),
+                Step::Close,
+            ]),
+            14 => Some(vec![head_of(302, "location: https://elsewhere.example/\r\ncontent-length: 0\r\n")]),
+            _ => None,
+        };
+        if let Some(script) = bad {
+            return script;
+        }
+        if turn == 15 && request.header("if-none-match").is_some() {
+            return vec![head_of(304, "")];
+        }
+        self.fetches.lock().unwrap()[key][kind as usize][fetch] = Fate::Good;
+        let coded = |coding: &str, body: Vec<u8>| {
+            let fields = format!(
+                "content-encoding: {coding}\r\netag: \"{fetch}\"\r\ncontent-length: {}\r\n",
+                body.len()
+            );
+            vec![head_of(200, &fields), Step::Send(body)]
+        };
+        match turn {
+            0..=2 => coded("identity", body),
+            3..=5 => coded("zstd", zstd::encode_all(body.as_slice(), 1).unwrap()),
+            6 => {
+                let mut script = vec![head_of(200, "transfer-encoding: chunked\r\n")];
+                script.extend(body.chunks(10_000).map(chunk));
+                script.push(chunk(b""));
+                script
+            }
+            _ => {
+                // In two halves, with a pause between them.
+                let (pause, half) = (Arc::new(Semaphore::new(0)), body.len() / 2);
+                let passes = Arc::clone(&pause);
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    passes.add_permits(1);
+                });
+                vec![
+                    sized(body.len()),
+                    Step::Send(body[..half].to_vec()),
+                    Step::Turnstile(pause),
+                    Step::Send(body[half..].to_vec()),
+                ]
+            }
+        }
+    }
+}
+
+/// The bytes of a download.
+pub fn download(len: usize) -> Vec<u8> {
+    (0..len).map(|n| (n % 251) as u8).collect()
+}
+
+/// Starts the upstream of a model.
+pub async fn serve(model: Arc<Model>) -> Upstream {
+    Upstream::start(move |request| {
+        let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
+        let key = || query.strip_prefix("n=").and_then(|n| n.parse().ok()).filter(|n| *n < KEYS).unwrap();
+        match path {
+            "/api/v4/packages" => model.answer(request, key(), Kind::Packages),
+            "/api/v4/categories" => model.answer(request, key(), Kind::Categories),
+            "/download" => status(200, "application/octet-stream", &download(query.parse().unwrap())),
+            "/upload" => status(200, "text/plain", request.body_len.to_string().as_bytes()),
+            "/flaky" => {
+                vec![head_of(200, "content-length: 1000\r\n"), Step::Send(b"half".to_vec()), Step::Close]
+            }
+            _ => status(404, "text/plain", b"not here"),
+        }
+    })
+    .await
+}
