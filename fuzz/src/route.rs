@@ -98,7 +98,9 @@ fn layer(choices: &mut Unstructured<'_>, path: &[u8]) -> Result<Vec<u8>> {
         // Each letter its own way; the first slash is the target's.
         kind => {
             for (n, byte) in path.iter().enumerate() {
-                if n == 0 || !choices.ratio(1, 3)? {
+                // No server widens what it decodes next, so wide letters are never part of an escape.
+                let escape = path[n.saturating_sub(5)..=n].contains(&b'%');
+                if n == 0 || !choices.ratio(1, 3)? || (kind == 6 && escape) {
                     out.push(*byte);
                     continue;
                 }
@@ -108,7 +110,7 @@ fn layer(choices: &mut Unstructured<'_>, path: &[u8]) -> Result<Vec<u8>> {
                     (4, _) => out.extend_from_slice(format!("%u{byte:04x}").as_bytes()),
                     (5, b'a'..=b'z') => out.push(byte.to_ascii_uppercase()),
                     // Full width, in UTF-8.
-                    (6, b'!'..=b'~') if *byte != b'%' => {
+                    (6, b'!'..=b'~') => {
                         let wide = char::from_u32(0xff01 + u32::from(byte - b'!')).unwrap_or('!');
                         for byte in wide.encode_utf8(&mut [0; 4]).bytes() {
                             out.extend_from_slice(format!("%{byte:02x}").as_bytes());
