@@ -12,7 +12,8 @@ pub fn check(data: &[u8]) {
     let distinct = Encoding::ALL.iter().filter(|encoding| accepted.encodings.contains(encoding)).count();
     assert_eq!(accepted.encodings.len(), distinct, "a coding is there twice");
 
-    let text = lines.iter().filter_map(|line| HeaderValue::from_bytes(line).ok()?.to_str().ok().map(str::to_owned));
+    let text =
+        lines.iter().filter_map(|line| HeaderValue::from_bytes(line).ok()?.to_str().ok().map(str::to_owned));
     let text = text.collect::<Vec<_>>().join(",");
     for encoding in &accepted.encodings {
         let named = text.contains('*') || text.to_ascii_lowercase().contains(encoding.name());

@@ -12,7 +12,8 @@ const MAX_DELTA: Duration = Duration::from_secs(1 << 31);
 /// Checks one answer: the policy and the clock in 17 bytes, then a field a line, its name in one letter.
 pub fn check(data: &[u8]) {
     let Some((head, text)) = data.split_first_chunk::<17>() else { return };
-    let number = |at: usize| head[at..at + 8].iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+    let number =
+        |at: usize| head[at..at + 8].iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
     let (default, max) = (Duration::from_secs(number(0)), Duration::from_secs(number(8)));
     let policy = Policy { default, max: (head[16] & 1 == 1).then_some(max) };
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(number(0) >> 24);
@@ -43,7 +44,10 @@ pub fn check(data: &[u8]) {
     let upper: Vec<_> = fields
         .iter()
         .map(|(name, value)| match *name {
-            CACHE_CONTROL => (name.clone(), HeaderValue::from_bytes(&value.as_bytes().to_ascii_uppercase()).expect("a value")),
+            CACHE_CONTROL => (
+                name.clone(),
+                HeaderValue::from_bytes(&value.as_bytes().to_ascii_uppercase()).expect("a value"),
+            ),
             _ => (name.clone(), value.clone()),
         })
         .collect();

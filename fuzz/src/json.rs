@@ -28,7 +28,11 @@ pub fn members(text: &str) -> Option<Vec<(&str, &str)>> {
 /// Returns the values of an object's own members of one name.
 pub fn named<'a>(element: &'a str, name: &str) -> Vec<&'a str> {
     let members = members(element).unwrap_or_default();
-    members.into_iter().filter(|(raw, _)| unescape(raw).as_deref() == Some(name)).map(|(_, value)| value).collect()
+    members
+        .into_iter()
+        .filter(|(raw, _)| unescape(raw).as_deref() == Some(name))
+        .map(|(_, value)| value)
+        .collect()
 }
 
 /// Returns the string that is the last member of one name.

@@ -82,11 +82,42 @@ fn disguise(choices: &[u8]) -> Vec<u8> {
 
 /// What may stand behind a path without changing what it leads to.
 const TAILS: &[&str] = &[
-    "/", "//", "/.", ";", ";x=1", "/x/..", "?", "%23", "%00", "%00.html", ".", "%20", "%3fx", "%3b", ";/../zzz", "/%2e",
-    "%09", "%0d%0a", "%c2%a0", "%e2%80%8b",
+    "/",
+    "//",
+    "/.",
+    ";",
+    ";x=1",
+    "/x/..",
+    "?",
+    "%23",
+    "%00",
+    "%00.html",
+    ".",
+    "%20",
+    "%3fx",
+    "%3b",
+    ";/../zzz",
+    "/%2e",
+    "%09",
+    "%0d%0a",
+    "%c2%a0",
+    "%e2%80%8b",
 ];
 /// What may stand at a slash instead of it.
-const SLASHES: &[&str] = &["//", "/./", "/x/../", "\\", "%2f", "%5C", ";p=1/", "/%2e/", "/.x/%2e%2E/", "%ef%bc%8f", "%c0%af", "/%20"];
+const SLASHES: &[&str] = &[
+    "//",
+    "/./",
+    "/x/../",
+    "\\",
+    "%2f",
+    "%5C",
+    ";p=1/",
+    "/%2e/",
+    "/.x/%2e%2E/",
+    "%ef%bc%8f",
+    "%c0%af",
+    "/%20",
+];
 /// What may stand before.
 const HEADS: &[&str] = &["/.", "/x/..", "/..", "/index.php", "//host", "/%2e%2e", "/;x", "/%20"];
 

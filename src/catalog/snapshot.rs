@@ -278,7 +278,9 @@ pub fn decode(file: &Bytes, key: &Key, confirmed: SystemTime, now: SystemTime) -
     }
     let (body, index) = index(key.kind(), &content[header_end + 1..])?;
     let stored = (UNIX_EPOCH + Duration::from_millis(header.stored)).max(confirmed.min(now));
-    let value = |text: Option<String>| text.and_then(|text| HeaderValue::try_from(text).ok());
+    // As strict as writing: other values are none that a file of ours has.
+    let value =
+        |text: Option<String>| HeaderValue::from_str(&text?).ok().filter(|value| value.to_str().is_ok());
     Ok(Copy {
         content: Arc::new(Content::new(body, index)),
         meta: Meta {
@@ -348,5 +350,37 @@ fn touch(path: &Path, now: SystemTime) -> io::Result<()> {
 fn remove(path: &Path) {
     if let Err(error) = fs::remove_file(path) {
         warn!(path = %path.display(), %error, "file not removed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::uri::PathAndQuery;
+
+    use super::*;
+
+    #[test]
+    fn no_header_of_a_file_is_too_much() {
+        let key = Key::new(Kind::Packages, &PathAndQuery::from_static("/api/v4/packages"));
+        let copy = |etag: &str, seconds: u64| {
+            let times =
+                format!(r#""stored":{seconds},"lifetime":{seconds},"age":{seconds},"held":{seconds}"#);
+            let name = r#""key":"/api/v4/packages","kind":"packages""#;
+            let content = format!("{{{name},{times},\"etag\":{etag}}}\n[]");
+            let file = format!("{MAGIC}{}\n{content}", checksum([content.as_bytes()]));
+            decode(&file.into(), &key, UNIX_EPOCH, SystemTime::now()).expect("a copy")
+        };
+        let endless = copy("null", u64::MAX);
+        assert!(endless.age(Instant::now()) > Duration::from_secs(u64::MAX / 8));
+        assert_eq!(copy(r#""\"v1\"""#, 0).meta.etag, Some(HeaderValue::from_static("\"v1\"")));
+        assert_eq!(copy(r#""\u00b9""#, 0).meta.etag, None);
+        assert_eq!(copy(r#""a\nb""#, 0).meta.etag, None);
+
+        // What was read is what is written.
+        let copy = copy(r#""\"v1\"""#, 7);
+        let head = head(&key, &copy, UNIX_EPOCH).expect("a header");
+        let file = [&head, &*copy.content.body].concat();
+        let again = decode(&file.into(), &key, UNIX_EPOCH, SystemTime::now()).expect("a copy");
+        assert_eq!((again.meta.etag, again.meta.freshness), (copy.meta.etag, copy.meta.freshness));
     }
 }
