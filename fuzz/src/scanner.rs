@@ -12,9 +12,11 @@ const NAMES: &[&str] = &["code", "buy_url", "top_packages"];
 const ALLOWED: &[&str] = &["wp-toolkit", "docker"];
 
 type Scanned = Result<Vec<Event>, ScanError>;
+/// Scans chunks with a limit on elements.
+type Scan = fn(&[&[u8]], usize) -> Scanned;
 
 /// Every way to scan; all must agree on every input. A second one, say for wider registers, goes here.
-const SCANNERS: &[fn(&[&[u8]], usize) -> Scanned] = &[scan];
+const SCANNERS: &[Scan] = &[scan];
 
 /// Checks one input.
 pub fn check(data: &[u8]) {
