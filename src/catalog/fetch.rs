@@ -140,7 +140,9 @@ impl Fetcher {
             }),
             (status, _) => {
                 let retry_after = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-                let pause = retry_after.and_then(|value| freshness::retry_after(value, SystemTime::now()));
+                // By its own clock, since ours may be off.
+                let now = freshness::date(&head.headers).unwrap_or_else(SystemTime::now);
+                let pause = retry_after.and_then(|value| freshness::retry_after(value, now));
                 Err(FetchError::Status { status, retry_after: pause })
             }
         }
@@ -222,6 +224,10 @@ impl Fetcher {
                     }
                 }
             };
+            // A flood that decodes to nothing never pauses, and no size bounds it.
+            if Instant::now() >= deadline {
+                return Err(UpstreamError::timeout(Failure::TotalTimeout(TOTAL_TIMEOUT)).into());
+            }
             let ended = frame.is_none();
             match frame.transpose().map_err(|error| UpstreamError::of(&error))? {
                 Some(frame) => decoder.push(frame.into_data().unwrap_or_default()),

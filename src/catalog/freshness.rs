@@ -103,10 +103,15 @@ pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     delta_seconds(value.trim()).or_else(|| Some(date()?.duration_since(now).unwrap_or_default()))
 }
 
+/// Returns when an answer was made, by the clock of whoever made it.
+pub fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    httpdate::parse_http_date(text(headers, DATE)?).ok()
+}
+
 /// Returns the lifetime that `Expires` gives; a bad date, above all "0", means expired (§5.3).
 fn expires(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let expires = text(headers, EXPIRES)?;
-    let date = text(headers, DATE).and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or(now);
+    let date = date(headers).unwrap_or(now);
     let lifetime =
         httpdate::parse_http_date(expires).ok().and_then(|expires| expires.duration_since(date).ok());
     Some(lifetime.unwrap_or_default())

@@ -197,6 +197,8 @@ impl Shared {
 
     fn write(&self, path: &Path, key: &Key, copy: &Copy, now: SystemTime) -> io::Result<u64> {
         let head = head(key, copy, now)?;
+        // It may have been cleaned away.
+        fs::create_dir_all(&self.directory)?;
         let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&self.directory)?;
         file.write_all(&head)?;
         file.write_all(&copy.content.body)?;
@@ -382,5 +384,42 @@ mod tests {
         let file = [&head, &*copy.content.body].concat();
         let again = decode(&file.into(), &key, UNIX_EPOCH, SystemTime::now()).expect("a copy");
         assert_eq!((again.meta.etag, again.meta.freshness), (copy.meta.etag, copy.meta.freshness));
+    }
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    #[test]
+    fn a_clock_that_jumps_makes_no_copy_wrong() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let snapshots = Snapshots::open(directory.path(), u64::MAX).expect("a cache");
+        let key = Key::new(Kind::Packages, &"/api/v4/packages".parse().expect("a path"));
+        let (body, index) = index(Kind::Packages, b"[1,2]").expect("a feed");
+        let freshness = Freshness { lifetime: Duration::from_secs(600), age: Duration::ZERO };
+        let meta = Meta {
+            etag: None,
+            last_modified: None,
+            content_type: None,
+            freshness,
+            held: Duration::ZERO,
+            arrived: Instant::now(),
+            refresh_after: Duration::ZERO,
+        };
+        let copy = Copy { content: Arc::new(Content::new(body, index)), meta };
+        let now = SystemTime::now();
+        let check = |saved: SystemTime, loaded: SystemTime, held: Duration| {
+            snapshots.shared.save(&key, &copy, saved);
+            let found = snapshots.load(&key, loaded).expect("a copy");
+            assert_eq!((&found.content.body[..], found.meta.freshness), (&b"[1,2]"[..], freshness));
+            let off = found.meta.held.abs_diff(held);
+            assert!(off < Duration::from_secs(60), "{:?} instead of {held:?}", found.meta.held);
+        };
+        check(now, now, Duration::ZERO);
+        check(now, now + DAY, DAY);
+        check(now, now - DAY, Duration::ZERO);
+        // Saved while the clock was a day ahead, or confirmed then.
+        check(now + DAY, now, Duration::ZERO);
+        check(now + DAY, now + 2 * DAY, DAY);
+        check(now, now, Duration::ZERO);
+        check(now - DAY, now, Duration::ZERO);
     }
 }

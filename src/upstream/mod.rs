@@ -43,9 +43,9 @@ pub const VIA: HeaderValue = HeaderValue::from_static("1.1 catalog-proxy");
 const POOL_IDLE: Duration = Duration::from_secs(50);
 
 /// A peer of HTTP/2 that is silent for so long is asked for a sign of life, and given up if it gives none:
-/// all requests share its connection. Both end before a fetch loses patience, which then has a new one.
-const PING_INTERVAL: Duration = Duration::from_secs(4);
-const PING_TIMEOUT: Duration = Duration::from_secs(4);
+/// all requests share its connection. Both end well before a fetch loses patience, which then has a new one.
+const PING_INTERVAL: Duration = Duration::from_secs(3);
+const PING_TIMEOUT: Duration = Duration::from_secs(3);
 /// How far one answer over HTTP/2 may run ahead of its reader: 20 MB/s over 50 ms.
 const STREAM_WINDOW: u32 = 1 << 20;
 /// How far all of them may; so far that those nobody reads never hold up the others. It is the most there is.

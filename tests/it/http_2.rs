@@ -40,8 +40,8 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// An upstream that answers each request with the frames that `answer` makes for its stream, and nothing else
-/// on its connection with an index of `silent_after` or more.
+/// An upstream that answers each request with the frames that `answer` makes for the number of its connection
+/// and its stream; with none it says nothing ever again.
 async fn start(answer: impl Fn(usize, u32) -> Vec<u8> + Send + Sync + 'static) -> (u16, PathBuf, Authority) {
     let authority = Authority::new();
     let acceptor = authority.acceptor("localhost", &["h2"], |_| ());
@@ -151,12 +151,12 @@ async fn a_flood_of_frames_ends_in_time() {
             [frame(HEADERS, END_HEADERS, 1, OK), frame(0, 0, 1, b"").repeat(20_000)].concat(),
         ),
     ];
+    let clock = Clock::stop();
     for (what, flood) in floods {
         let many = flood.repeat(20_000 / (flood.len() / 17).max(1));
         let (port, roots, _authority) = start(move |_, _| many.clone()).await;
         let proxy = proxy(port, roots).await;
         let waiting = tokio::spawn(get(proxy.address, "/api/v4/packages"));
-        let clock = Clock::stop();
         until(what, async || {
             clock.jump(Duration::from_secs(5)).await;
             waiting.is_finished()
@@ -187,6 +187,8 @@ async fn a_connection_that_died_without_a_word_is_replaced() {
     let clock = Clock::stop();
     until("an answer", async || {
         clock.pass(Duration::from_secs(1)).await;
+        // The sockets need time as well.
+        tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(100))).await.unwrap();
         waiting.is_finished()
     })
     .await;

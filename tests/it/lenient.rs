@@ -77,7 +77,10 @@ fn is_plain_feed(target: &[u8]) -> bool {
     version.strip_prefix('v').is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
-const STEPS: [fn(&[u8]) -> Vec<u8>; 14] = [
+/// Something that a server does to a target.
+type TargetStep = fn(&[u8]) -> Vec<u8>;
+
+const STEPS: [TargetStep; 14] = [
     decode_percent,
     decode_wide,
     decode_utf8_laxly,
@@ -102,7 +105,7 @@ fn map_names(target: &[u8], change: impl Fn(&[u8]) -> &[u8]) -> Vec<u8> {
     target.split(|byte| *byte == b'/').map(change).collect::<Vec<_>>().join(&b'/')
 }
 
-fn cut_at<'a>(target: &'a [u8], ends: &[u8]) -> Vec<u8> {
+fn cut_at(target: &[u8], ends: &[u8]) -> Vec<u8> {
     target.split(|byte| ends.contains(byte)).next().unwrap_or(target).to_vec()
 }
 

@@ -26,6 +26,7 @@ mod http_2;
 mod outbound;
 mod process;
 mod reload;
+mod resources;
 mod secrets;
 mod structure;
 mod tls;

@@ -83,6 +83,11 @@ impl Process {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
     }
 
+    /// Replaces the whitelist in place.
+    pub fn edit(&self, list: &str) {
+        fs::write(self.directory.path().join("whitelist.toml"), list).unwrap();
+    }
+
     /// How many file descriptors it has.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
