@@ -44,13 +44,13 @@ impl Freshness {
             _ => expires(headers, now),
         };
         let age = text(headers, AGE).and_then(delta_seconds).unwrap_or_default();
-        let freshness = Self { lifetime: told.unwrap_or(age + policy.default), age };
+        let freshness = Self { lifetime: told.unwrap_or(age.saturating_add(policy.default)), age };
         freshness.bounded(policy)
     }
 
     /// Bounds what is left of the lifetime: how old an answer was on arrival is between other caches.
     pub fn bounded(self, policy: Policy) -> Self {
-        let longest = policy.max.map_or(self.lifetime, |max| self.age + max);
+        let longest = policy.max.map_or(self.lifetime, |max| self.age.saturating_add(max));
         Self { lifetime: self.lifetime.min(longest), ..self }
     }
 }
@@ -211,6 +211,8 @@ mod tests {
         assert_eq!(assess(&[("cache-control", "max-age=3630"), ("age", "3600")], policy), (3630, 3600));
         assert_eq!(assess(&[("cache-control", "max-age=60"), ("age", "3600")], policy), (60, 3600));
         assert_eq!(assess(&[("age", "3600")], policy), (3660, 3600));
+        let forever = Policy { default: Duration::MAX, max: Some(Duration::MAX) };
+        assert_eq!(assess(&[("age", "3600")], forever), (u64::MAX, 3600));
     }
 
     #[test]

@@ -87,7 +87,8 @@ struct Header {
 
 /// Why a file is of no use.
 #[derive(Debug, thiserror::Error)]
-enum Unusable {
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum Unusable {
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("not a snapshot of this version")]
@@ -195,33 +196,17 @@ impl Shared {
     }
 
     fn write(&self, path: &Path, key: &Key, copy: &Copy, now: SystemTime) -> io::Result<u64> {
-        let freshness = copy.meta.freshness;
-        let text = |value: &Option<HeaderValue>| value.as_ref()?.to_str().ok().map(str::to_owned);
-        let header = Header {
-            key: key.as_str().to_owned(),
-            kind: key.kind().name().to_owned(),
-            stored: now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
-            lifetime: freshness.lifetime.as_secs(),
-            age: freshness.age.as_secs(),
-            held: copy.resident(Instant::now()).as_secs(),
-            etag: text(&copy.meta.etag),
-            last_modified: text(&copy.meta.last_modified),
-            content_type: text(&copy.meta.content_type),
-        };
-        let mut content = serde_json::to_vec(&header)?;
-        content.push(b'\n');
-        content.extend_from_slice(&copy.content.body);
-        let first = format!("{MAGIC}{}\n", checksum(&content));
+        let head = head(key, copy, now)?;
         // It may have been cleaned away.
         fs::create_dir_all(&self.directory)?;
         let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&self.directory)?;
-        file.write_all(first.as_bytes())?;
-        file.write_all(&content)?;
+        file.write_all(&head)?;
+        file.write_all(&copy.content.body)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         // The rename itself is safe only when the directory is.
         File::open(&self.directory)?.sync_all()?;
-        Ok((first.len() + content.len()) as u64)
+        Ok((head.len() + copy.content.body.len()) as u64)
     }
 
     /// Removes the copies written longest ago until the rest is within the bounds.
@@ -253,34 +238,64 @@ impl Shared {
 
     fn read(&self, path: &Path, key: &Key, now: SystemTime) -> Result<Copy, Unusable> {
         let file = Bytes::from(fs::read(path)?);
-        let content = parse(&file)?;
-        let header_end = content.iter().position(|byte| *byte == b'\n').ok_or(Unusable::Format)?;
-        let header: Header = serde_json::from_slice(&content[..header_end]).map_err(|_| Unusable::Format)?;
-        if header.key != key.as_str() || header.kind != key.kind().name() {
-            return Err(Unusable::Key);
-        }
-        let (body, index) = index(key.kind(), &content.slice(header_end + 1..))?;
         // The file's own time is when the copy was last confirmed.
-        let confirmed = fs::metadata(path)?.modified()?;
-        let stored = (UNIX_EPOCH + Duration::from_millis(header.stored)).max(confirmed.min(now));
-        let value = |text: Option<String>| text.and_then(|text| HeaderValue::try_from(text).ok());
-        Ok(Copy {
-            content: Arc::new(Content::new(body, index)),
-            meta: Meta {
-                etag: value(header.etag),
-                last_modified: value(header.last_modified),
-                content_type: value(header.content_type),
-                freshness: Freshness {
-                    lifetime: Duration::from_secs(header.lifetime),
-                    age: Duration::from_secs(header.age),
-                },
-                // A clock that went back makes it look new, which is no harm: it was good.
-                held: Duration::from_secs(header.held) + now.duration_since(stored).unwrap_or_default(),
-                arrived: Instant::now(),
-                refresh_after: Duration::ZERO,
-            },
-        })
+        decode(&file, key, fs::metadata(path)?.modified()?, now)
     }
+}
+
+/// Returns what stands in a file before the feed.
+///
+/// # Errors
+/// If the header cannot be written as JSON.
+pub fn head(key: &Key, copy: &Copy, now: SystemTime) -> serde_json::Result<Vec<u8>> {
+    let freshness = copy.meta.freshness;
+    let text = |value: &Option<HeaderValue>| value.as_ref()?.to_str().ok().map(str::to_owned);
+    let header = Header {
+        key: key.as_str().to_owned(),
+        kind: key.kind().name().to_owned(),
+        stored: now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
+        lifetime: freshness.lifetime.as_secs(),
+        age: freshness.age.as_secs(),
+        held: copy.resident(Instant::now()).as_secs(),
+        etag: text(&copy.meta.etag),
+        last_modified: text(&copy.meta.last_modified),
+        content_type: text(&copy.meta.content_type),
+    };
+    let mut line = serde_json::to_vec(&header)?;
+    line.push(b'\n');
+    let first = format!("{MAGIC}{}\n", checksum([&line, &copy.content.body]));
+    Ok([first.as_bytes(), &line].concat())
+}
+
+/// Proves a file that was last confirmed at `confirmed` to be a copy for `key`, and reads it.
+///
+/// # Errors
+/// If anything about it is wrong.
+pub fn decode(file: &Bytes, key: &Key, confirmed: SystemTime, now: SystemTime) -> Result<Copy, Unusable> {
+    let content = parse(file)?;
+    let header_end = content.iter().position(|byte| *byte == b'\n').ok_or(Unusable::Format)?;
+    let header: Header = serde_json::from_slice(&content[..header_end]).map_err(|_| Unusable::Format)?;
+    if header.key != key.as_str() || header.kind != key.kind().name() {
+        return Err(Unusable::Key);
+    }
+    let (body, index) = index(key.kind(), &content.slice(header_end + 1..))?;
+    let stored = (UNIX_EPOCH + Duration::from_millis(header.stored)).max(confirmed.min(now));
+    // As strict as writing: other values are none that a file of ours has.
+    let value =
+        |text: Option<String>| HeaderValue::from_str(&text?).ok().filter(|value| value.to_str().is_ok());
+    Ok(Copy {
+        content: Arc::new(Content::new(body, index)),
+        meta: Meta {
+            etag: value(header.etag),
+            last_modified: value(header.last_modified),
+            content_type: value(header.content_type),
+            freshness: Freshness { lifetime: seconds(header.lifetime), age: seconds(header.age) },
+            // A clock that went back makes it look new, which is no harm: it was good.
+            held: seconds(header.held) + now.duration_since(stored).unwrap_or_default(),
+            arrived: Instant::now(),
+            refresh_after: Duration::ZERO,
+        },
+    })
 }
 
 /// Is it one of ours by its name? Others are none of our business.
@@ -290,12 +305,17 @@ fn is_named_as_ours(path: &Path) -> bool {
     digest && path.extension().is_some_and(|extension| extension == SUFFIX)
 }
 
+/// Reads a span of time. Its sum with another one must not overflow, whatever a file says.
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds.min(u64::MAX / 8))
+}
+
 /// Checks a file's first line and returns the rest.
 fn parse(file: &Bytes) -> Result<Bytes, Unusable> {
     let end = file.iter().take(MAGIC.len() + 65).position(|byte| *byte == b'\n').ok_or(Unusable::Format)?;
     let expected = file[..end].strip_prefix(MAGIC.as_bytes()).ok_or(Unusable::Format)?;
     let content = file.slice(end + 1..);
-    if checksum(&content).as_bytes() != expected {
+    if checksum([&content]).as_bytes() != expected {
         return Err(Unusable::Checksum);
     }
     Ok(content)
@@ -319,9 +339,11 @@ fn index(kind: Kind, body: &Bytes) -> Result<(Bytes, Index), ScanError> {
     }
 }
 
-fn checksum(bytes: &[u8]) -> String {
-    let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
-    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+/// Returns the SHA-256 of some bytes in parts, in hex.
+pub fn checksum<const N: usize>(parts: [&[u8]; N]) -> String {
+    let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+    parts.iter().for_each(|part| hash.update(part));
+    hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn touch(path: &Path, now: SystemTime) -> io::Result<()> {
@@ -336,7 +358,34 @@ fn remove(path: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use http::uri::PathAndQuery;
+
     use super::*;
+
+    #[test]
+    fn no_header_of_a_file_is_too_much() {
+        let key = Key::new(Kind::Packages, &PathAndQuery::from_static("/api/v4/packages"));
+        let copy = |etag: &str, seconds: u64| {
+            let times =
+                format!(r#""stored":{seconds},"lifetime":{seconds},"age":{seconds},"held":{seconds}"#);
+            let name = r#""key":"/api/v4/packages","kind":"packages""#;
+            let content = format!("{{{name},{times},\"etag\":{etag}}}\n[]");
+            let file = format!("{MAGIC}{}\n{content}", checksum([content.as_bytes()]));
+            decode(&file.into(), &key, UNIX_EPOCH, SystemTime::now()).expect("a copy")
+        };
+        let endless = copy("null", u64::MAX);
+        assert!(endless.age(Instant::now()) > Duration::from_secs(u64::MAX / 8));
+        assert_eq!(copy(r#""\"v1\"""#, 0).meta.etag, Some(HeaderValue::from_static("\"v1\"")));
+        assert_eq!(copy(r#""\u00b9""#, 0).meta.etag, None);
+        assert_eq!(copy(r#""a\nb""#, 0).meta.etag, None);
+
+        // What was read is what is written.
+        let copy = copy(r#""\"v1\"""#, 7);
+        let head = head(&key, &copy, UNIX_EPOCH).expect("a header");
+        let file = [&head, &*copy.content.body].concat();
+        let again = decode(&file.into(), &key, UNIX_EPOCH, SystemTime::now()).expect("a copy");
+        assert_eq!((again.meta.etag, again.meta.freshness), (copy.meta.etag, copy.meta.freshness));
+    }
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -345,7 +394,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let snapshots = Snapshots::open(directory.path(), u64::MAX).expect("a cache");
         let key = Key::new(Kind::Packages, &"/api/v4/packages".parse().expect("a path"));
-        let (body, index) = index(Kind::Packages, b"[1,2]").expect("a feed");
+        let (body, index) = index(Kind::Packages, &Bytes::from_static(b"[1,2]")).expect("a feed");
         let freshness = Freshness { lifetime: Duration::from_secs(600), age: Duration::ZERO };
         let meta = Meta {
             etag: None,

@@ -36,7 +36,9 @@ fn scan_every_way(input: &[u8]) -> Result<Vec<Event>, ScanError> {
         let (a, b) = input.split_at(at);
         assert_eq!(scan([a, b]), whole, "split at {at} of {}", String::from_utf8_lossy(input));
         assert_eq!(scan([a, b"", b]), whole, "split at {at} with an empty chunk");
-        for edge in [block::LEN, tokens::PIECE].into_iter().filter(|edge| at <= *edge) {
+        // Miri would take a day for whole pieces.
+        let edges = if cfg!(miri) { &[block::LEN][..] } else { &[block::LEN, tokens::PIECE] };
+        for edge in edges.iter().filter(|edge| at <= **edge) {
             let moved = [b" ".repeat(edge - at), input.to_vec()].concat();
             let expected = shifted(whole.clone(), edge - at);
             assert_eq!(scan([moved.as_slice()]), expected, "{} at {edge}", String::from_utf8_lossy(b));

@@ -49,11 +49,12 @@ impl Proxy {
     pub async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let started = Instant::now();
         let route = Route::of(request.method(), request.uri());
-        let (method, target, name) = (request.method().clone(), request.uri().clone(), route.name());
+        // SECURITY: never the query of what is only passed on, which may hold tokens. The catalog names its keys.
+        let (method, path, name) = (request.method().clone(), request.uri().path().to_owned(), route.name());
         let mut response = match self.route(route, request, peer).await {
             Ok(response) => response,
             Err(error) => {
-                log(&error, &target.to_string());
+                log(&error, &path);
                 respond::problem(&error)
             }
         };
@@ -62,7 +63,7 @@ impl Proxy {
             *response.body_mut() = body::empty();
         }
         debug!(
-            client.addr = %peer, %method, %target, route = name, status = response.status().as_u16(),
+            client.addr = %peer, %method, path, route = name, status = response.status().as_u16(),
             elapsed = ?started.elapsed(), "request"
         );
         response
@@ -165,11 +166,11 @@ fn may_stream(request: &Request<Incoming>, accepted: &Accepted) -> bool {
         && !request.headers().contains_key(header::IF_NONE_MATCH)
 }
 
-fn log(error: &Error, target: &str) {
+fn log(error: &Error, path: &str) {
     let cause = error.chain();
     match error.answer().level {
-        Level::ERROR => error!(target, %error, cause, "request failed"),
-        Level::WARN => warn!(target, %error, cause, "request failed"),
-        _ => debug!(target, %error, cause, "request failed"),
+        Level::ERROR => error!(path, %error, cause, "request failed"),
+        Level::WARN => warn!(path, %error, cause, "request failed"),
+        _ => debug!(path, %error, cause, "request failed"),
     }
 }

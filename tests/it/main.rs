@@ -27,5 +27,6 @@ mod outbound;
 mod process;
 mod reload;
 mod resources;
+mod secrets;
 mod structure;
 mod tls;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -24,6 +24,7 @@ pub struct Process {
     child: Child,
     pub address: SocketAddr,
     directory: tempfile::TempDir,
+    log: Arc<Mutex<String>>,
 }
 
 impl Process {
@@ -46,17 +47,27 @@ impl Process {
         change(&mut command);
         let mut child = command.spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut lines = String::new();
         let address = loop {
-            let mut line = String::new();
-            assert!(log.read_line(&mut line).unwrap() > 0, "it ended before it served");
-            let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
+            let start = lines.len();
+            assert!(log.read_line(&mut lines).unwrap() > 0, "it ended before it served");
+            let line = &lines[start..];
+            let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
             if let Some(address) = line["listen"].as_str() {
                 break address.trim_matches(['[', ']']).parse().unwrap();
             }
         };
-        // Nobody reads on, so the pipe must not fill.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self { child, address, directory }
+        let lines = Arc::new(Mutex::new(lines));
+        let rest = Arc::clone(&lines);
+        std::thread::spawn(move || {
+            log.lines().map_while(Result::ok).for_each(|line| *rest.lock().unwrap() += &(line + "\n"));
+        });
+        Self { child, address, directory, log: lines }
+    }
+
+    /// Everything logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
     }
 
     fn signal(&self, name: &str) {

@@ -1,0 +1,156 @@
+//! Routes: no spelling of a feed's path that some upstream might take for it is ever forwarded.
+
+use arbitrary::{Result, Unstructured};
+use catalog_proxy::catalog::Key;
+use catalog_proxy::proxy::route::{MAX_TARGET, Route};
+use http::{Method, Uri};
+
+mod upstream;
+
+/// Set in the first byte: the rest says how to disguise a feed; else it is the target itself.
+const DISGUISED: u8 = 0x80;
+
+/// Checks one target.
+pub fn check(data: &[u8]) {
+    let Some((&first, rest)) = data.split_first() else { return };
+    let target = match first & DISGUISED {
+        0 => rest.to_vec(),
+        _ => disguise(rest),
+    };
+    let Ok(uri) = Uri::try_from(target.as_slice()) else { return };
+    let Some(given) = uri.path_and_query() else { return };
+    let is_feed = first & DISGUISED != 0 || upstream::may_take_for_feed(given.path());
+    for method in [Method::GET, Method::HEAD, Method::POST, Method::OPTIONS] {
+        let read = matches!(method, Method::GET | Method::HEAD);
+        match Route::of(&method, &uri) {
+            Route::Forward(target) => {
+                assert!(!is_feed, "{method} {given} is forwarded");
+                assert_eq!(target, *given);
+            }
+            Route::Packages(key) => {
+                assert!(read);
+                is_canonical(&key, "packages", given.query());
+                assert_eq!(again(&method, &key), Route::Packages(key));
+            }
+            Route::Categories { key, packages } => {
+                assert!(read);
+                is_canonical(&key, "categories", given.query());
+                is_canonical(&packages, "packages", given.query());
+                assert_eq!(key.as_str().replacen("/categories", "/packages", 1), packages.as_str());
+                assert_eq!(again(&method, &key), Route::Categories { key, packages });
+            }
+            Route::TargetTooLong => assert!(read && given.as_str().len() + 10 > MAX_TARGET),
+            Route::Live | Route::Ready => assert!(read && matches!(given.path(), "/livez" | "/readyz")),
+            Route::MethodNotAllowed => assert!(!read),
+            Route::Refused => {}
+        }
+    }
+    assert_eq!(Route::of(&Method::CONNECT, &uri), Route::Refused);
+    assert_eq!(Route::of(&Method::TRACE, &uri), Route::Refused);
+}
+
+fn again(method: &Method, key: &Key) -> Route {
+    Route::of(method, &key.as_str().parse().expect("a target"))
+}
+
+fn is_canonical(key: &Key, name: &str, query: Option<&str>) {
+    let (path, key_query) = match key.as_str().split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (key.as_str(), None),
+    };
+    assert!(upstream::is_plain_feed(path.as_bytes()) && path.ends_with(name), "{key}");
+    assert!(path.starts_with("/api/v"), "{key}");
+    assert_eq!(key_query, query);
+    assert!(key.as_str().len() <= MAX_TARGET);
+}
+
+/// Disguises a feed's path in ways that upstreams undo.
+fn disguise(choices: &[u8]) -> Vec<u8> {
+    let mut choices = Unstructured::new(choices);
+    let mut path = b"/api/v4/packages".to_vec();
+    if choices.ratio(1, 4).unwrap_or_default() {
+        path = b"/api/v12/categories".to_vec();
+    }
+    for _ in 0..4 {
+        if choices.is_empty() {
+            break;
+        }
+        path = layer(&mut choices, &path).unwrap_or(path);
+    }
+    path
+}
+
+/// What may stand behind a path without changing what it leads to.
+const TAILS: &[&str] = &[
+    "/",
+    "//",
+    "/.",
+    ";",
+    ";x=1",
+    "/x/..",
+    "?",
+    "%23",
+    "%00",
+    "%00.html",
+    ".",
+    "%20",
+    "%3fx",
+    "%3b",
+    ";/../zzz",
+    "/%2e",
+    "%09",
+    "%0d%0a",
+    "%c2%a0",
+    "%e2%80%8b",
+];
+/// What may stand at a slash instead of it.
+const SLASHES: &[&str] = &[
+    "//",
+    "/./",
+    "/x/../",
+    "\\",
+    "%2f",
+    "%5C",
+    ";p=1/",
+    "/%2e/",
+    "/.x/%2e%2E/",
+    "%ef%bc%8f",
+    "%c0%af",
+    "/%20",
+];
+/// What may stand before.
+const HEADS: &[&str] = &["/.", "/x/..", "/..", "/index.php", "//host", "/%2e%2e", "/;x", "/%20"];
+
+fn layer(choices: &mut Unstructured<'_>, path: &[u8]) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    match choices.int_in_range(0..=6u8)? {
+        0 => out.extend([path, choices.choose(TAILS)?.as_bytes()].concat()),
+        1 => out.extend([choices.choose(HEADS)?.as_bytes(), path].concat()),
+        // Each letter its own way; the first slash is the target's.
+        kind => {
+            for (n, byte) in path.iter().enumerate() {
+                // No server widens what it decodes next, so wide letters are never part of an escape.
+                let escape = path[n.saturating_sub(5)..=n].contains(&b'%');
+                if n == 0 || !choices.ratio(1, 3)? || (kind == 6 && escape) {
+                    out.push(*byte);
+                    continue;
+                }
+                match (kind, byte) {
+                    (2, b'/') => out.extend_from_slice(choices.choose(SLASHES)?.as_bytes()),
+                    (3, _) => out.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+                    (4, _) => out.extend_from_slice(format!("%u{byte:04x}").as_bytes()),
+                    (5, b'a'..=b'z') => out.push(byte.to_ascii_uppercase()),
+                    // Full width, in UTF-8.
+                    (6, b'!'..=b'~') => {
+                        let wide = char::from_u32(0xff01 + u32::from(byte - b'!')).unwrap_or('!');
+                        for byte in wide.encode_utf8(&mut [0; 4]).bytes() {
+                            out.extend_from_slice(format!("%{byte:02x}").as_bytes());
+                        }
+                    }
+                    _ => out.push(*byte),
+                }
+            }
+        }
+    }
+    Ok(out)
+}

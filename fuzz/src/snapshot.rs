@@ -1,0 +1,72 @@
+//! Copies on disk: no file panics; what is taken is whole, is what it was, and is a feed.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use catalog_proxy::catalog::Key;
+use catalog_proxy::catalog::copy::{Content, Copy, Index};
+use catalog_proxy::catalog::snapshot::{checksum, decode, head};
+use catalog_proxy::feed::Kind;
+use catalog_proxy::whitelist::Whitelist;
+use http::uri::PathAndQuery;
+
+/// Checks one file: its first byte says what of it the fuzzer wrote, the rest is that.
+pub fn check(data: &[u8]) {
+    let Some((first, text)) = data.split_first() else { return };
+    let kind = if first & 1 == 0 { Kind::Packages } else { Kind::Categories };
+    let path = match kind {
+        Kind::Packages => "/api/v4/packages?q",
+        Kind::Categories => "/api/v4/categories?q",
+    };
+    let key = Key::new(kind, &PathAndQuery::from_static(path));
+    let now = UNIX_EPOCH + Duration::from_secs(2_000_000_000);
+    let file = match first >> 1 & 1 {
+        0 => text.to_vec(),
+        // What follows the checksum: no mutation would ever find one that matches.
+        _ => sealed(text),
+    };
+    let file = Bytes::from(file);
+    let Ok(copy) = decode(&file, &key, now, now) else { return };
+    uses(&copy);
+
+    // One bit anywhere, and it is another file.
+    let at = file.len() * usize::from(*first) / 256;
+    let mut damaged = file.to_vec();
+    damaged[at] ^= 1 << (first % 8);
+    assert!(decode(&damaged.into(), &key, now, now).is_err(), "a file with a damaged byte {at} was taken");
+    assert!(decode(&file.slice(..file.len() - 1), &key, now, now).is_err(), "a file cut short was taken");
+    let other = Key::new(kind, &PathAndQuery::from_static("/api/v4/packages?other"));
+    assert!(decode(&file, &other, now, now).is_err(), "another key's file was taken");
+
+    let again = [&head(&key, &copy, now).expect("a header"), &*copy.content.body].concat();
+    let again = decode(&again.into(), &key, now, now).expect("what was written is read");
+    assert_eq!(again.content.digest, copy.content.digest);
+    assert_eq!(again.content.body, copy.content.body);
+    assert_eq!(again.meta.etag, copy.meta.etag);
+    assert_eq!(again.meta.last_modified, copy.meta.last_modified);
+    assert_eq!(again.meta.content_type, copy.meta.content_type);
+    assert_eq!(again.meta.freshness, copy.meta.freshness);
+    assert!(again.meta.held.abs_diff(copy.meta.held) < Duration::from_secs(60));
+}
+
+/// Puts the first line before what it vouches for.
+fn sealed(content: &[u8]) -> Vec<u8> {
+    let first = format!("catalog-proxy copy 1 {}\n", checksum([content]));
+    [first.as_bytes(), content].concat()
+}
+
+/// Does with a copy what requests do.
+fn uses(copy: &Copy) {
+    let now = copy.meta.arrived + Duration::from_secs(1);
+    copy.age(now);
+    copy.fresh_for(now);
+    copy.stale_since(now);
+    copy.stale_here(now);
+    let (list, _) = Whitelist::parse(b"extensions = [\"docker\"]", 1).expect("a list");
+    let Content { body, index, .. } = &*copy.content;
+    let view = copy.content.view(None, &list);
+    assert!(view.body.len() <= body.len());
+    if let Index::Packages(index) = index {
+        assert!(index.entries.iter().all(|entry| entry.span.end <= body.len()));
+    }
+}
