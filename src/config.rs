@@ -97,10 +97,12 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// The file is not a configuration.
-    #[error("{place}: {message}")]
+    #[error("{}:{place}: {message}", path.display())]
     Parse {
-        /// File, line and column.
-        place: String,
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        place: Place,
         /// What is wrong.
         message: String,
     },
@@ -170,10 +172,7 @@ fn read_file(path: &Path) -> Result<Settings, ConfigError> {
         fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     let mut settings: Settings = toml::from_str(&text).map_err(|error| {
         let place = Place::of(&text, error.span().map_or(0, |span| span.start));
-        ConfigError::Parse {
-            place: format!("{}:{place}", path.display()),
-            message: error.message().to_owned(),
-        }
+        ConfigError::Parse { path: path.to_owned(), place, message: error.message().to_owned() }
     })?;
     let directory = path.parent().unwrap_or(Path::new(""));
     for relative in

@@ -1,6 +1,7 @@
 //! What was typed.
 
 mod settings;
+mod tools;
 
 use std::env;
 use std::net::SocketAddr;
@@ -9,6 +10,9 @@ use std::path::PathBuf;
 use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::settings::{AdminListen, LogFormat, Settings};
+pub use self::tools::{
+    Check, Completions, Diff, Edit, Explain, List, Man, SellerName, Sources, TableFormat, TextFormat,
+};
 
 /// A filtering, caching reverse proxy for Plesk's extension catalog.
 #[derive(Debug, Parser)]
@@ -42,12 +46,28 @@ pub enum Action {
     Serve(Settings),
     /// Run the proxy on 127.0.0.1:8080 against a built-in sample catalog
     Demo(Demo),
+    /// List the catalog's extensions: who sells them, and whether customers see them
+    List(List),
+    /// Say why an extension is shown or hidden
+    Explain(Explain),
+    /// Show extensions sold by Plesk: list their codes in the whitelist
+    Allow(Edit),
+    /// Hide extensions sold by Plesk: remove their codes from the whitelist
+    Hide(Edit),
+    /// Say what an edited whitelist would show and hide
+    Diff(Diff),
+    /// Check configuration, whitelist, upstream and cache directory
+    Check(Check),
     /// Filter a packages feed from standard input to standard output
     Filter(Filter),
     /// Print the lines for Plesk's panel.ini
     PanelIni(PanelIni),
     /// Ask a running proxy whether it is ready (for containers)
     Healthcheck(Settings),
+    /// Print a shell's completions
+    Completions(Completions),
+    /// Print the manual page, or write one for each command
+    Man(Man),
 }
 
 /// Arguments of `demo`.

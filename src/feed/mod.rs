@@ -4,6 +4,7 @@
 
 pub mod categories;
 pub mod gather;
+pub mod listing;
 pub mod package;
 pub mod packages;
 pub mod scan;

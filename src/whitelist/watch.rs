@@ -243,6 +243,14 @@ impl Drop for Watch {
     }
 }
 
+/// Reads the file's bytes, once.
+///
+/// # Errors
+/// If it cannot be read, or is far too large.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
+    read(path).map_err(|reason| LoadError::Read { path: path.to_owned(), reason })
+}
+
 fn read(path: &Path) -> Content {
     let mut content = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAX_FILE_SIZE + 1).read_to_end(&mut content));
