@@ -52,31 +52,27 @@ impl Sources {
 }
 
 /// How a table is written.
+#[allow(missing_docs, reason = "it would be help text, which the names do not need")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TableFormat {
-    /// Columns for people.
     Table,
-    /// JSON for programs.
     Json,
 }
 
 /// How an answer is written.
+#[allow(missing_docs, reason = "it would be help text, which the names do not need")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TextFormat {
-    /// Lines for people.
     Text,
-    /// JSON for programs.
     Json,
 }
 
 /// Who sells, as typed.
+#[allow(missing_docs, reason = "it would be help text, which the names do not need")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SellerName {
-    /// Nobody.
     Free,
-    /// The vendor, in a shop of its own.
     Vendor,
-    /// Plesk.
     Plesk,
 }
 
@@ -89,10 +85,10 @@ pub struct List {
     /// Only what customers see
     #[arg(long)]
     pub shown: bool,
-    /// Only what this one sells
+    /// Only what is free, sold by its vendor, or sold by Plesk
     #[arg(long, value_enum)]
     pub seller: Option<SellerName>,
-    /// How to write it
+    /// Columns for people, or JSON for programs
     #[arg(long, value_enum, default_value = "table")]
     pub format: TableFormat,
     /// Of what.
@@ -110,7 +106,7 @@ pub struct Check {
     /// Where Plesk servers reach the proxy, to check that as well (http://proxy:8080)
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// How to write the findings
+    /// Lines for people, or JSON for programs
     #[arg(long, value_enum, default_value = "text")]
     pub format: TextFormat,
     /// What is checked.
@@ -125,7 +121,7 @@ pub struct Diff {
     pub new: PathBuf,
     /// Whitelist to compare it with [default: the one in use]
     pub old: Option<PathBuf>,
-    /// How to write it
+    /// Columns for people, or JSON for programs
     #[arg(long, value_enum, default_value = "table")]
     pub format: TableFormat,
     /// Of what.
@@ -152,7 +148,7 @@ pub struct Edit {
 pub struct Explain {
     /// Code of the extension, as in the catalog
     pub code: String,
-    /// How to write it
+    /// Lines for people, or JSON for programs
     #[arg(long, value_enum, default_value = "text")]
     pub format: TextFormat,
     /// Of what.

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use http::uri::PathAndQuery;
 
 use super::Failure;
+use super::terminal::printable;
 use crate::catalog::Key;
 use crate::catalog::copy::{Content, Index};
 use crate::catalog::fetch::Fetcher;
@@ -162,7 +163,10 @@ pub fn origin(config: &Config) -> String {
 pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
-    Ok(runtime.block_on(future))
+    let output = runtime.block_on(future);
+    // A name that is still being looked up must not keep anybody waiting.
+    runtime.shutdown_background();
+    Ok(output)
 }
 
 /// Asks the upstream for feeds.
@@ -211,8 +215,9 @@ impl Asking {
     async fn feed(&self, kind: Kind, target: &'static str) -> Result<Arc<Content>, Failure> {
         let key = Key::new(kind, &PathAndQuery::from_static(target));
         let copy = self.fetcher.fetch(&key, None, |_| ()).await.map_err(|error| {
+            // SECURITY: it may name where the upstream redirected to.
             let (what, causes) = (error.to_string(), error.chain());
-            let causes = if causes == what { String::new() } else { format!(" ({causes})") };
+            let causes = if causes == what { String::new() } else { format!(" ({})", printable(&causes)) };
             Failure::failed(format!("{}: no {}: {what}{causes}", self.origin, kind.name()))
         })?;
         Ok(copy.content)

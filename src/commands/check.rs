@@ -107,7 +107,7 @@ impl Report {
                                    mount its directory instead";
                     self.about(Level::Warning, &name, message);
                 }
-                self.good.push(format!("{name}: {} extensions", file.list.len()));
+                self.good.push(format!("{name}: {}", counted(file.list.len(), "extension", "extensions")));
                 return Some(file);
             }
         }
@@ -121,22 +121,19 @@ impl Report {
             return Ok(self.failed(catalog).inspect(|catalog| self.feed(catalog, None)));
         }
         let Some(asking) = self.failed(Asking::new(config)) else { return Ok(Catalog::from_disk(config)) };
-        let (packages, categories) =
-            block_on(async { tokio::join!(asking.packages(), asking.categories()) })?;
-        let categories = self.failed(categories);
-        Ok(match self.failed(packages) {
-            Some(packages) => {
-                let catalog = Catalog { origin: origin(config), packages };
-                self.feed(&catalog, categories);
-                Some(catalog)
-            }
-            None => Catalog::from_disk(config),
-        })
+        let Some(packages) = self.failed(block_on(asking.packages())?) else {
+            return Ok(Catalog::from_disk(config));
+        };
+        let categories = self.failed(block_on(asking.categories())?);
+        let catalog = Catalog { origin: origin(config), packages };
+        self.feed(&catalog, categories);
+        Ok(Some(catalog))
     }
 
     fn feed(&mut self, catalog: &Catalog, categories: Option<usize>) {
-        let categories = categories.map(|count| format!(", {count} categories")).unwrap_or_default();
-        self.good.push(format!("{}: {} packages{categories}", catalog.origin, catalog.packages.len()));
+        let packages = counted(catalog.packages.len(), "package", "packages");
+        let categories = categories.map(|count| format!(", {}", counted(count, "category", "categories")));
+        self.good.push(format!("{}: {packages}{}", catalog.origin, categories.unwrap_or_default()));
     }
 
     fn codes(&mut self, file: &WhitelistFile, catalog: &Catalog) {
@@ -184,7 +181,7 @@ impl Report {
         }
     }
 
-    /// Notes a failure as an error.
+    /// Notes a failure as an error. Its message begins with the file, URL or setting that it is about.
     fn failed<T>(&mut self, result: Result<T, Failure>) -> Option<T> {
         result
             .map_err(|failure| {
@@ -212,7 +209,11 @@ impl Report {
         let count = |level| self.findings.iter().filter(|finding| finding.level == level).count();
         match (count(Level::Error), count(Level::Warning)) {
             (0, 0) => Ok(()),
-            (errors, warnings) => Err(Failure::failed(format!("{errors} errors, {warnings} warnings"))),
+            (errors, warnings) => Err(Failure::failed(format!(
+                "{}, {}",
+                counted(errors, "error", "errors"),
+                counted(warnings, "warning", "warnings")
+            ))),
         }
     }
 
@@ -228,6 +229,10 @@ impl Report {
         });
         bad.chain(good).collect()
     }
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 impl Finding {

@@ -79,10 +79,10 @@ pub fn always_shown(seller: Seller) -> String {
 
 impl Changes<'_> {
     fn text(&self, terminal: Terminal) -> String {
-        let mut table = Table::new(&["CODE", "NAME", "CUSTOMERS"]);
+        let mut table = Table::new(&["CODE", "NAME", "CHANGE"]);
         for (changes, word, style) in [
-            (&self.appear, "would see it", Style::Green),
-            (&self.vanish, "would no longer see it", Style::Red),
+            (&self.appear, "appears", Style::Green),
+            (&self.vanish, "vanishes", Style::Red),
             (&self.no_effect, "", Style::Yellow),
         ] {
             for change in changes {

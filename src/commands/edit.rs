@@ -12,30 +12,28 @@ use super::diff::always_shown;
 use super::terminal::{print, printable};
 use crate::cli::{Edit, Sources};
 use crate::config::Config;
+use crate::feed::listing::Listed;
 use crate::feed::package::Seller;
 use crate::place::Place;
+use crate::whitelist;
 use crate::whitelist::edit::{self, EditError};
 use crate::whitelist::replace::{Editing, Replaced};
 use crate::whitelist::watch::{LoadError, read_file};
-use crate::whitelist::{self, Entry};
 
 /// Longest wait for the upstream: it only tells names and finds mistypings, and someone sits there.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How often an edit is tried anew because somebody else's came between.
 const MAX_ROUNDS: usize = 10;
 
-/// What to do with the codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What surprises most.
+const WHEN: &str = "The proxy shows it within a second; a Plesk server does when it next renews its own copy of \
+                    the catalog, about every three days.";
+
+/// What to do with codes.
+#[derive(Debug, Clone, Copy)]
 enum Verb {
     Allow,
     Hide,
-}
-
-/// What an edit makes of a text.
-struct Edited {
-    text: String,
-    /// One line a code.
-    report: Vec<String>,
 }
 
 /// Lists codes.
@@ -66,23 +64,24 @@ fn run(verb: Verb, arguments: &Edit) -> Result<(), Failure> {
         let bytes = read_file(path)?;
         let refused = |finding| LoadError::Parse { path: path.to_owned(), finding };
         let text = whitelist::text(&bytes).map_err(refused)?;
-        let edited = apply(verb, arguments, catalog.as_ref(), path, text)?;
-        let is_edit = edited.text != text;
+        let (force, catalog) = (arguments.force, catalog.as_ref());
+        let mut draft = Draft { text: text.to_owned(), path, catalog, force };
+        let report = draft.apply(verb, &arguments.codes)?;
+        let is_edit = draft.text != text;
         if is_edit {
-            match editing.replace(&bytes, edited.text.as_bytes()).map_err(cannot)? {
+            match editing.replace(&bytes, draft.text.as_bytes()).map_err(cannot)? {
                 Replaced::Changed => continue,
                 Replaced::Renamed => {}
                 Replaced::InPlace => eprintln!(
-                    "note: {} cannot be replaced (a mount point, or its directory or owner are out of reach), so it was written in place",
+                    "note: {} was written in place: it cannot be replaced (it is a mount point, or its \
+                     directory or owner are out of reach)",
                     path.display()
                 ),
             }
         }
-        print(&edited.report.concat())?;
+        print(&report)?;
         if is_edit && stderr().is_terminal() {
-            eprintln!(
-                "The proxy shows it within a second; a Plesk server does when it renews its own copy of the catalog, about every three days."
-            );
+            eprintln!("{WHEN}");
         }
         return Ok(());
     }
@@ -110,40 +109,19 @@ fn at_hand(sources: &Sources, config: &Config) -> Result<Option<Catalog>, Failur
     Ok(copy)
 }
 
-fn apply(
-    verb: Verb,
-    arguments: &Edit,
-    catalog: Option<&Catalog>,
-    path: &Path,
-    text: &str,
-) -> Result<Edited, Failure> {
-    let mut edited = Edited { text: text.to_owned(), report: Vec::new() };
-    let mut unknown = Vec::new();
-    for code in &arguments.codes {
-        let done = match verb {
-            Verb::Allow => allow_one(&mut edited.text, code, catalog, arguments.force),
-            Verb::Hide => hide_one(&mut edited.text, code, catalog, arguments.force),
-        };
-        match done {
-            Ok(what) => edited.report.push(format!("{}: {what}\n", printable(code))),
-            Err(Refusal::Unknown(message)) => unknown.push(message),
-            Err(Refusal::Edit(EditError::Invalid(finding))) => {
-                return Err(LoadError::Parse { path: path.to_owned(), finding }.into());
-            }
-            Err(Refusal::Edit(error)) => return Err(Failure::failed(format!("{}: {error}", path.display()))),
-        }
-    }
-    if !unknown.is_empty() {
-        return Err(Failure::failed(format!(
-            "{}\nNothing was changed; --force does it all the same.",
-            unknown.join("\n")
-        )));
-    }
-    Ok(edited)
+/// The text of the list while codes are edited in it.
+struct Draft<'a> {
+    text: String,
+    path: &'a Path,
+    catalog: Option<&'a Catalog>,
+    force: bool,
 }
 
+/// Why a code is not edited.
 enum Refusal {
+    /// It is probably mistyped.
     Unknown(String),
+    /// The text does not take it.
     Edit(EditError),
 }
 
@@ -153,66 +131,97 @@ impl From<EditError> for Refusal {
     }
 }
 
-fn allow_one(
-    text: &mut String,
-    code: &str,
-    catalog: Option<&Catalog>,
-    force: bool,
-) -> Result<String, Refusal> {
-    let listed = catalog.and_then(|catalog| catalog.find(code));
-    let name = listed.and_then(|listed| listed.name.as_deref()).map(printable);
-    let Some(edited) = edit::allow(text, code, name.as_deref())? else {
-        return Ok(format!("already in the whitelist{}", place(text, code)));
-    };
-    let seller = listed.map(|listed| listed.package.seller);
-    match (catalog, seller) {
-        (Some(catalog), None) if !force => return Err(Refusal::Unknown(catalog.unknown(code))),
-        (_, Some(seller @ (Seller::Free | Seller::Vendor))) if !force => {
-            return Ok(format!("not added: {}", always_shown(seller)));
-        }
-        _ => *text = edited,
-    }
-    let name = name.map(|name| format!(" ({name})")).unwrap_or_default();
-    Ok(format!("shown now{name}{}", place(text, code)))
-}
-
-fn hide_one(
-    text: &mut String,
-    code: &str,
-    catalog: Option<&Catalog>,
-    force: bool,
-) -> Result<String, Refusal> {
-    let listed = catalog.and_then(|catalog| catalog.find(code));
-    let was = place(text, code);
-    let edited = edit::hide(text, code)?;
-    let always = listed.map(|listed| listed.package.seller).filter(|seller| *seller != Seller::Plesk);
-    let always = always.map(|seller| format!("; but it is {}", always_shown(seller))).unwrap_or_default();
-    match edited {
-        Some(edited) => {
-            *text = edited;
-            let name = listed.and_then(|listed| listed.name.as_deref());
-            let name = name.map(|name| format!(" ({})", printable(name))).unwrap_or_default();
-            let verdict = if always.is_empty() { "hidden now" } else { "removed" };
-            Ok(format!("{verdict}{name}{was}{always}"))
-        }
-        None if listed.is_none() && !force => {
-            let codes = whitelist::entries(text).map_err(EditError::from)?;
-            let meant = alike(code, codes.iter().map(|Entry { code, .. }| code.as_str()));
-            match (meant, catalog) {
-                (Some(meant), _) => Err(Refusal::Unknown(format!(
-                    "{code:?} is not in the whitelist; did you mean {meant:?}?"
-                ))),
-                (None, Some(catalog)) => Err(Refusal::Unknown(catalog.unknown(code))),
-                (None, None) => Ok("not in the whitelist".to_owned()),
+impl<'a> Draft<'a> {
+    /// Edits all codes, or fails with all that is wrong. Says what was done, one line a code.
+    fn apply(&mut self, verb: Verb, codes: &[String]) -> Result<String, Failure> {
+        let mut report = String::new();
+        let mut unknown = String::new();
+        for code in codes {
+            let done = match verb {
+                Verb::Allow => self.allow(code),
+                Verb::Hide => self.hide(code),
+            };
+            match done {
+                Ok(done) => report += &format!("{}: {done}\n", printable(code)),
+                Err(Refusal::Unknown(message)) => unknown += &format!("{message}\n"),
+                Err(Refusal::Edit(EditError::Invalid(finding))) => {
+                    return Err(LoadError::Parse { path: self.path.to_owned(), finding }.into());
+                }
+                Err(Refusal::Edit(error)) => {
+                    return Err(Failure::failed(format!("{}: {error}", self.path.display())));
+                }
             }
         }
-        None => Ok(format!("not in the whitelist{always}")),
+        match unknown.is_empty() {
+            true => Ok(report),
+            false => {
+                Err(Failure::failed(format!("{unknown}Nothing was changed; --force does it all the same.")))
+            }
+        }
+    }
+
+    fn allow(&mut self, code: &str) -> Result<String, Refusal> {
+        let listed = self.find(code);
+        let name = listed.and_then(|listed| listed.name.as_deref()).map(printable);
+        let Some(edited) = edit::allow(&self.text, code, name.as_deref())? else {
+            return Ok(format!("already listed{}", self.place(code)));
+        };
+        match (self.catalog, listed.map(|listed| listed.package.seller)) {
+            _ if self.force => {}
+            (Some(catalog), None) => return Err(Refusal::Unknown(catalog.unknown(code))),
+            (_, Some(seller @ (Seller::Free | Seller::Vendor))) => {
+                return Ok(format!("not listed: {}", always_shown(seller)));
+            }
+            (None, None) | (_, Some(Seller::Plesk)) => {}
+        }
+        self.text = edited;
+        Ok(format!("shown now{}{}", named(listed), self.place(code)))
+    }
+
+    fn hide(&mut self, code: &str) -> Result<String, Refusal> {
+        let listed = self.find(code);
+        let seller = listed.map(|listed| listed.package.seller).filter(|seller| *seller != Seller::Plesk);
+        let (was, edited) = (self.place(code), edit::hide(&self.text, code)?);
+        match (edited, seller) {
+            (Some(edited), seller) => {
+                self.text = edited;
+                Ok(match seller {
+                    None => format!("hidden now{}{was}", named(listed)),
+                    Some(seller) => format!("no longer listed{was}, but {}", always_shown(seller)),
+                })
+            }
+            (None, Some(seller)) => Ok(format!("not listed, but {}", always_shown(seller))),
+            (None, None) if listed.is_some() || self.force => Ok("already hidden: not listed".to_owned()),
+            (None, None) => self.not_listed(code),
+        }
+    }
+
+    /// Neither in the list nor, as far as is known, in the catalog.
+    fn not_listed(&self, code: &str) -> Result<String, Refusal> {
+        let entries = whitelist::entries(&self.text).map_err(EditError::from)?;
+        let meant = alike(code, entries.iter().map(|entry| entry.code.as_str()));
+        match (meant, self.catalog) {
+            (Some(meant), _) => Err(format!("{code:?} is not listed; did you mean {meant:?}?")),
+            (None, Some(catalog)) => Err(catalog.unknown(code)),
+            (None, None) => Ok("not listed".to_owned()),
+        }
+        .map_err(Refusal::Unknown)
+    }
+
+    fn find(&self, code: &str) -> Option<&'a Listed> {
+        self.catalog?.find(code)
+    }
+
+    /// Says where a code stands.
+    fn place(&self, code: &str) -> String {
+        let entries = whitelist::entries(&self.text).unwrap_or_default();
+        let entry = entries.iter().find(|entry| entry.code == code);
+        let line = entry.map(|entry| Place::of(&self.text, entry.span.start).line);
+        line.map(|line| format!(", {}:{line}", self.path.display())).unwrap_or_default()
     }
 }
 
-/// Says on which line a code stands.
-fn place(text: &str, code: &str) -> String {
-    let entries = whitelist::entries(text).unwrap_or_default();
-    let entry = entries.iter().find(|entry| entry.code == code);
-    entry.map(|entry| format!(", line {}", Place::of(text, entry.span.start).line)).unwrap_or_default()
+fn named(listed: Option<&Listed>) -> String {
+    let name = listed.and_then(|listed| listed.name.as_deref());
+    name.map(|name| format!(" ({})", printable(name))).unwrap_or_default()
 }

@@ -92,7 +92,7 @@ impl Explanation<'_> {
             terminal.paint(style, verdict)
         );
         let mut line = |label: &str, text: &str| {
-            out += &format!("  {}{text}\n", terminal.paint(Style::Dim, format_args!("{label:<11}")));
+            out += &format!("  {}{text}\n", terminal.paint(Style::Dim, format_args!("{label:<12}")));
         };
         line("sold by", &sold);
         line("buy link", &printable(self.buy_url.unwrap_or("none")));

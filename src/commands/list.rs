@@ -35,17 +35,17 @@ pub fn list(arguments: &List) -> Result<(), Failure> {
         .packages
         .iter()
         .map(|listed| Line::of(listed, &file.list))
-        .filter(|line| !(arguments.hidden && line.shown) && !(arguments.shown && !line.shown))
+        .filter(|line| if line.shown { !arguments.hidden } else { !arguments.shown })
         .filter(|line| arguments.seller.is_none_or(|name| Seller::from(name).name() == line.seller))
         .collect();
     lines.sort_by_key(|line| (line.code, line.name));
     match arguments.format {
         TableFormat::Json => print_json(&lines),
         TableFormat::Table => {
-            let mut table = Table::new(&["CODE", "NAME", "SELLER", "CUSTOMERS", "BUY LINK"]);
+            let mut table = Table::new(&["CODE", "NAME", "SELLER", "STATUS", "BUY LINK"]);
             for line in &lines {
                 let (word, style) =
-                    if line.shown { ("see it", Style::Green) } else { ("do not", Style::Yellow) };
+                    if line.shown { ("shown", Style::Green) } else { ("hidden", Style::Yellow) };
                 table.row([
                     (line.code.unwrap_or("-"), Style::Bold),
                     (line.name.unwrap_or("-"), Style::Plain),

@@ -133,8 +133,8 @@ mod tests {
         assert_eq!(render(Some(200)), render(None));
         assert_eq!(
             render(Some(40)),
-            "CODE        NAME          LINK\n\
-             wp-toolkit  WordPress T…  https://shop…\n\
+            "CODE        NAME           LINK\n\
+             wp-toolkit  WordPress To…  https://shop…\n\
              x           日本\n"
         );
         for width in 30..80 {

@@ -14,7 +14,8 @@ use super::Failure;
 pub struct Terminal {
     /// Its columns; a pipe has no end of them.
     pub width: Option<usize>,
-    colors: bool,
+    /// Does it show colors, and does its user want them?
+    pub colors: bool,
 }
 
 /// How a text stands out (ECMA-48 §8.3.117, select graphic rendition).

@@ -24,3 +24,4 @@ mod process;
 mod reload;
 mod structure;
 mod tls;
+mod tools;
