@@ -53,20 +53,22 @@ pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
         let (_stop, stopped) = watch::channel(false);
         tokio::spawn(server::serve(sample, |request, _| std::future::ready(vendor(&request)), stopped));
         for address in service.addresses() {
-            println!("{}", what_to_try(address, &whitelist));
+            println!("{}", what_to_try(address, &config.upstream, &whitelist));
         }
         service.run(shutdown_signal().map_err(Failure::failed)?).await
     })
 }
 
-fn what_to_try(address: SocketAddr, whitelist: &Path) -> String {
+fn what_to_try(address: SocketAddr, sample: &Origin, whitelist: &Path) -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "catalog-proxy".to_owned());
+    let sources = format!("--upstream http://{} --whitelist {}", sample.authority, whitelist.display());
     format!(
         "The sample catalog has 42 packages, 16 of them sold by Plesk; the whitelist shows 2 of those. Try:\n\
          \x20 curl -s http://{address}/api/v4/packages | grep -o '\"code\":\"[^\"]*\"'\n\
          \x20 curl -si http://{address}/api/v4/categories | head -20\n\
-         \x20 sed -i 's/^extensions = \\[/&\\n  \"xovi\",/' {}   # then ask again: xovi shows at once\n\
-         Ctrl-C ends it.",
-        whitelist.display()
+         \x20 {program} list {sources}\n\
+         \x20 {program} allow xovi {sources}   # then ask again: xovi shows at once\n\
+         Ctrl-C ends it."
     )
 }
 
