@@ -14,9 +14,12 @@ pub use self::tools::{
     Check, Completions, Diff, Edit, Explain, List, Man, SellerName, Sources, TableFormat, TextFormat,
 };
 
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed (or `check` found something), 2 wrong usage, \
+                          configuration or whitelist.";
+
 /// A filtering, caching reverse proxy for Plesk's extension catalog.
 #[derive(Debug, Parser)]
-#[command(name = "catalog-proxy", version, about, max_term_width = 100)]
+#[command(name = "catalog-proxy", version, about, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

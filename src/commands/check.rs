@@ -165,7 +165,7 @@ impl Report {
             Ok(_) => self.good.push(format!("{}: writable", directory.display())),
             Err(error) => {
                 let name = directory.display().to_string();
-                self.about(Level::Error, &name, format!("cannot be written: {error}"));
+                self.about(Level::Error, &name, format!("cannot be written: {}", error.kind()));
             }
         }
     }

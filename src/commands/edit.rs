@@ -65,7 +65,7 @@ fn run(verb: Verb, arguments: &Edit) -> Result<(), Failure> {
         let refused = |finding| LoadError::Parse { path: path.to_owned(), finding };
         let text = whitelist::text(&bytes).map_err(refused)?;
         let (force, catalog) = (arguments.force, catalog.as_ref());
-        let mut draft = Draft { text: text.to_owned(), path, catalog, force };
+        let mut draft = Draft { before: text, text: text.to_owned(), path, catalog, force };
         let report = draft.apply(verb, &arguments.codes)?;
         let is_edit = draft.text != text;
         if is_edit {
@@ -111,6 +111,7 @@ fn at_hand(sources: &Sources, config: &Config) -> Result<Option<Catalog>, Failur
 
 /// The text of the list while codes are edited in it.
 struct Draft<'a> {
+    before: &'a str,
     text: String,
     path: &'a Path,
     catalog: Option<&'a Catalog>,
@@ -164,7 +165,7 @@ impl<'a> Draft<'a> {
         let listed = self.find(code);
         let name = listed.and_then(|listed| listed.name.as_deref()).map(printable);
         let Some(edited) = edit::allow(&self.text, code, name.as_deref())? else {
-            return Ok(format!("already listed{}", self.place(code)));
+            return Ok(format!("already listed{}", self.place(&self.text, code)));
         };
         match (self.catalog, listed.map(|listed| listed.package.seller)) {
             _ if self.force => {}
@@ -175,17 +176,22 @@ impl<'a> Draft<'a> {
             (None, None) | (_, Some(Seller::Plesk)) => {}
         }
         self.text = edited;
-        Ok(format!("shown now{}{}", named(listed), self.place(code)))
+        let verdict = match listed.map(|listed| listed.package.seller) {
+            Some(Seller::Plesk) => "shown now",
+            _ => "listed",
+        };
+        Ok(format!("{verdict}{}{}", named(listed), self.place(&self.text, code)))
     }
 
     fn hide(&mut self, code: &str) -> Result<String, Refusal> {
         let listed = self.find(code);
         let seller = listed.map(|listed| listed.package.seller).filter(|seller| *seller != Seller::Plesk);
-        let (was, edited) = (self.place(code), edit::hide(&self.text, code)?);
+        let (was, edited) = (self.place(self.before, code), edit::hide(&self.text, code)?);
         match (edited, seller) {
             (Some(edited), seller) => {
                 self.text = edited;
                 Ok(match seller {
+                    None if listed.is_none() => format!("no longer listed{was}"),
                     None => format!("hidden now{}{was}", named(listed)),
                     Some(seller) => format!("no longer listed{was}, but {}", always_shown(seller)),
                 })
@@ -213,10 +219,10 @@ impl<'a> Draft<'a> {
     }
 
     /// Says where a code stands.
-    fn place(&self, code: &str) -> String {
-        let entries = whitelist::entries(&self.text).unwrap_or_default();
+    fn place(&self, text: &str, code: &str) -> String {
+        let entries = whitelist::entries(text).unwrap_or_default();
         let entry = entries.iter().find(|entry| entry.code == code);
-        let line = entry.map(|entry| Place::of(&self.text, entry.span.start).line);
+        let line = entry.map(|entry| Place::of(text, entry.span.start).line);
         line.map(|line| format!(", {}:{line}", self.path.display())).unwrap_or_default()
     }
 }

@@ -7,7 +7,6 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use insta::assert_snapshot;
 use serde_json::Value;
 
 use crate::client::until;
@@ -75,6 +74,14 @@ impl Session {
     }
 }
 
+/// Compares with the file of that name in `snapshots`.
+fn assert_played(name: &str, played: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, played));
+}
+
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
@@ -85,75 +92,106 @@ const WHITELIST: &str = include_str!("../../whitelist.toml");
 fn help() {
     let session = Session::new(WHITELIST);
     for command in ["list", "explain", "allow", "hide", "diff", "check", "completions", "man"] {
-        assert_snapshot!(format!("help-{command}"), session.play(&[&format!("{command} -h")]));
+        let played = session.play(&[&format!("{command} -h")]);
+        // Those of `serve` belong to other tests.
+        let own = played.split("\nSettings of serve:").next().unwrap();
+        assert_played(&format!("help-{command}"), own);
     }
-    assert_snapshot!("help", session.play(&["--help"]));
+    assert_played("help", &session.play(&["--help"]));
+}
+
+/// The sessions in the README are what one gets.
+#[test]
+fn the_readme_is_right() {
+    let session = Session::new(WHITELIST);
+    symlink(concat!(env!("CARGO_MANIFEST_DIR"), "/assets"), session.path("assets")).unwrap();
+    let readme = include_str!("../../README.md");
+    let blocks = readme.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let sessions: Vec<_> = blocks.flat_map(|block| block.split("$ catalog-proxy ").skip(1)).collect();
+    assert!(sessions.len() >= 5, "{sessions:?}");
+    for expected in sessions {
+        let (line, expected) = expected.split_once('\n').unwrap();
+        let Output { stdout, stderr, .. } = session.run(line);
+        assert_eq!([text(&stdout), text(&stderr)].concat(), expected, "{line}");
+    }
 }
 
 #[test]
 fn list_shows_the_catalog() {
     let session = Session::new(WHITELIST);
-    assert_snapshot!(session.play(&[
-        "list --feed packages.json",
-        "list --feed packages.json --hidden",
-        "list --feed packages.json --shown --seller plesk",
-        "list --feed packages.json --seller vendor --hidden",
-        "list --feed packages.json --shown --seller plesk --format json",
-        "list --feed packages.json --shown --hidden",
-        "list --feed packages.json --seller nobody",
-        "list --feed no-such.json",
-        "list --feed whitelist.toml",
-        "list --feed packages.json --max-feed-size 1KiB",
-        "list --feed packages.json --whitelist no-such.toml",
-    ]));
+    assert_played(
+        "list",
+        &session.play(&[
+            "list --feed packages.json",
+            "list --feed packages.json --hidden",
+            "list --feed packages.json --shown --seller plesk",
+            "list --feed packages.json --seller vendor --hidden",
+            "list --feed packages.json --shown --seller plesk --format json",
+            "list --feed packages.json --shown --hidden",
+            "list --feed packages.json --seller nobody",
+            "list --feed no-such.json",
+            "list --feed whitelist.toml",
+            "list --feed packages.json --max-feed-size 1KiB",
+            "list --feed packages.json --whitelist no-such.toml",
+        ]),
+    );
 }
 
 #[test]
 fn explain_says_why() {
     let session = Session::new("extensions = [\n  \"wp-toolkit\",\n  \"git\", \"old-one\",\n]\n");
-    assert_snapshot!(session.play(&[
-        "explain wp-toolkit --feed packages.json",
-        "explain docker --feed packages.json --whitelist ./whitelist.toml",
-        "explain git --feed packages.json",
-        "explain litespeed --feed packages.json",
-        "explain docker --feed packages.json --format json",
-        "explain git --feed packages.json --format json",
-        "explain dokcer --feed packages.json",
-        "explain old-one --feed packages.json",
-    ]));
+    assert_played(
+        "explain",
+        &session.play(&[
+            "explain wp-toolkit --feed packages.json",
+            "explain docker --feed packages.json --whitelist ./whitelist.toml",
+            "explain git --feed packages.json",
+            "explain litespeed --feed packages.json",
+            "explain docker --feed packages.json --format json",
+            "explain git --feed packages.json --format json",
+            "explain dokcer --feed packages.json",
+            "explain old-one --feed packages.json",
+        ]),
+    );
 }
 
 #[test]
 fn diff_says_what_would_change() {
     let session = Session::new(WHITELIST);
     session.write("new.toml", "extensions = [\"wp-toolkit\", \"xovi\", \"git\", \"imunify\"]\n");
-    assert_snapshot!(session.play(&[
-        "diff new.toml --feed packages.json",
-        "diff whitelist.toml new.toml --feed packages.json",
-        "diff whitelist.toml --feed packages.json",
-        "diff new.toml --feed packages.json --format json",
-        "diff no-such.toml --feed packages.json",
-    ]));
+    assert_played(
+        "diff",
+        &session.play(&[
+            "diff new.toml --feed packages.json",
+            "diff whitelist.toml new.toml --feed packages.json",
+            "diff whitelist.toml --feed packages.json",
+            "diff new.toml --feed packages.json --format json",
+            "diff no-such.toml --feed packages.json",
+        ]),
+    );
 }
 
 #[test]
 fn allow_and_hide_edit_the_whitelist() {
     let session = Session::new(WHITELIST);
-    assert_snapshot!(session.play(&[
-        "allow xovi imunify360 --feed packages.json",
-        "allow xovi docker --feed packages.json",
-        "allow git litespeed --feed packages.json",
-        "allow kolab imunify dokcer --feed packages.json",
-        "allow my-own --feed packages.json --force",
-        "hide docker git --feed packages.json",
-        "hide docker kolab --feed packages.json",
-        "hide my-own --feed packages.json",
-        "hide xov --feed packages.json",
-        "hide nothing-like-it --feed packages.json",
-        "hide nothing-like-it --feed packages.json --force",
-        "allow",
-    ]));
-    assert_snapshot!("whitelist-edited", session.whitelist());
+    assert_played(
+        "allow-and-hide",
+        &session.play(&[
+            "allow xovi imunify360 --feed packages.json",
+            "allow xovi docker --feed packages.json",
+            "allow git litespeed --feed packages.json",
+            "allow kolab imunify dokcer --feed packages.json",
+            "allow my-own --feed packages.json --force",
+            "hide docker git --feed packages.json",
+            "hide docker kolab --feed packages.json",
+            "hide my-own --feed packages.json",
+            "hide xov --feed packages.json",
+            "hide nothing-like-it --feed packages.json",
+            "hide nothing-like-it --feed packages.json --force",
+            "allow",
+        ]),
+    );
+    assert_played("whitelist-edited", &session.whitelist());
 }
 
 #[test]
@@ -163,21 +201,24 @@ fn check_finds_what_is_wrong() {
     );
     session.write("good.toml", WHITELIST);
     session.write("broken.toml", "extensions = [\n  1\n]\n");
-    session.write("proxy.toml", "whitelist = \"good.toml\"\nfresh = \"1m\"\n");
+    session.write("proxy.toml", "whitelist = \"good.toml\"\nfresh-for = 10\n");
     session.write("file", "");
-    assert_snapshot!(session.play(&[
-        "check --feed packages.json --whitelist good.toml --cache-dir cache/new --url http://proxy:8080/",
-        "check --feed packages.json",
-        "check --feed packages.json --format json",
-        "check --feed packages.json --whitelist good.toml --url http://catalog.hosting.example:8080",
-        "check --feed packages.json --whitelist good.toml --cache-dir file/cache",
-        "check --feed packages.json --whitelist broken.toml",
-        "check --feed packages.json --whitelist no-such.toml",
-        "check --feed good.toml --whitelist good.toml",
-        "check --config proxy.toml",
-        "check --upstream nowhere",
-        "check --whitelist good.toml --upstream-ca no-such.pem",
-    ]));
+    assert_played(
+        "check",
+        &session.play(&[
+            "check --feed packages.json --whitelist good.toml --cache-dir cache/new --url http://proxy:8080/",
+            "check --feed packages.json",
+            "check --feed packages.json --format json",
+            "check --feed packages.json --whitelist good.toml --url http://catalog.hosting.example:8080",
+            "check --feed packages.json --whitelist good.toml --cache-dir file/cache",
+            "check --feed packages.json --whitelist broken.toml",
+            "check --feed packages.json --whitelist no-such.toml",
+            "check --feed good.toml --whitelist good.toml",
+            "check --config proxy.toml",
+            "check --upstream nowhere",
+            "check --whitelist good.toml --upstream-ca no-such.pem",
+        ]),
+    );
     assert!(!session.path("cache").exists(), "a check changes nothing");
 }
 
@@ -248,6 +289,35 @@ fn what_the_feed_says_commands_no_terminal() {
         }
         assert!(!session.whitelist().contains(evil));
     }
+}
+
+/// What a terminal of so many columns gets; `script` (in Debian's essential bsdutils) makes one.
+fn on_a_terminal(session: &Session, columns: usize, variables: &str, line: &str) -> String {
+    let program = env!("CARGO_BIN_EXE_catalog-proxy");
+    let shell = format!("stty rows 40 cols {columns} && {variables} {program} {line} 2>/dev/null");
+    let mut command = Command::new("script");
+    command.args(["-qec", &shell, "/dev/null"]).current_dir(session.directory.path());
+    for name in ["NO_COLOR", "COLUMNS", "CATALOG_PROXY_WHITELIST", "CATALOG_PROXY_CONFIG"] {
+        command.env_remove(name);
+    }
+    let output = command.env("TERM", "xterm").stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    text(&output.stdout).replace("\r\n", "\n")
+}
+
+#[test]
+fn a_terminal_gets_colors_and_what_fits() {
+    let session = Session::new(WHITELIST);
+    let line = "list --feed packages.json";
+    let colored = on_a_terminal(&session, 200, "", line);
+    assert!(colored.contains("\x1b[33mhidden\x1b[0m"), "{colored}");
+    for variables in ["NO_COLOR=1", "TERM=dumb"] {
+        let plain = on_a_terminal(&session, 200, variables, line);
+        assert_eq!(plain, text(&session.run(line).stdout), "{variables}");
+    }
+    let narrow = on_a_terminal(&session, 80, "NO_COLOR=1", line);
+    assert!(narrow.lines().all(|line| unicode_width::UnicodeWidthStr::width(line) <= 80), "{narrow}");
+    assert!(narrow.contains("さくらアクセス解析    vendor  shown   https://shop."), "{narrow}");
 }
 
 #[test]
