@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use http::uri::PathAndQuery;
 
-use super::Failure;
 use super::terminal::printable;
+use super::{FAILED, Failure};
 use crate::catalog::Key;
 use crate::catalog::copy::{Content, Index};
 use crate::catalog::fetch::Fetcher;
@@ -38,14 +38,14 @@ const MAX_COMPARED: usize = 100;
 
 /// Packages to look things up in.
 #[derive(Debug)]
-pub struct Catalog {
+pub struct Listing {
     /// Where they are from, for messages.
     pub origin: String,
     /// All elements of the feed, in its order.
     pub packages: Vec<Listed>,
 }
 
-impl Catalog {
+impl Listing {
     /// Loads the catalog that was asked for: the feed in a file, else the upstream's, else the last copy in
     /// the cache directory, which standard error tells.
     ///
@@ -54,16 +54,19 @@ impl Catalog {
     pub fn load(feed: Option<&Path>, config: &Config) -> Result<Self, Failure> {
         match feed {
             Some(path) => Self::from_file(path, config.cache.max_feed_size),
-            None => Self::from_upstream(config).or_else(|failure| match Self::from_disk(config) {
-                Some(catalog) => {
-                    eprintln!("warning: {}; using {}", failure.message, catalog.origin);
-                    Ok(catalog)
+            None => Self::from_upstream(config).or_else(|failure| {
+                // Wrong settings are not the upstream's fault.
+                if failure.code != FAILED {
+                    return Err(failure);
                 }
-                None => {
-                    let message =
-                        format!("{}; a saved catalog can be given with --feed FILE", failure.message);
-                    Err(Failure { message, ..failure })
-                }
+                let why = failure.message;
+                let Some(listing) = Self::from_disk(config) else {
+                    return Err(Failure::failed(format!(
+                        "{why}; a saved catalog can be given with --feed FILE"
+                    )));
+                };
+                eprintln!("warning: {why}; using {}", listing.origin);
+                Ok(listing)
             }),
         }
     }

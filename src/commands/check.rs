@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::Failure;
-use super::catalog_source::{Asking, Catalog, block_on, origin};
+use super::catalog_source::{Asking, Listing, block_on, origin};
 use super::diff::always_shown;
 use super::panel_ini::MAX_BASE;
 use super::terminal::{Style, Terminal, print, print_json};
@@ -115,28 +115,29 @@ impl Report {
     }
 
     /// Returns the catalog to check codes against, the last copy on disk if need be.
-    fn catalog(&mut self, config: &Config, feed: Option<&Path>) -> Result<Option<Catalog>, Failure> {
+    fn catalog(&mut self, config: &Config, feed: Option<&Path>) -> Result<Option<Listing>, Failure> {
         if let Some(feed) = feed {
-            let catalog = Catalog::from_file(feed, config.cache.max_feed_size);
+            let catalog = Listing::from_file(feed, config.cache.max_feed_size);
             return Ok(self.failed(catalog).inspect(|catalog| self.feed(catalog, None)));
         }
-        let Some(asking) = self.failed(Asking::new(config)) else { return Ok(Catalog::from_disk(config)) };
-        let Some(packages) = self.failed(block_on(asking.packages())?) else {
-            return Ok(Catalog::from_disk(config));
-        };
-        let categories = self.failed(block_on(asking.categories())?);
-        let catalog = Catalog { origin: origin(config), packages };
+        let Some(asking) = self.failed(Asking::new(config)) else { return Ok(Listing::from_disk(config)) };
+        let asked = block_on(async {
+            let packages = self.failed(asking.packages().await)?;
+            Some((packages, self.failed(asking.categories().await)))
+        })?;
+        let Some((packages, categories)) = asked else { return Ok(Listing::from_disk(config)) };
+        let catalog = Listing { origin: origin(config), packages };
         self.feed(&catalog, categories);
         Ok(Some(catalog))
     }
 
-    fn feed(&mut self, catalog: &Catalog, categories: Option<usize>) {
+    fn feed(&mut self, catalog: &Listing, categories: Option<usize>) {
         let packages = counted(catalog.packages.len(), "package", "packages");
         let categories = categories.map(|count| format!(", {}", counted(count, "category", "categories")));
         self.good.push(format!("{}: {packages}{}", catalog.origin, categories.unwrap_or_default()));
     }
 
-    fn codes(&mut self, file: &WhitelistFile, catalog: &Catalog) {
+    fn codes(&mut self, file: &WhitelistFile, catalog: &Listing) {
         let name = file.path.display().to_string();
         for (nth, entry) in file.entries.iter().enumerate() {
             let code = entry.code.as_str();
@@ -159,8 +160,8 @@ impl Report {
 
     fn cache_dir(&mut self, directory: &Path) {
         // The proxy makes it if need be, so then the nearest that there is counts.
-        let Some(nearest) = directory.ancestors().find(|directory| directory.exists()) else { return };
-        let nearest = if nearest == Path::new("") { Path::new(".") } else { nearest };
+        let here = |ancestor: &Path| if ancestor == Path::new("") { ".".into() } else { ancestor.to_owned() };
+        let Some(nearest) = directory.ancestors().map(here).find(|path| path.exists()) else { return };
         match tempfile::Builder::new().prefix(".tmp-").tempfile_in(nearest) {
             Ok(_) => self.good.push(format!("{}: writable", directory.display())),
             Err(error) => {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Failure;
-use super::catalog_source::Catalog;
+use super::catalog_source::Listing;
 use super::table::Table;
 use super::terminal::{Style, Terminal, print, print_json};
 use super::whitelist_file::WhitelistFile;
@@ -36,7 +36,7 @@ pub fn diff(arguments: &Diff) -> Result<(), Failure> {
     let config = Config::load(arguments.sources.settings())?;
     let new = WhitelistFile::read(&arguments.new)?;
     let old = WhitelistFile::read(arguments.old.as_deref().unwrap_or(&config.whitelist))?;
-    let catalog = Catalog::load(arguments.sources.feed.as_deref(), &config)?;
+    let catalog = Listing::load(arguments.sources.feed.as_deref(), &config)?;
     let mut changes = Changes { appear: Vec::new(), vanish: Vec::new(), no_effect: Vec::new() };
     for (codes, list) in
         [(new.list.minus(&old.list), &mut changes.appear), (old.list.minus(&new.list), &mut changes.vanish)]

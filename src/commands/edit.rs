@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::Failure;
-use super::catalog_source::{Asking, Catalog, alike, block_on, origin};
+use super::catalog_source::{Asking, Listing, alike, block_on, origin};
 use super::diff::always_shown;
 use super::terminal::{print, printable};
 use crate::cli::{Edit, Sources};
@@ -55,7 +55,7 @@ pub fn hide(arguments: &Edit) -> Result<(), Failure> {
 fn run(verb: Verb, arguments: &Edit) -> Result<(), Failure> {
     let config = Config::load(arguments.sources.settings())?;
     let path = config.whitelist.as_path();
-    // What is wrong with the file should be said before anyone waits for the upstream.
+    // A file that is not there should be told before anyone waits for the upstream.
     read_file(path)?;
     let catalog = at_hand(&arguments.sources, &config)?;
     let cannot = |error| Failure::failed(format!("cannot write {}: {error}", path.display()));
@@ -90,18 +90,18 @@ fn run(verb: Verb, arguments: &Edit) -> Result<(), Failure> {
 
 /// Returns the catalog if it can be had soon. Without it an edit is made all the same: the vendor being down
 /// must not keep anybody from hiding or showing something.
-fn at_hand(sources: &Sources, config: &Config) -> Result<Option<Catalog>, Failure> {
+fn at_hand(sources: &Sources, config: &Config) -> Result<Option<Listing>, Failure> {
     if let Some(feed) = &sources.feed {
-        return Catalog::from_file(feed, config.cache.max_feed_size).map(Some);
+        return Listing::from_file(feed, config.cache.max_feed_size).map(Some);
     }
     let asking = Asking::new(config)?;
     let asked = block_on(async { timeout(PATIENCE, asking.packages()).await })?;
     let why = match asked {
-        Ok(Ok(packages)) => return Ok(Some(Catalog { origin: origin(config), packages })),
+        Ok(Ok(packages)) => return Ok(Some(Listing { origin: origin(config), packages })),
         Ok(Err(failure)) => failure.message,
         Err(_) => format!("{}: no answer within {} s", origin(config), PATIENCE.as_secs()),
     };
-    let copy = Catalog::from_disk(config);
+    let copy = Listing::from_disk(config);
     match &copy {
         Some(copy) => eprintln!("warning: {why}; using {}", copy.origin),
         None => eprintln!("warning: {why}; codes are not checked against the catalog"),
@@ -114,7 +114,7 @@ struct Draft<'a> {
     before: &'a str,
     text: String,
     path: &'a Path,
-    catalog: Option<&'a Catalog>,
+    catalog: Option<&'a Listing>,
     force: bool,
 }
 

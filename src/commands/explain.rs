@@ -1,17 +1,19 @@
 //! `explain`: why an extension is shown or hidden, and what to type to change that.
 
+use std::fmt;
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::Failure;
-use super::catalog_source::Catalog;
+use super::catalog_source::Listing;
 use super::list::is_shown;
 use super::terminal::{Style, Terminal, print, print_json, printable};
 use super::whitelist_file::WhitelistFile;
 use crate::cli::{Explain, TextFormat};
 use crate::config::Config;
 use crate::feed::package::{self, Seller};
+use crate::place::Place;
 
 /// The answer.
 #[derive(Debug, Serialize)]
@@ -22,10 +24,17 @@ struct Explanation<'a> {
     shown: bool,
     buy_url: Option<&'a str>,
     host: Option<String>,
-    /// File, line and column.
-    listed: Option<String>,
+    listed: Option<At>,
     /// What to type to have it the other way, if that can be had.
     change: Option<String>,
+}
+
+/// Where in the whitelist it stands.
+#[derive(Debug, Serialize)]
+struct At {
+    file: String,
+    line: usize,
+    column: usize,
 }
 
 /// Prints why.
@@ -35,9 +44,12 @@ struct Explanation<'a> {
 pub fn explain(arguments: &Explain) -> Result<(), Failure> {
     let config = Config::load(arguments.sources.settings())?;
     let file = WhitelistFile::read(&config.whitelist)?;
-    let catalog = Catalog::load(arguments.sources.feed.as_deref(), &config)?;
+    let catalog = Listing::load(arguments.sources.feed.as_deref(), &config)?;
     let code = arguments.code.as_str();
-    let place = file.place(code).map(|place| format!("{}:{place}", config.whitelist.display()));
+    let place = file.place(code).map(|Place { line, column }| {
+        let file = config.whitelist.display().to_string();
+        At { file, line, column }
+    });
     let Some(listed) = catalog.find(code) else {
         let listed = place.map(|place| format!("{place}: ")).unwrap_or_default();
         return Err(Failure::failed(format!("{listed}{}", catalog.unknown(code))));
@@ -46,8 +58,10 @@ pub fn explain(arguments: &Explain) -> Result<(), Failure> {
     let shown = is_shown(listed, &file.list);
     let verb = if shown { "hide" } else { "allow" };
     let change = || {
-        let list = arguments.sources.whitelist.as_deref().map(|path| format!(" --whitelist {}", word(path)));
-        format!("catalog-proxy {verb} {}{}", word(Path::new(code)), list.unwrap_or_default())
+        let flags = [("--config", &arguments.sources.config), ("--whitelist", &arguments.sources.whitelist)];
+        let flags =
+            flags.iter().filter_map(|(flag, path)| Some(format!(" {flag} {}", word(path.as_deref()?))));
+        format!("catalog-proxy {verb} {}{}", word(Path::new(code)), flags.collect::<String>())
     };
     let explanation = Explanation {
         code,
@@ -82,7 +96,7 @@ impl Explanation<'_> {
         };
         let listed = match &self.listed {
             Some(place) if always => format!("{place}, which changes nothing"),
-            Some(place) => place.clone(),
+            Some(place) => place.to_string(),
             None => format!("not in {}", file.display()),
         };
         let code = printable(self.code);
@@ -101,6 +115,12 @@ impl Explanation<'_> {
             line(if self.shown { "to hide it" } else { "to show it" }, change);
         }
         out
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Failure;
-use super::catalog_source::Catalog;
+use super::catalog_source::Listing;
 use super::table::Table;
 use super::terminal::{Style, Terminal, print, print_json};
 use super::whitelist_file::WhitelistFile;
@@ -30,7 +30,7 @@ struct Line<'a> {
 pub fn list(arguments: &List) -> Result<(), Failure> {
     let config = Config::load(arguments.sources.settings())?;
     let file = WhitelistFile::read(&config.whitelist)?;
-    let catalog = Catalog::load(arguments.sources.feed.as_deref(), &config)?;
+    let catalog = Listing::load(arguments.sources.feed.as_deref(), &config)?;
     let mut lines: Vec<_> = catalog
         .packages
         .iter()
@@ -62,7 +62,7 @@ pub fn list(arguments: &List) -> Result<(), Failure> {
 }
 
 /// Counts the whole catalog, whatever is listed of it.
-fn summary(catalog: &Catalog, list: &Whitelist) -> String {
+fn summary(catalog: &Listing, list: &Whitelist) -> String {
     let count = |seller| catalog.packages.iter().filter(|listed| listed.package.seller == seller).count();
     let shown = |listed: &&Listed| listed.package.seller == Seller::Plesk && is_shown(listed, list);
     let (plesk, shown) = (count(Seller::Plesk), catalog.packages.iter().filter(shown).count());
