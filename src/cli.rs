@@ -2,6 +2,7 @@
 
 use std::env;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -125,6 +126,16 @@ pub struct Settings {
     #[arg(long, value_name = "DURATION", env = "CATALOG_PROXY_CLIENT_MAX_AGE")]
     #[serde(default, deserialize_with = "from_text")]
     pub client_max_age: Option<humantime::Duration>,
+    /// Most client connections; beyond, the one that is idle for longest goes [default: 4096]
+    #[arg(long, value_name = "N", env = "CATALOG_PROXY_MAX_CONNECTIONS")]
+    pub max_connections: Option<NonZeroUsize>,
+    /// Most of them from one address, or IPv6 /64 [default: a quarter]
+    #[arg(long, value_name = "N", env = "CATALOG_PROXY_MAX_CONNECTIONS_PER_ADDRESS")]
+    pub max_connections_per_address: Option<NonZeroUsize>,
+    /// Largest body of a request that is passed on [default: 256MiB]
+    #[arg(long, value_name = "SIZE", env = "CATALOG_PROXY_MAX_REQUEST_BODY")]
+    #[serde(default, deserialize_with = "from_text")]
+    pub max_request_body: Option<ByteSize>,
     /// How to log to standard error [default: text]
     #[arg(long, value_name = "FORMAT", env = "CATALOG_PROXY_LOG_FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,

@@ -14,9 +14,10 @@ use super::Failure;
 use super::serve::{Service, shutdown_signal};
 use crate::body::{self, Body};
 use crate::cli::LogFormat;
-use crate::config::{Admin, Cache, Config, Origin};
+use crate::config::{Admin, Cache, Config, Limits, Origin};
+use crate::logging;
+use crate::server::{self, Connections};
 use crate::upstream::outbound::Outbound;
-use crate::{logging, server};
 
 const PACKAGES: &[u8] = include_bytes!("../../assets/sample/packages.json");
 const CATEGORIES: &[u8] = include_bytes!("../../assets/sample/categories.json");
@@ -47,11 +48,15 @@ pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
             cache: Cache::default(),
             cache_dir: None,
             client_max_age: None,
+            limits: Limits::default(),
             log_format: LogFormat::Text,
         };
         let service = Service::bind(&config, Outbound::direct()).await?;
         let (_stop, stopped) = watch::channel(false);
-        tokio::spawn(server::serve(sample, |request, _| std::future::ready(vendor(&request)), stopped));
+        let Limits { connections, .. } = config.limits;
+        let (connections, vendor) =
+            (Connections::new(connections, connections), |request, _| std::future::ready(vendor(&request)));
+        tokio::spawn(server::serve(sample, connections, vendor, stopped));
         for address in service.addresses() {
             println!("{}", what_to_try(address, &whitelist));
         }

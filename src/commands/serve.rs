@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,14 +14,18 @@ use super::Failure;
 use crate::catalog::Catalog;
 use crate::catalog::snapshot::Snapshots;
 use crate::cli::Settings;
-use crate::config::{Admin, Config};
+use crate::config::{Admin, Config, Limits};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::proxy::respond::Caching;
+use crate::server::{self, Connections, descriptors};
 use crate::upstream::Upstream;
 use crate::upstream::outbound::Outbound;
 use crate::whitelist::watch::{Watch, WatchedWhitelist};
-use crate::{admin, logging, server};
+use crate::{admin, logging};
+
+/// Some scrapers and probes. They are counted apart, so that they get through whatever clients do.
+const ADMIN_CONNECTIONS: usize = 64;
 
 /// The proxy with its sockets, ready to run.
 #[derive(Debug)]
@@ -28,6 +33,7 @@ pub struct Service {
     proxy: Proxy,
     listeners: Vec<TcpListener>,
     admin: Option<TcpListener>,
+    limits: Limits,
     watch: Watch,
 }
 
@@ -74,8 +80,10 @@ impl Service {
         let metrics = Metrics::default();
         let catalog = Catalog::new(upstream.clone(), &config.cache, snapshots, metrics.clone());
         let caching = Caching { max_age: config.client_max_age };
-        let proxy = Proxy { catalog, upstream, whitelist, caching, metrics };
-        Ok(Self { proxy, listeners, admin, watch })
+        let limits = config.limits;
+        let max_request_body = limits.request_body;
+        let proxy = Proxy { catalog, upstream, whitelist, caching, max_request_body, metrics };
+        Ok(Self { proxy, listeners, admin, limits, watch })
     }
 
     /// Returns the real addresses of the service port.
@@ -102,6 +110,8 @@ impl Service {
         );
         let mut hangups = signal(SignalKind::hangup()).map_err(Failure::failed)?;
         let (stop, stopped) = watch::channel(false);
+        descriptors::ensure(self.limits.connections);
+        let connections = Connections::new(self.limits.connections, self.limits.connections_per_address);
         let mut servers = JoinSet::new();
         for listener in self.listeners {
             let proxy = self.proxy.clone();
@@ -109,12 +119,13 @@ impl Service {
                 let proxy = proxy.clone();
                 async move { proxy.answer(request, peer).await }
             };
-            servers.spawn(server::serve(listener, handler, stopped.clone()));
+            servers.spawn(server::serve(listener, Arc::clone(&connections), handler, stopped.clone()));
         }
         if let Some(listener) = self.admin {
             let proxy = self.proxy.clone();
+            let connections = Connections::new(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS);
             let handler = move |request, _| std::future::ready(admin::answer(&proxy, &request));
-            servers.spawn(server::serve(listener, handler, stopped.clone()));
+            servers.spawn(server::serve(listener, connections, handler, stopped.clone()));
         }
         servers.spawn(self.proxy.catalog.clone().keep_fresh(stopped));
         let mut shutdown = std::pin::pin!(shutdown);

@@ -1,11 +1,13 @@
 //! A request comes in, an answer goes out.
 
+pub mod admit;
 pub mod forward;
 pub mod headers;
 pub mod negotiate;
 pub mod probes;
 pub mod respond;
 pub mod route;
+mod upload;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,6 +41,8 @@ pub struct Proxy {
     pub whitelist: Arc<WatchedWhitelist>,
     /// What clients may keep.
     pub caching: Caching,
+    /// Most bytes of a request's body.
+    pub max_request_body: u64,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -73,6 +77,7 @@ impl Proxy {
         request: Request<Incoming>,
         peer: SocketAddr,
     ) -> Result<Response<Body>, Error> {
+        admit::admit(&request, self.max_request_body)?;
         match route {
             Route::Packages(key) => self.packages(&request, &key).await,
             Route::Categories { key, packages } => self.categories(&request, &key, &packages).await,
@@ -86,7 +91,7 @@ impl Proxy {
                 let authority = request.uri().authority().cloned();
                 let host = authority.or_else(|| host?.parse().ok());
                 let client = Client { address: peer.ip(), host };
-                Ok(forward::forward(&self.upstream, request, target, &client).await?)
+                forward::forward(&self.upstream, request, target, &client, self.max_request_body).await
             }
         }
     }
