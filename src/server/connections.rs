@@ -95,9 +95,10 @@ impl Connections {
     pub(super) fn admit(self: &Arc<Self>, peer: SocketAddr) -> Result<Place, Full> {
         let network = network(peer.ip());
         let mut open = lock(&self.open);
+        let all = open.connections.len() >= self.most;
         if open.networks.get(&network).is_some_and(|count| *count >= self.most_per_network) {
-            open.close_idlest(Some(network)).ok_or(Full::Share)?;
-        } else if open.connections.len() >= self.most {
+            open.close_idlest(Some(network)).ok_or(if all { Full::All } else { Full::Share })?;
+        } else if all {
             open.close_idlest(None).ok_or(Full::All)?;
         }
         let state = State {

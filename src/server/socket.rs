@@ -171,7 +171,7 @@ mod tests {
     async fn a_slow_peer_is_not() {
         let (result, elapsed) = write_to_a_peer_that_takes(LEAST / 25).await;
         result.expect("every half a minute it makes progress");
-        assert!(elapsed > 6 * LIMIT, "{elapsed:?}");
+        assert!(elapsed > 5 * LIMIT, "{elapsed:?}");
     }
 
     #[tokio::test(start_paused = true)]
