@@ -14,6 +14,7 @@ mod bounds;
 mod cache;
 mod cli;
 mod clients;
+mod descriptors;
 mod disk;
 mod encodings;
 mod fail_closed;
