@@ -7,6 +7,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use http::uri::{Authority, Scheme, Uri};
+use ipnet::IpNet;
 
 use crate::cli::{AdminListen, LogFormat, Settings};
 use crate::place::Place;
@@ -42,6 +43,10 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// The admin port.
     pub admin: Admin,
+    /// What the service port shows, if it is to speak TLS.
+    pub tls: Option<Tls>,
+    /// Proxies in front that say for whom they ask.
+    pub trusted: Vec<IpNet>,
     /// Where the catalog comes from.
     pub upstream: Origin,
     /// PEM file with the only roots to trust.
@@ -84,6 +89,15 @@ pub struct Cache {
     pub stale_for: Duration,
     /// Most bytes of one feed, decoded.
     pub max_feed_size: u64,
+}
+
+/// The files of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The chain, the server's own first.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// What clients may take.
@@ -163,6 +177,16 @@ impl Config {
                 Some(AdminListen::Off) => Admin::Off,
                 None => Admin::IfFree(ADMIN_LISTEN),
             },
+            tls: match (typed.tls_cert.or(file.tls_cert), typed.tls_key.or(file.tls_key)) {
+                (Some(cert), Some(key)) => Some(Tls { cert, key }),
+                (None, None) => None,
+                (cert, _) => {
+                    let setting = if cert.is_some() { "--tls-cert" } else { "--tls-key" };
+                    let message = "--tls-cert and --tls-key belong together".to_owned();
+                    return Err(ConfigError::Value { setting, message });
+                }
+            },
+            trusted: if typed.trusted_proxy.is_empty() { file.trusted_proxy } else { typed.trusted_proxy },
             upstream: upstream
                 .parse()
                 .map_err(|message| ConfigError::Value { setting: "--upstream", message })?,
@@ -207,9 +231,14 @@ fn read_file(path: &Path) -> Result<Settings, ConfigError> {
         }
     })?;
     let directory = path.parent().unwrap_or(Path::new(""));
-    for relative in
-        [&mut settings.whitelist, &mut settings.upstream_ca, &mut settings.cache_dir].into_iter().flatten()
-    {
+    let paths = [
+        &mut settings.whitelist,
+        &mut settings.upstream_ca,
+        &mut settings.cache_dir,
+        &mut settings.tls_cert,
+        &mut settings.tls_key,
+    ];
+    for relative in paths.into_iter().flatten() {
         *relative = directory.join(&*relative);
     }
     Ok(settings)
@@ -309,7 +338,8 @@ mod tests {
         let path = directory.path().join("proxy.toml");
         let text = "listen = [\"127.0.0.1:1\", \"[::1]:2\"]\nadmin-listen = \"off\"\nupstream = \"http://a\"\n\
                     whitelist = \"lists/a.toml\"\nfresh-for = \"1m\"\ncache-size = \"1MiB\"\nlog-format = \"json\"\n\
-                    max-connections = 10\nmax-request-body = \"1MiB\"";
+                    max-connections = 10\nmax-request-body = \"1MiB\"\n\
+                    tls-cert = \"cert.pem\"\ntls-key = \"/key.pem\"\ntrusted-proxy = [\"10.0.0.0/8\", \"::1\"]";
         fs::write(&path, text).expect("a file");
         let path = path.to_str().expect("a path");
         let config =
@@ -323,6 +353,10 @@ mod tests {
         assert_eq!(config.log_format, LogFormat::Json);
         let Limits { connections, connections_per_address, request_body } = config.limits;
         assert_eq!((connections, connections_per_address, request_body), (10, 3, 1 << 20));
+        let Tls { cert, key } = config.tls.expect("both files");
+        assert_eq!((cert, key), (directory.path().join("cert.pem"), "/key.pem".into()));
+        let trusted = config.trusted.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(trusted, ["10.0.0.0/8", "::1/128"]);
     }
 
     #[test]
@@ -335,6 +369,9 @@ mod tests {
         check(&["--fresh-for", "10"], "--fresh-for");
         check(&["--cache-size", "lots"], "--cache-size");
         check(&["--max-feed-size", "0"], "--max-feed-size: must be more than 0");
+        check(&["--tls-cert", "a.pem"], "--tls-cert: --tls-cert and --tls-key belong together");
+        check(&["--tls-key", "a.pem"], "--tls-key: ");
+        check(&["--trusted-proxy", "10.0.0.0/33"], "expected a network like 10.0.0.0/8");
         check(&["--max-connections", "0"], "--max-connections");
         check(&["--upstream", "ext.plesk.com"], "--upstream: \"ext.plesk.com\" has no scheme or host");
         check(&["--upstream", "ftp://ext.plesk.com"], "neither http nor https");

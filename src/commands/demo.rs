@@ -16,6 +16,7 @@ use crate::body::{self, Body};
 use crate::cli::LogFormat;
 use crate::config::{Admin, Cache, Config, Limits, Origin};
 use crate::logging;
+use crate::proxy::trust::Trusted;
 use crate::server::{self, Connections};
 use crate::upstream::outbound::Outbound;
 
@@ -43,6 +44,8 @@ pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
             listen: vec![listen],
             admin: Admin::Off,
             upstream: Origin { scheme: Scheme::HTTP, authority },
+            tls: None,
+            trusted: Vec::new(),
             upstream_ca: None,
             whitelist: whitelist.clone(),
             cache: Cache::default(),
@@ -55,8 +58,10 @@ pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
         let (_stop, stopped) = watch::channel(false);
         let Limits { connections, .. } = config.limits;
         let (connections, vendor) =
-            (Connections::new(connections, connections), |request, _| std::future::ready(vendor(&request)));
-        tokio::spawn(server::serve(sample, connections, vendor, stopped));
+            (Connections::new(connections, connections, Trusted::default()), |request, _| {
+                std::future::ready(vendor(&request))
+            });
+        tokio::spawn(server::serve(sample, connections, None, vendor, stopped));
         for address in service.addresses() {
             println!("{}", what_to_try(address, &whitelist));
         }

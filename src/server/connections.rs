@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::proxy::trust::Trusted;
+
 /// Longest wait for a whole request, and on a new connection for its first: no honest client takes seconds
 /// for some hundred bytes.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
@@ -21,6 +23,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 pub struct Connections {
     most: usize,
     most_per_network: usize,
+    many: Trusted,
     open: Mutex<Open>,
 }
 
@@ -81,9 +84,10 @@ pub(super) enum Full {
 pub(super) struct Busy(Arc<Connection>);
 
 impl Connections {
-    /// Allows for `most` connections, `most_per_network` of them from one address.
-    pub fn new(most: usize, most_per_network: usize) -> Arc<Self> {
-        Arc::new(Self { most, most_per_network, open: Mutex::default() })
+    /// Allows for `most` connections, `most_per_network` of them from one address, unless `many` clients are
+    /// behind it.
+    pub fn new(most: usize, most_per_network: usize, many: Trusted) -> Arc<Self> {
+        Arc::new(Self { most, most_per_network, many, open: Mutex::default() })
     }
 
     /// Returns how many are open.
@@ -96,7 +100,8 @@ impl Connections {
         let network = network(peer.ip());
         let mut open = lock(&self.open);
         let all = open.connections.len() >= self.most;
-        if open.networks.get(&network).is_some_and(|count| *count >= self.most_per_network) {
+        let share = open.networks.get(&network).is_some_and(|count| *count >= self.most_per_network);
+        if share && !self.many.contains(peer.ip()) {
             open.close_idlest(Some(network)).ok_or(if all { Full::All } else { Full::Share })?;
         } else if all {
             open.close_idlest(None).ok_or(Full::All)?;
@@ -254,7 +259,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_oldest_idle_one_makes_room() {
-        let connections = Connections::new(3, 3);
+        let connections = Connections::new(3, 3, Trusted::default());
         let busy = connections.admit(peer("192.0.2.1")).expect("a place");
         let request = busy.connection.begin(false);
         advance(SECOND).await;
@@ -277,7 +282,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_network_has_its_share() {
-        let connections = Connections::new(10, 2);
+        let connections =
+            Connections::new(10, 2, Trusted::new(vec!["198.51.100.0/24".parse().expect("a network")]));
         let first = connections.admit(peer("2001:db8::1")).expect("a place");
         let second = connections.admit(peer("2001:db8::2")).expect("a place");
         let _elsewhere = connections.admit(peer("2001:db8:0:1::1")).expect("another network");
@@ -286,13 +292,16 @@ mod tests {
         assert!(is_closed(&first).await);
         let _busy_too = third.connection.begin(true);
         assert_eq!(connections.admit(peer("2001:db8::4")).expect_err("all are busy"), Full::Share);
+        let trusted: Vec<_> =
+            (0..3).map(|_| connections.admit(peer("198.51.100.7")).expect("a place")).collect();
+        let _requests: Vec<_> = trusted.iter().map(|place| place.connection.begin(false)).collect();
         let mapped = connections.admit(peer("::ffff:192.0.2.1")).expect("a place");
         assert_eq!(mapped.connection.network, peer("192.0.2.1").ip());
     }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_takes_too_long_goes() {
-        let connections = Connections::new(10, 10);
+        let connections = Connections::new(10, 10, Trusted::default());
         let place = || connections.admit(peer("192.0.2.1")).expect("a place");
         let (silent, waiting, half, slow, busy, h2) = (place(), place(), place(), place(), place(), place());
         for place in [&waiting, &half, &slow] {

@@ -5,6 +5,7 @@ mod connections;
 pub mod descriptors;
 mod socket;
 mod streams;
+pub mod tls;
 
 use std::convert::Infallible;
 use std::io;
@@ -17,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -28,6 +30,7 @@ pub use self::connections::Connections;
 use self::connections::{Full, Place};
 use self::socket::Socket;
 use self::streams::Streams;
+use self::tls::Certificate;
 use crate::body::Body;
 use crate::proxy::admit::MAX_FIELDS;
 
@@ -39,6 +42,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Pause after a failed accept: out of file descriptors, trying again at once would only burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Longest wait for a TLS handshake: a few round trips.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often connections are looked at for those that took too long.
 const LOOK: Duration = Duration::from_secs(1);
@@ -62,10 +68,11 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Answers requests on `listener` until `stop` is set, then lets running answers finish.
 ///
-/// Speaks HTTP/1.1 and, with prior knowledge, HTTP/2.
+/// Speaks HTTP/1.1 and HTTP/2: over TLS with `certificate` as is agreed on, else as the client begins.
 pub async fn serve<H, A>(
     listener: TcpListener,
     connections: Arc<Connections>,
+    certificate: Option<Arc<Certificate>>,
     handler: H,
     mut stop: watch::Receiver<bool>,
 ) where
@@ -82,7 +89,18 @@ pub async fn serve<H, A>(
             match connections.admit(peer) {
                 Ok(place) => {
                     let (builder, handler, stop) = (builder.clone(), handler.clone(), stop.clone());
-                    tasks.spawn(converse(stream, peer, place, builder, handler, stop));
+                    let certificate = certificate.clone();
+                    let socket = Socket::new(stream, Arc::clone(&place.connection), WRITE_TIMEOUT);
+                    tasks.spawn(async move {
+                        let Some(certificate) = certificate else {
+                            return converse(socket, peer, place, builder, handler, stop).await;
+                        };
+                        match timeout(HANDSHAKE_TIMEOUT, certificate.acceptor().accept(socket)).await {
+                            Ok(Ok(stream)) => converse(stream, peer, place, builder, handler, stop).await,
+                            Ok(Err(error)) => debug!(client.addr = %peer, %error, "no TLS handshake"),
+                            Err(_) => debug!(client.addr = %peer, "TLS handshake took too long"),
+                        }
+                    });
                 }
                 // It waits for the next that ends or has no request, and the others in the system's queue. That
                 // costs nothing here, and a wait is better than an error for whoever has to try again.
@@ -125,25 +143,25 @@ fn builder() -> Builder<Streams> {
 }
 
 /// Serves one connection to its end.
-async fn converse<H, A>(
-    stream: TcpStream,
+async fn converse<S, H, A>(
+    stream: S,
     peer: SocketAddr,
     place: Place,
     builder: Builder<Streams>,
     handler: H,
     mut stop: watch::Receiver<bool>,
 ) where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
     H: Fn(Request<Incoming>, SocketAddr) -> A + Clone + Send + 'static,
     A: Future<Output = Response<Body>> + Send + 'static,
 {
     let state = Arc::clone(&place.connection);
-    let socket = Socket::new(stream, Arc::clone(&state), WRITE_TIMEOUT);
     let service = service_fn(move |request: Request<Incoming>| {
         let busy = state.begin(request.version() == Version::HTTP_2);
         let answer = handler(request, peer);
         async move { Ok::<_, Infallible>(answer.await.map(|body| Answer::new(body, busy))) }
     });
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(socket), service));
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = place.connection.closing() => {

@@ -127,12 +127,14 @@ mod tests {
 
     use super::super::connections::Connections;
     use super::*;
+    use crate::proxy::trust::Trusted;
 
     const LIMIT: Duration = Duration::from_secs(30);
 
     fn socket<S>(stream: S) -> Socket<S> {
-        let place =
-            Connections::new(1, 1).admit("192.0.2.1:1".parse().expect("an address")).expect("a place");
+        let place = Connections::new(1, 1, Trusted::default())
+            .admit("192.0.2.1:1".parse().expect("an address"))
+            .expect("a place");
         Socket::new(stream, Arc::clone(&place.connection), LIMIT)
     }
 

@@ -45,6 +45,8 @@ impl Proxy {
             listen: vec![any],
             admin: Admin::Required(any),
             upstream: upstream.parse().unwrap(),
+            tls: None,
+            trusted: Vec::new(),
             upstream_ca: None,
             whitelist,
             cache: Cache::default(),

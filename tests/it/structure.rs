@@ -69,7 +69,7 @@ fn uses_point_down() {
         &["upstream", "feed", "whitelist"],
         &["config"],
         &["cli"],
-        &["body", "metrics", "place"],
+        &["body", "metrics", "place", "watch"],
     ];
     let layer = |module: &str| layers.iter().position(|layer| layer.contains(&module));
     for (name, text) in sources() {
