@@ -34,7 +34,8 @@ pub fn healthcheck(settings: Settings) -> Result<(), Failure> {
         config.listen.first().copied().map(reachable).ok_or_else(|| Failure::failed("no address"))?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
-    match runtime.block_on(timeout(TIMEOUT, ask(address, config.tls.is_some()))) {
+    let answer = runtime.block_on(async { timeout(TIMEOUT, ask(address, config.tls.is_some())).await });
+    match answer {
         Ok(Ok(StatusCode::OK)) => Ok(()),
         Ok(Ok(status)) => Err(Failure::failed(format!("{address} is not ready: {status}"))),
         Ok(Err(error)) => Err(Failure::failed(format!("{address} cannot be asked: {error}"))),

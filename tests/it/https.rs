@@ -184,7 +184,9 @@ fn a_pair_that_cannot_be_used_is_an_error_at_start() {
     check(&|pair| fs::remove_file(pair.path("key.pem")).unwrap(), "key.pem: No such file");
     check(&|pair| fs::write(pair.path("cert.pem"), "x").unwrap(), "--tls-cert");
     check(&|pair| fs::write(pair.path("key.pem"), "x").unwrap(), "--tls-key");
-    let copy = |pair: &Pair, from: PathBuf, to| drop(fs::copy(from, pair.path(to)).unwrap());
+    let copy = |pair: &Pair, from: PathBuf, to| {
+        fs::copy(from, pair.path(to)).unwrap();
+    };
     check(&|pair| copy(pair, other.path("key.pem"), "key.pem"), "it is not the key of --tls-cert");
     check(&|pair| copy(pair, pair.path("key.pem"), "cert.pem"), "no certificate in it");
     check(&|pair| copy(pair, pair.path("cert.pem"), "key.pem"), "no private key");
