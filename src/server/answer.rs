@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -29,7 +29,7 @@ impl Answer {
     pub(super) fn new(body: Body, busy: Busy) -> Self {
         let progress = Progress::of_stream();
         if let Some(progress) = &progress {
-            progress.set_waiting(true);
+            progress.wait(0);
         }
         Self { body, rest: Bytes::new(), progress, _busy: busy }
     }
@@ -55,9 +55,12 @@ impl http_body::Body for Answer {
         let Some(progress) = self.progress.clone() else {
             return Pin::new(&mut self.body).poll_frame(context);
         };
-        progress.set_waiting(false);
         if self.rest.is_empty() {
-            match ready!(Pin::new(&mut self.body).poll_frame(context)).transpose()? {
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
+                progress.rest();
+                return Poll::Pending;
+            };
+            match frame.transpose()? {
                 None => return Poll::Ready(None),
                 Some(frame) => match frame.into_data() {
                     Ok(data) => self.rest = data,
@@ -65,8 +68,9 @@ impl http_body::Body for Answer {
                 },
             }
         }
-        progress.set_waiting(true);
-        Poll::Ready(Some(Ok(Frame::data(self.piece()))))
+        let piece = self.piece();
+        progress.wait(piece.len());
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {

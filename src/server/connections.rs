@@ -235,7 +235,7 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each change is a single step, so it is sound even after a panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

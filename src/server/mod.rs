@@ -37,8 +37,10 @@ use crate::proxy::admit::MAX_FIELDS;
 /// How long running answers may take to end at shutdown: what orchestrators grant before they kill.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Longest wait for a client to take any more of an answer.
+/// Longest wait for a client to take more of an answer, and the least that it must take by then: what is slower
+/// than an old modem is no server's line. A feed is then held for 20 minutes at most by whoever reads it slowly.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+const WRITE_LEAST: usize = 64 << 10;
 
 /// Pause after a failed accept: out of file descriptors, trying again at once would only burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

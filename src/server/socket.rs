@@ -9,10 +9,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use super::WRITE_LEAST;
 use super::connections::Connection;
-
-/// Least that a client must take within the time limit; what takes two hours for a feed is no client's line.
-const LEAST: usize = 16 << 10;
 
 /// A stream that tells its connection what happens, and fails when a write makes too little progress.
 ///
@@ -60,7 +58,7 @@ impl<S: AsyncWrite + Unpin> Socket<S> {
         if let Poll::Ready(Ok(len)) = step {
             self.connection.sent();
             self.taken += len;
-            if self.taken >= LEAST {
+            if self.taken >= WRITE_LEAST {
                 self.stop_waiting();
             }
         }
@@ -149,7 +147,7 @@ mod tests {
 
     /// Writes to a peer that takes `len` bytes each second.
     async fn write_to_a_peer_that_takes(len: usize) -> (io::Result<()>, Duration) {
-        let (near, mut far) = duplex(LEAST);
+        let (near, mut far) = duplex(WRITE_LEAST);
         let reader = tokio::spawn(async move {
             let mut block = vec![0; len];
             loop {
@@ -161,7 +159,7 @@ mod tests {
         });
         let start = tokio::time::Instant::now();
         let mut stream = socket(near);
-        let mut result = stream.write_all(&vec![0; 8 * LEAST]).await;
+        let mut result = stream.write_all(&vec![0; 8 * WRITE_LEAST]).await;
         if result.is_ok() {
             result = stream.flush().await;
         }
@@ -171,14 +169,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_peer_is_not() {
-        let (result, elapsed) = write_to_a_peer_that_takes(LEAST / 25).await;
+        let (result, elapsed) = write_to_a_peer_that_takes(WRITE_LEAST / 25).await;
         result.expect("every half a minute it makes progress");
         assert!(elapsed > 5 * LIMIT, "{elapsed:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_drips_is() {
-        let (result, elapsed) = write_to_a_peer_that_takes(LEAST / 100).await;
+        let (result, elapsed) = write_to_a_peer_that_takes(WRITE_LEAST / 100).await;
         assert_eq!(result.expect_err("too slow").kind(), io::ErrorKind::TimedOut);
         assert!(elapsed < 3 * LIMIT, "{elapsed:?}");
     }

@@ -3,10 +3,13 @@
 //! A client that does not open its flow-control window blocks one stream while the connection goes on, so that
 //! the socket's own limit sees nothing of it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
+
+use super::WRITE_LEAST;
+use super::connections::lock;
 
 /// How often a stream is looked at that was not blocked when last looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -16,9 +19,9 @@ tokio::task_local! {
     static STREAM: Arc<Progress>;
 }
 
-/// Since when the client has been waited for, if it is.
+/// Since when the client has been waited for, if it is, and what it has taken meanwhile.
 #[derive(Debug, Default)]
-pub(super) struct Progress(Mutex<Option<Instant>>);
+pub(super) struct Progress(Mutex<Option<(Instant, usize)>>);
 
 impl Progress {
     /// Returns that of the stream that the current task serves; HTTP/1 has none.
@@ -26,19 +29,24 @@ impl Progress {
         STREAM.try_with(Arc::clone).ok()
     }
 
-    /// Notes that there is something for the client to take, or nothing.
-    pub(super) fn set_waiting(&self, waiting: bool) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = waiting.then(Instant::now);
+    /// Notes that there are `len` bytes for the client to take; it has taken those before.
+    pub(super) fn wait(&self, len: usize) {
+        let mut waiting = lock(&self.0);
+        *waiting = match *waiting {
+            Some((since, taken)) if taken < WRITE_LEAST => Some((since, taken + len)),
+            _ => Some((Instant::now(), len)),
+        };
     }
 
-    fn waiting_since(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Notes that there is nothing to take.
+    pub(super) fn rest(&self) {
+        *lock(&self.0) = None;
     }
 
-    /// Completes when the client has taken nothing for `limit`.
+    /// Completes when the client has taken too little within `limit`.
     async fn stalled(&self, limit: Duration) {
         loop {
-            let due = self.waiting_since().map(|since| since + limit);
+            let due = lock(&self.0).map(|(since, _)| since + limit);
             if due.is_some_and(|due| due <= Instant::now()) {
                 return;
             }

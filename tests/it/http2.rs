@@ -146,7 +146,7 @@ async fn a_reader_in_small_steps_gets_all() {
     let upstream = Upstream::with_feeds(big.clone(), "[]").await;
     let proxy = Proxy::start(&upstream).await;
     get(proxy.address, "/api/v4/packages").await;
-    let mut client = client(&proxy, 20_000).await;
+    let mut client = client(&proxy, 65_535).await;
     let (answer, _) = client.send_request(request(Method::GET, "/api/v4/packages"), true).unwrap();
     let mut body = answer.await.unwrap().into_body();
     let clock = Clock::stop();
