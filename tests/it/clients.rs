@@ -276,7 +276,7 @@ async fn no_task_is_left_of_a_storm() {
         "/big" => {
             vec![crate::upstream::head_of(200, "content-length: 100000000\r\n"), Step::Fill(100_000_000)]
         }
-        _ => vec![status(200, "text/plain", b"ok\n"), vec![Step::Close]].concat(),
+        _ => [status(200, "text/plain", b"ok\n"), vec![Step::Close]].concat(),
     })
     .await;
     let proxy = Proxy::start(&upstream).await;
