@@ -11,7 +11,8 @@ use catalog_proxy::catalog::{Catalog, Key};
 use catalog_proxy::config::Cache;
 use catalog_proxy::feed::Kind;
 use catalog_proxy::metrics::Metrics;
-use catalog_proxy::server;
+use catalog_proxy::proxy::trust::Trusted;
+use catalog_proxy::server::{self, Connections};
 use catalog_proxy::upstream::Upstream;
 use catalog_proxy::upstream::outbound::Outbound;
 use catalog_proxy::whitelist::Whitelist;
@@ -52,7 +53,13 @@ async fn upstream(shape: Shape, bodies: Bodies) -> Upstream {
     let origin = format!("http://{}", listener.local_addr().expect("an address")).parse().expect("an origin");
     // The sender lives as long as the process.
     let stop = Box::leak(Box::new(watch::channel(false))).1.clone();
-    tokio::spawn(server::serve(listener, answer, stop));
+    tokio::spawn(server::serve(
+        listener,
+        Connections::new(1024, 1024, Trusted::default()),
+        None,
+        answer,
+        stop,
+    ));
     Upstream::new(origin, None, Outbound::direct()).expect("a client")
 }
 

@@ -28,3 +28,4 @@ pub mod cli;
 pub mod body;
 pub mod metrics;
 pub mod place;
+pub mod watch;

@@ -1,11 +1,13 @@
 //! The settings of `serve` as they are typed.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
 /// The settings of `serve`, each a flag, a variable and a key of the configuration file.
@@ -57,6 +59,26 @@ pub struct Settings {
     #[arg(long, value_name = "DURATION", env = "CATALOG_PROXY_CLIENT_MAX_AGE")]
     #[serde(default, deserialize_with = "from_text")]
     pub client_max_age: Option<humantime::Duration>,
+    /// Most client connections; beyond, the one that is idle for longest goes [default: 4096]
+    #[arg(long, value_name = "N", env = "CATALOG_PROXY_MAX_CONNECTIONS")]
+    pub max_connections: Option<NonZeroUsize>,
+    /// Most of them from one address, or IPv6 /64 [default: a quarter]
+    #[arg(long, value_name = "N", env = "CATALOG_PROXY_MAX_CONNECTIONS_PER_ADDRESS")]
+    pub max_connections_per_address: Option<NonZeroUsize>,
+    /// Certificate chain (PEM) to serve HTTPS with; read again when it changes [default: plain HTTP]
+    #[arg(long, value_name = "FILE", env = "CATALOG_PROXY_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key (PEM) of that certificate
+    #[arg(long, value_name = "FILE", env = "CATALOG_PROXY_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+    /// Address or network of a proxy in front, whose X-Forwarded-* is believed; may be repeated [default: none]
+    #[arg(long, value_name = "CIDR", env = "CATALOG_PROXY_TRUSTED_PROXY", value_delimiter = ',', value_parser = network)]
+    #[serde(default, deserialize_with = "networks")]
+    pub trusted_proxy: Vec<IpNet>,
+    /// Largest body of a request that is passed on [default: 256MiB]
+    #[arg(long, value_name = "SIZE", env = "CATALOG_PROXY_MAX_REQUEST_BODY")]
+    #[serde(default, deserialize_with = "from_text")]
+    pub max_request_body: Option<ByteSize>,
     /// How to log to standard error [default: text]
     #[arg(long, value_name = "FORMAT", env = "CATALOG_PROXY_LOG_FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,
@@ -102,6 +124,30 @@ where
 {
     let text = String::deserialize(deserializer)?;
     text.parse().map(Some).map_err(|error| de::Error::custom(format!("invalid value {text:?}: {error}")))
+}
+
+/// Reads a network, or an address as the network of itself.
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    address
+        .or_else(|_| text.parse())
+        .map_err(|_| "expected a network like 10.0.0.0/8, or an address".to_owned())
+}
+
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a network like \"10.0.0.0/8\", or a list of them")]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    let texts = match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(text) => vec![text],
+        OneOrMany::Many(texts) => texts,
+    };
+    let network =
+        |text: &String| network(text).map_err(|error| de::Error::custom(format!("{text:?}: {error}")));
+    texts.iter().map(network).collect()
 }
 
 fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {

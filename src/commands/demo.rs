@@ -14,9 +14,11 @@ use super::Failure;
 use super::serve::{Service, shutdown_signal};
 use crate::body::{self, Body};
 use crate::cli::LogFormat;
-use crate::config::{Admin, Cache, Config, Origin};
+use crate::config::{Admin, Cache, Config, Limits, Origin};
+use crate::logging;
+use crate::proxy::trust::Trusted;
+use crate::server::{self, Connections};
 use crate::upstream::outbound::Outbound;
-use crate::{logging, server};
 
 const PACKAGES: &[u8] = include_bytes!("../../assets/sample/packages.json");
 const CATEGORIES: &[u8] = include_bytes!("../../assets/sample/categories.json");
@@ -42,16 +44,24 @@ pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
             listen: vec![listen],
             admin: Admin::Off,
             upstream: Origin { scheme: Scheme::HTTP, authority },
+            tls: None,
+            trusted: Vec::new(),
             upstream_ca: None,
             whitelist: whitelist.clone(),
             cache: Cache::default(),
             cache_dir: None,
             client_max_age: None,
+            limits: Limits::default(),
             log_format: LogFormat::Text,
         };
         let service = Service::bind(&config, Outbound::direct()).await?;
         let (_stop, stopped) = watch::channel(false);
-        tokio::spawn(server::serve(sample, |request, _| std::future::ready(vendor(&request)), stopped));
+        let Limits { connections, .. } = config.limits;
+        let (connections, vendor) =
+            (Connections::new(connections, connections, Trusted::default()), |request, _| {
+                std::future::ready(vendor(&request))
+            });
+        tokio::spawn(server::serve(sample, connections, None, vendor, stopped));
         for address in service.addresses() {
             println!("{}", what_to_try(address, &config.upstream, &whitelist));
         }

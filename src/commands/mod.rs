@@ -21,6 +21,7 @@ use std::io;
 
 use crate::cli::{Action, Cli};
 use crate::config::{ConfigError, WHITELIST};
+use crate::server::tls::TlsError;
 use crate::upstream::RootsError;
 use crate::upstream::outbound::OutboundError;
 use crate::whitelist::watch::LoadError;
@@ -82,6 +83,12 @@ impl From<ConfigError> for Failure {
 
 impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
+        Self::wrong(error)
+    }
+}
+
+impl From<TlsError> for Failure {
+    fn from(error: TlsError) -> Self {
         Self::wrong(error)
     }
 }

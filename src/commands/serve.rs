@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,14 +14,21 @@ use super::Failure;
 use crate::catalog::Catalog;
 use crate::catalog::snapshot::Snapshots;
 use crate::cli::Settings;
-use crate::config::{Admin, Config};
+use crate::config::{Admin, Config, Limits};
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::proxy::respond::Caching;
+use crate::proxy::trust::Trusted;
+use crate::server::tls::Certificate;
+use crate::server::{self, Connections, descriptors};
 use crate::upstream::Upstream;
 use crate::upstream::outbound::Outbound;
-use crate::whitelist::watch::{Watch, WatchedWhitelist};
-use crate::{admin, logging, server};
+use crate::watch::Watch;
+use crate::whitelist::watch::WatchedWhitelist;
+use crate::{admin, logging};
+
+/// Some scrapers and probes. They are counted apart, so that they get through whatever clients do.
+const ADMIN_CONNECTIONS: usize = 64;
 
 /// The proxy with its sockets, ready to run.
 #[derive(Debug)]
@@ -28,7 +36,10 @@ pub struct Service {
     proxy: Proxy,
     listeners: Vec<TcpListener>,
     admin: Option<TcpListener>,
-    watch: Watch,
+    limits: Limits,
+    certificate: Option<Arc<Certificate>>,
+    /// Of all files that are reloaded.
+    watches: Vec<Watch>,
 }
 
 /// Runs the proxy until a signal ends it.
@@ -64,7 +75,11 @@ impl Service {
                 bind(address).await.inspect_err(|failure| warn!("no admin port: {}", failure.message)).ok()
             }
         };
-        let watch = whitelist.watch().map_err(Failure::failed)?;
+        let certificate = config.tls.as_ref().map(Certificate::load).transpose()?;
+        let mut watches = vec![whitelist.watch().map_err(Failure::failed)?];
+        if let Some(certificate) = &certificate {
+            watches.push(certificate.watch().map_err(Failure::failed)?);
+        }
         // A disk that cannot be used costs a warm start, nothing else.
         let snapshots = config.cache_dir.as_deref().and_then(|directory| {
             Snapshots::open(directory, config.cache.size)
@@ -74,8 +89,18 @@ impl Service {
         let metrics = Metrics::default();
         let catalog = Catalog::new(upstream.clone(), &config.cache, snapshots, metrics.clone());
         let caching = Caching { max_age: config.client_max_age };
-        let proxy = Proxy { catalog, upstream, whitelist, caching, metrics };
-        Ok(Self { proxy, listeners, admin, watch })
+        let limits = config.limits;
+        let proxy = Proxy {
+            catalog,
+            upstream,
+            whitelist,
+            caching,
+            trusted: Trusted::new(config.trusted.clone()),
+            secure: certificate.is_some(),
+            max_request_body: limits.request_body,
+            metrics,
+        };
+        Ok(Self { proxy, listeners, admin, limits, certificate, watches })
     }
 
     /// Returns the real addresses of the service port.
@@ -102,26 +127,39 @@ impl Service {
         );
         let mut hangups = signal(SignalKind::hangup()).map_err(Failure::failed)?;
         let (stop, stopped) = watch::channel(false);
+        descriptors::ensure(self.limits.connections);
+        let connections = Connections::new(
+            self.limits.connections,
+            self.limits.connections_per_address,
+            self.proxy.trusted.clone(),
+        );
         let mut servers = JoinSet::new();
         for listener in self.listeners {
-            let proxy = self.proxy.clone();
+            let (proxy, certificate) = (self.proxy.clone(), self.certificate.clone());
             let handler = move |request, peer| {
                 let proxy = proxy.clone();
                 async move { proxy.answer(request, peer).await }
             };
-            servers.spawn(server::serve(listener, handler, stopped.clone()));
+            servers.spawn(server::serve(
+                listener,
+                Arc::clone(&connections),
+                certificate,
+                handler,
+                stopped.clone(),
+            ));
         }
         if let Some(listener) = self.admin {
             let proxy = self.proxy.clone();
+            let connections = Connections::new(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS, Trusted::default());
             let handler = move |request, _| std::future::ready(admin::answer(&proxy, &request));
-            servers.spawn(server::serve(listener, handler, stopped.clone()));
+            servers.spawn(server::serve(listener, connections, None, handler, stopped.clone()));
         }
         servers.spawn(self.proxy.catalog.clone().keep_fresh(stopped));
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
-                Some(()) = hangups.recv() => self.watch.reload(),
+                Some(()) = hangups.recv() => self.watches.iter().for_each(Watch::reload),
             }
         }
         info!("stopping: no new connections, running answers may finish");

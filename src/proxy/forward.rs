@@ -15,7 +15,9 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::headers::{self, Client};
+use super::upload::Upload;
 use crate::body::{self, Body};
+use crate::error::Error;
 use crate::upstream::{Failure, Upstream, UpstreamError};
 
 /// Longest silence while a request is passed on: no byte of it taken, no head of the answer. A download
@@ -28,31 +30,36 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Passes a request on and returns the answer, its body still to come.
 ///
 /// # Errors
-/// If the upstream cannot be reached or does not answer.
+/// If the upstream cannot be reached or does not answer, or the request's body is not what it may be.
 pub async fn forward(
     upstream: &Upstream,
     request: Request<Incoming>,
     target: PathAndQuery,
     client: &Client,
-) -> Result<Response<Body>, UpstreamError> {
+    max_body: u64,
+) -> Result<Response<Body>, Error> {
     let activity = Activity::new();
     let (mut head, incoming) = request.into_parts();
     headers::to_upstream(&mut head.headers, client);
-    let outgoing = match incoming.is_end_stream() {
+    let (upload, fault) = Upload::new(incoming, max_body);
+    let outgoing = match upload.is_end_stream() {
         true => body::empty(),
         false => {
             let activity = activity.clone();
-            body::boxed(incoming.map_frame(move |frame| {
+            body::boxed(upload.map_frame(move |frame| {
                 activity.touch();
                 frame
             }))
         }
     };
     let answer = upstream.send(target, Request::from_parts(head, outgoing));
-    let (mut head, incoming) = activity.limit(HEAD_TIMEOUT, answer).await?.into_parts();
+    let answer = activity.limit(HEAD_TIMEOUT, answer).await;
+    // What went wrong with the body is why the upstream could not answer.
+    let answer = answer.map_err(|error| fault.get().cloned().unwrap_or(error.into()))?;
+    let (mut head, incoming) = answer.into_parts();
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         // Nobody asked for it: `Upgrade` is not passed on.
-        return Err(UpstreamError::unexpected("status 101"));
+        return Err(UpstreamError::unexpected("status 101").into());
     }
     // The version is this hop's own (RFC 9110 §2.5).
     head.version = Version::HTTP_11;

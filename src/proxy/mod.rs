@@ -1,11 +1,14 @@
 //! A request comes in, an answer goes out.
 
+pub mod admit;
 pub mod forward;
 pub mod headers;
 pub mod negotiate;
 pub mod probes;
 pub mod respond;
 pub mod route;
+pub mod trust;
+mod upload;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +30,7 @@ use headers::Client;
 use negotiate::Accepted;
 use respond::{Caching, Form, Served};
 use route::{MAX_TARGET, Route};
+use trust::Trusted;
 
 /// The proxy: everything that a request can need. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -39,6 +43,12 @@ pub struct Proxy {
     pub whitelist: Arc<WatchedWhitelist>,
     /// What clients may keep.
     pub caching: Caching,
+    /// Who may say for whom it asks.
+    pub trusted: Trusted,
+    /// Are clients served over TLS?
+    pub secure: bool,
+    /// Most bytes of a request's body.
+    pub max_request_body: u64,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -47,6 +57,7 @@ impl Proxy {
     /// Answers a request from a client at `peer`.
     pub async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let started = Instant::now();
+        let client = self.trusted.client(peer.ip(), request.headers());
         let route = Route::of(request.method(), request.uri());
         let (method, target, name) = (request.method().clone(), request.uri().clone(), route.name());
         let mut response = match self.route(route, request, peer).await {
@@ -61,7 +72,7 @@ impl Proxy {
             *response.body_mut() = body::empty();
         }
         debug!(
-            client.addr = %peer, %method, %target, route = name, status = response.status().as_u16(),
+            client.addr = %client, %method, %target, route = name, status = response.status().as_u16(),
             elapsed = ?started.elapsed(), "request"
         );
         response
@@ -73,6 +84,7 @@ impl Proxy {
         request: Request<Incoming>,
         peer: SocketAddr,
     ) -> Result<Response<Body>, Error> {
+        admit::admit(&request, self.max_request_body)?;
         match route {
             Route::Packages(key) => self.packages(&request, &key).await,
             Route::Categories { key, packages } => self.categories(&request, &key, &packages).await,
@@ -85,8 +97,9 @@ impl Proxy {
                 let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
                 let authority = request.uri().authority().cloned();
                 let host = authority.or_else(|| host?.parse().ok());
-                let client = Client { address: peer.ip(), host };
-                Ok(forward::forward(&self.upstream, request, target, &client).await?)
+                let trusted = self.trusted.contains(peer.ip());
+                let client = Client { address: peer.ip(), host, secure: self.secure, trusted };
+                forward::forward(&self.upstream, request, target, &client, self.max_request_body).await
             }
         }
     }

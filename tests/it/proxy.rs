@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use catalog_proxy::cli::LogFormat;
 use catalog_proxy::commands::Failure;
 use catalog_proxy::commands::serve::Service;
-use catalog_proxy::config::{Admin, Cache, Config};
+use catalog_proxy::config::{Admin, Cache, Config, Limits};
 use catalog_proxy::upstream::outbound::Outbound;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -45,11 +45,14 @@ impl Proxy {
             listen: vec![any],
             admin: Admin::Required(any),
             upstream: upstream.parse().unwrap(),
+            tls: None,
+            trusted: Vec::new(),
             upstream_ca: None,
             whitelist,
             cache: Cache::default(),
             cache_dir: None,
             client_max_age: None,
+            limits: Limits::default(),
             log_format: LogFormat::Text,
         };
         change(&mut config);
