@@ -17,7 +17,7 @@ mod views;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -26,7 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::config;
-use crate::metrics::{Fetch, Metrics};
+use crate::metrics::{Failed, FeedName, Fetch, Metrics};
 use crate::upstream::Upstream;
 use crate::whitelist::Whitelist;
 use backoff::Failures;
@@ -55,6 +55,9 @@ const REFRESH_FLIGHTS: usize = 8;
 /// Shortest lifetime that is renewed ahead; less is as good as none.
 const REFRESH_MIN_LIFETIME: Duration = Duration::from_secs(1);
 
+/// The phase of a fetch that ended well, in metrics.
+const DONE: &str = "done";
+
 /// The cache; cloning shares it.
 #[derive(Debug, Clone)]
 pub struct Catalog(Arc<Inner>);
@@ -66,7 +69,7 @@ struct Inner {
     views: Views,
     snapshots: Option<Snapshots>,
     failures: Failures,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     stale_for: Duration,
     flights: Mutex<HashMap<Key, Flight>>,
 }
@@ -106,10 +109,10 @@ impl Catalog {
         upstream: Upstream,
         config: &config::Cache,
         snapshots: Option<Snapshots>,
-        metrics: Metrics,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let policy = Policy { default: config.fresh_for, max: config.max_fresh_for };
-        let store = Store::new(config.size);
+        let store = Store::new(config.size, metrics.evictions.clone());
         Self(Arc::new(Inner {
             fetcher: Fetcher::new(upstream, policy, config.max_feed_size),
             views: Views::new(store.clone()),
@@ -314,8 +317,15 @@ impl Inner {
         Some(self.store.insert(key, copy, now))
     }
 
-    fn count(&self, key: &Key, outcome: &'static str) {
-        self.metrics.fetches.get_or_create(&Fetch { feed: key.kind().name(), outcome }).inc();
+    /// Counts a fetch that ended.
+    fn count(&self, key: &Key, ended: Failed, elapsed: Duration) {
+        let (feed, Failed { outcome, phase }) = (key.kind().name(), ended);
+        self.metrics.fetches.get_or_create(&Fetch { feed, outcome, phase }).inc();
+        self.metrics.fetch_durations.get_or_create(&FeedName { feed }).observe(elapsed.as_secs_f64());
+        if phase == DONE {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.metrics.last_fetches.get_or_create(&key.feed()).set(now.as_secs() as i64);
+        }
     }
 
     /// Keeps a good outcome, remembers a bad one.
@@ -343,12 +353,13 @@ impl Inner {
                 }
                 let changed = before.is_none_or(|before| before.content.digest != copy.content.digest);
                 let (elements, bytes) = (copy.content.len(), copy.content.body.len());
-                self.count(key, if changed { "changed" } else { "unchanged" });
+                let outcome = if changed { "changed" } else { "unchanged" };
+                self.count(key, Failed { outcome, phase: DONE }, elapsed);
                 info!(%key, elements, bytes, changed, ?elapsed, "fetched");
                 Ok(Landed { copy, source: Source::Upstream })
             }
             Err(error) => {
-                self.count(key, error.outcome());
+                self.count(key, error.failed(), elapsed);
                 let retry_in = self.failures.remember(key, &error, now);
                 warn!(%key, %error, cause = error.chain(), ?elapsed, ?retry_in, "fetch failed");
                 Err(error)

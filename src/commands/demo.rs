@@ -15,6 +15,7 @@ use super::serve::{Service, shutdown_signal};
 use crate::body::{self, Body};
 use crate::cli::LogFormat;
 use crate::config::{Admin, Cache, Config, Origin};
+use crate::metrics::connections::Port;
 use crate::upstream::outbound::Outbound;
 use crate::{logging, server};
 
@@ -51,7 +52,8 @@ pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
         };
         let service = Service::bind(&config, Outbound::direct()).await?;
         let (_stop, stopped) = watch::channel(false);
-        tokio::spawn(server::serve(sample, |request, _| std::future::ready(vendor(&request)), stopped));
+        let answer = |request: Request<Incoming>, _| std::future::ready(vendor(&request));
+        tokio::spawn(server::serve(sample, answer, Port::default(), stopped));
         for address in service.addresses() {
             println!("{}", what_to_try(address, &whitelist));
         }

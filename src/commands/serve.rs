@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -71,8 +72,8 @@ impl Service {
                 .inspect_err(|error| warn!(directory = %directory.display(), %error, "no cache directory"))
                 .ok()
         });
-        let metrics = Metrics::default();
-        let catalog = Catalog::new(upstream.clone(), &config.cache, snapshots, metrics.clone());
+        let metrics = Arc::new(Metrics::default());
+        let catalog = Catalog::new(upstream.clone(), &config.cache, snapshots, Arc::clone(&metrics));
         let caching = Caching { max_age: config.client_max_age };
         let proxy = Proxy { catalog, upstream, whitelist, caching, metrics };
         Ok(Self { proxy, listeners, admin, watch })
@@ -109,12 +110,14 @@ impl Service {
                 let proxy = proxy.clone();
                 async move { proxy.answer(request, peer).await }
             };
-            servers.spawn(server::serve(listener, handler, stopped.clone()));
+            let port = self.proxy.metrics.connections.port("service");
+            servers.spawn(server::serve(listener, handler, port, stopped.clone()));
         }
         if let Some(listener) = self.admin {
             let proxy = self.proxy.clone();
             let handler = move |request, _| std::future::ready(admin::answer(&proxy, &request));
-            servers.spawn(server::serve(listener, handler, stopped.clone()));
+            let port = self.proxy.metrics.connections.port("admin");
+            servers.spawn(server::serve(listener, handler, port, stopped.clone()));
         }
         servers.spawn(self.proxy.catalog.clone().keep_fresh(stopped));
         let mut shutdown = std::pin::pin!(shutdown);

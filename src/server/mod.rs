@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::body::Body;
+use crate::metrics::connections::Port;
 use write_limit::WriteLimited;
 
 /// How long running answers may take to end at shutdown: what orchestrators grant before they kill.
@@ -46,8 +47,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Answers requests on `listener` until `stop` is set, then lets running answers finish.
 ///
-/// Speaks HTTP/1.1 and, with prior knowledge, HTTP/2.
-pub async fn serve<H, A>(listener: TcpListener, handler: H, mut stop: watch::Receiver<bool>)
+/// Speaks HTTP/1.1 and, with prior knowledge, HTTP/2. Connections are counted in `port`.
+pub async fn serve<H, A>(listener: TcpListener, handler: H, port: Port, mut stop: watch::Receiver<bool>)
 where
     H: Fn(Request<Incoming>, SocketAddr) -> A + Clone + Send + 'static,
     A: Future<Output = Response<Body>> + Send + 'static,
@@ -77,7 +78,9 @@ where
             .serve_connection(TokioIo::new(WriteLimited::new(stream, WRITE_TIMEOUT)), service)
             .into_owned();
         let connection = connections.watch(connection);
+        let open = port.open();
         tokio::spawn(async move {
+            let _open = open;
             if let Err(error) = connection.await {
                 debug!(client.addr = %peer, error, "connection ended early");
             }
