@@ -128,6 +128,9 @@ pub struct Settings {
     /// How to log to standard error [default: text]
     #[arg(long, value_name = "FORMAT", env = "CATALOG_PROXY_LOG_FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,
+    /// What to log: error, warn, info, debug (a line for each request), trace, off [default: RUST_LOG, or info]
+    #[arg(long, value_name = "LEVEL", env = "CATALOG_PROXY_LOG_LEVEL")]
+    pub log_level: Option<String>,
 }
 
 /// Where the admin port is.

@@ -48,6 +48,8 @@ pub struct Config {
     pub client_max_age: Option<Duration>,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// Which there are.
+    pub log_level: Option<String>,
 }
 
 /// The admin port.
@@ -155,6 +157,7 @@ impl Config {
             cache_dir: typed.cache_dir.or(file.cache_dir),
             client_max_age: typed.client_max_age.or(file.client_max_age).map(Duration::from),
             log_format: typed.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
+            log_level: typed.log_level.or(file.log_level),
         };
         if config.cache.max_feed_size == 0 {
             let message = "must be more than 0".to_owned();

@@ -30,7 +30,7 @@ const WHITELIST: &str = include_str!("../../whitelist.toml");
 /// # Errors
 /// If it cannot start.
 pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
-    logging::start(LogFormat::Text);
+    logging::start(LogFormat::Text, None)?;
     let directory =
         tempfile::Builder::new().prefix("catalog-proxy-demo-").tempdir().map_err(Failure::failed)?;
     let whitelist = directory.path().join("whitelist.toml");
@@ -49,6 +49,7 @@ pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
             cache_dir: None,
             client_max_age: None,
             log_format: LogFormat::Text,
+            log_level: None,
         };
         let service = Service::bind(&config, Outbound::direct()).await?;
         let (_stop, stopped) = watch::channel(false);

@@ -11,6 +11,7 @@ use std::io;
 
 use crate::cli::{Action, Cli};
 use crate::config::{ConfigError, WHITELIST};
+use crate::logging::LevelError;
 use crate::upstream::RootsError;
 use crate::upstream::outbound::OutboundError;
 use crate::whitelist::watch::LoadError;
@@ -64,6 +65,12 @@ impl From<ConfigError> for Failure {
 
 impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
+        Self::wrong(error)
+    }
+}
+
+impl From<LevelError> for Failure {
+    fn from(error: LevelError) -> Self {
         Self::wrong(error)
     }
 }

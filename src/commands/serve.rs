@@ -39,7 +39,7 @@ pub struct Service {
 pub fn serve(settings: Settings) -> Result<(), Failure> {
     let config = Config::load(settings)?;
     let outbound = Outbound::from_env(&config.upstream)?;
-    logging::start(config.log_format);
+    logging::start(config.log_format, config.log_level.as_deref())?;
     tokio::runtime::Runtime::new().map_err(Failure::failed)?.block_on(async {
         let service = Service::bind(&config, outbound).await?;
         service.run(shutdown_signal().map_err(Failure::failed)?).await
