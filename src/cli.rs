@@ -1,5 +1,7 @@
 //! What was typed.
 
+mod news;
+
 use std::env;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,6 +10,8 @@ use std::str::FromStr;
 use bytesize::ByteSize;
 use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Deserializer, de};
+
+pub use news::{News, NewsFormat};
 
 /// A filtering, caching reverse proxy for Plesk's extension catalog.
 #[derive(Debug, Parser)]
@@ -45,6 +49,8 @@ pub enum Action {
     Filter(Filter),
     /// Print the lines for Plesk's panel.ini
     PanelIni(PanelIni),
+    /// Print what was new in the catalog
+    News(News),
     /// Ask a running proxy whether it is ready (for containers)
     Healthcheck(Settings),
 }
@@ -125,6 +131,9 @@ pub struct Settings {
     #[arg(long, value_name = "DURATION", env = "CATALOG_PROXY_CLIENT_MAX_AGE")]
     #[serde(default, deserialize_with = "from_text")]
     pub client_max_age: Option<humantime::Duration>,
+    /// URL to POST to when the catalog changed [default: none]
+    #[arg(long, value_name = "URL", env = "CATALOG_PROXY_NOTIFY_URL", hide_env_values = true)]
+    pub notify_url: Option<String>,
     /// How to log to standard error [default: text]
     #[arg(long, value_name = "FORMAT", env = "CATALOG_PROXY_LOG_FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,

@@ -1,5 +1,7 @@
 //! Settings, checked: a flag wins over a variable over the file over the default.
 
+mod webhook;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +11,7 @@ use http::uri::{Authority, Scheme, Uri};
 
 use crate::cli::{AdminListen, LogFormat, Settings};
 use crate::place::Place;
+pub use webhook::Webhook;
 
 /// Where a container is expected to serve.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
@@ -46,6 +49,8 @@ pub struct Config {
     pub cache_dir: Option<PathBuf>,
     /// How long clients may keep a feed without asking.
     pub client_max_age: Option<Duration>,
+    /// Who is told what is new.
+    pub notify: Option<Webhook>,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Which there are.
@@ -156,6 +161,8 @@ impl Config {
             },
             cache_dir: typed.cache_dir.or(file.cache_dir),
             client_max_age: typed.client_max_age.or(file.client_max_age).map(Duration::from),
+            notify: (typed.notify_url.or(file.notify_url).map(|url| url.parse()).transpose())
+                .map_err(|message| ConfigError::Value { setting: "--notify-url", message })?,
             log_format: typed.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
             log_level: typed.log_level.or(file.log_level),
         };
@@ -295,6 +302,7 @@ mod tests {
         check(&["--upstream", "http://[::1]:0"], "has a bad port");
         check(&["--upstream", "https://ext.plesk.com/api"], "must have no path");
         check(&["--admin-listen", "on"], "--admin-listen");
+        check(&["--notify-url", "hooks.example/x"], "--notify-url: not an http or https URL");
         check(&["--frsh-for", "1m"], "--fresh-for");
         check(&["--config", "/no/such.toml"], "cannot read configuration /no/such.toml");
     }

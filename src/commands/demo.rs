@@ -48,6 +48,7 @@ pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
             cache: Cache::default(),
             cache_dir: None,
             client_max_age: None,
+            notify: None,
             log_format: LogFormat::Text,
             log_level: None,
         };

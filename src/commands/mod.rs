@@ -3,6 +3,7 @@
 pub mod demo;
 pub mod filter;
 pub mod healthcheck;
+pub mod news;
 pub mod panel_ini;
 pub mod serve;
 
@@ -43,6 +44,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
             filter::filter(&whitelist, io::stdin().lock(), io::stdout().lock())
         }
         Action::PanelIni(arguments) => panel_ini::panel_ini(&arguments),
+        Action::News(arguments) => news::news(arguments),
         Action::Healthcheck(settings) => healthcheck::healthcheck(settings),
     }
 }

@@ -16,6 +16,8 @@ use crate::catalog::snapshot::Snapshots;
 use crate::cli::Settings;
 use crate::config::{Admin, Config};
 use crate::metrics::Metrics;
+use crate::news::News;
+use crate::news::notify::{self, Notifier};
 use crate::proxy::Proxy;
 use crate::proxy::respond::Caching;
 use crate::upstream::Upstream;
@@ -30,6 +32,7 @@ pub struct Service {
     listeners: Vec<TcpListener>,
     admin: Option<TcpListener>,
     watch: Watch,
+    notifier: Option<Notifier>,
 }
 
 /// Runs the proxy until a signal ends it.
@@ -73,10 +76,24 @@ impl Service {
                 .ok()
         });
         let metrics = Arc::new(Metrics::default());
-        let catalog = Catalog::new(upstream.clone(), &config.cache, snapshots, Arc::clone(&metrics));
+        let (outbox, notifier) = match config.notify.clone() {
+            Some(hook) => {
+                // The same rules as for the upstream say which way notifications leave.
+                let outbound = Outbound::from_env(&hook.origin)?;
+                let client = Upstream::new(hook.origin.clone(), None, outbound)?;
+                let (outbox, notifier) = notify::notifier(hook, client);
+                (Some(outbox), Some(notifier))
+            }
+            None => (None, None),
+        };
+        let directory = config.cache_dir.as_deref().filter(|_| snapshots.is_some());
+        let news = News::start(directory, Arc::clone(&whitelist), Arc::clone(&metrics), outbox)
+            .map_err(Failure::failed)?;
+        let catalog =
+            Catalog::new(upstream.clone(), &config.cache, snapshots, Some(news), Arc::clone(&metrics));
         let caching = Caching { max_age: config.client_max_age };
         let proxy = Proxy { catalog, upstream, whitelist, caching, metrics };
-        Ok(Self { proxy, listeners, admin, watch })
+        Ok(Self { proxy, listeners, admin, watch, notifier })
     }
 
     /// Returns the real addresses of the service port.
@@ -118,6 +135,9 @@ impl Service {
             let handler = move |request, _| std::future::ready(admin::answer(&proxy, &request));
             let port = self.proxy.metrics.connections.port("admin");
             servers.spawn(server::serve(listener, handler, port, stopped.clone()));
+        }
+        if let Some(notifier) = self.notifier {
+            servers.spawn(notifier.run(Arc::clone(&self.proxy.metrics), stopped.clone()));
         }
         servers.spawn(self.proxy.catalog.clone().keep_fresh(stopped));
         let mut shutdown = std::pin::pin!(shutdown);

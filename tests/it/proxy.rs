@@ -50,6 +50,7 @@ impl Proxy {
             cache: Cache::default(),
             cache_dir: None,
             client_max_age: None,
+            notify: None,
             log_format: LogFormat::Text,
             log_level: None,
         };
