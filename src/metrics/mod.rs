@@ -135,6 +135,11 @@ impl Default for Metrics {
                 drop(metrics.changes.get_or_create(&Change { change, seller }));
             }
         }
+        for feed in ["packages", "categories"] {
+            for (outcome, phase) in [("changed", "done"), ("unchanged", "done"), ("shrunk", "content")] {
+                drop(metrics.fetches.get_or_create(&Fetch { feed, outcome, phase }));
+            }
+        }
         for outcome in ["delivered", "failed", "dropped"] {
             drop(metrics.notifications.get_or_create(&Notified { outcome }));
         }
