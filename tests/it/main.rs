@@ -19,6 +19,7 @@ mod fail_closed;
 mod feeds;
 mod forward;
 mod generator;
+mod logs;
 mod metrics;
 mod news;
 mod outbound;
