@@ -16,7 +16,7 @@ pub use webhook::Webhook;
 /// Where a container is expected to serve.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
 /// Only this machine sees the admin port unless told otherwise: it names cached feeds.
-const ADMIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+pub const ADMIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 /// The vendor's catalog.
 const UPSTREAM: &str = "https://ext.plesk.com";
 /// In the working directory.

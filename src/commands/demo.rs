@@ -14,7 +14,7 @@ use super::Failure;
 use super::serve::{Service, shutdown_signal};
 use crate::body::{self, Body};
 use crate::cli::LogFormat;
-use crate::config::{Admin, Cache, Config, Origin};
+use crate::config::{ADMIN_LISTEN, Admin, Cache, Config, Origin};
 use crate::metrics::connections::Port;
 use crate::upstream::outbound::Outbound;
 use crate::{logging, server};
@@ -41,7 +41,7 @@ pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
             sample.local_addr().map_err(Failure::failed)?.to_string().parse().map_err(Failure::failed)?;
         let config = Config {
             listen: vec![listen],
-            admin: Admin::Off,
+            admin: Admin::IfFree(ADMIN_LISTEN),
             upstream: Origin { scheme: Scheme::HTTP, authority },
             upstream_ca: None,
             whitelist: whitelist.clone(),
@@ -57,18 +57,20 @@ pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
         let answer = |request: Request<Incoming>, _| std::future::ready(vendor(&request));
         tokio::spawn(server::serve(sample, answer, Port::default(), stopped));
         for address in service.addresses() {
-            println!("{}", what_to_try(address, &whitelist));
+            println!("{}", what_to_try(address, service.admin_address(), &whitelist));
         }
         service.run(shutdown_signal().map_err(Failure::failed)?).await
     })
 }
 
-fn what_to_try(address: SocketAddr, whitelist: &Path) -> String {
+fn what_to_try(address: SocketAddr, admin: Option<SocketAddr>, whitelist: &Path) -> String {
+    let metrics = admin.map_or_else(String::new, |admin| format!("  curl -s http://{admin}/metrics\n"));
     format!(
         "The sample catalog has 42 packages, 16 of them sold by Plesk; the whitelist shows 2 of those. Try:\n\
          \x20 curl -s http://{address}/api/v4/packages | grep -o '\"code\":\"[^\"]*\"'\n\
          \x20 curl -si http://{address}/api/v4/categories | head -20\n\
          \x20 sed -i 's/^extensions = \\[/&\\n  \"xovi\",/' {}   # then ask again: xovi shows at once\n\
+         {metrics}\
          Ctrl-C ends it.",
         whitelist.display()
     )

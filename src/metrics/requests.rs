@@ -58,6 +58,8 @@ pub struct Requests {
     /// Those of the family that were used, by [`Requests::cell`].
     cells: [OnceLock<Counter>; RouteName::ALL.len() * CLASSES.len() * CacheResult::ALL.len()],
     in_flight: Gauge,
+    /// Bytes of the bodies of requests; only those that are passed on have any.
+    pub received: Counter,
     families: Families,
     routes: [Route; RouteName::ALL.len()],
 }
@@ -83,7 +85,6 @@ pub struct Ended {
 struct Families {
     durations: Latencies<RouteLabel>,
     first_bytes: Latencies<RouteLabel>,
-    received: Family<RouteLabel, Counter>,
     sent: Family<RouteLabel, Counter>,
     broken_off: Family<BrokenOff, Counter>,
 }
@@ -93,7 +94,6 @@ struct Families {
 struct Route {
     duration: Histogram,
     first_byte: Histogram,
-    received: Counter,
     sent: Counter,
     failed: Counter,
     dropped: Counter,
@@ -169,7 +169,6 @@ impl Default for Requests {
         let families = Families {
             durations: Family::new_with_constructor(latencies),
             first_bytes: Family::new_with_constructor(latencies),
-            received: Family::default(),
             sent: Family::default(),
             broken_off: Family::default(),
         };
@@ -178,6 +177,7 @@ impl Default for Requests {
             total: Family::default(),
             cells: std::array::from_fn(|_| OnceLock::new()),
             in_flight: Gauge::default(),
+            received: Counter::default(),
             families,
             routes,
         };
@@ -201,11 +201,6 @@ impl Requests {
     /// Counts a request that arrived.
     pub fn begun(&self) {
         self.in_flight.inc();
-    }
-
-    /// Counts bytes of a request's body.
-    pub fn received(&self, route: RouteName) -> Counter {
-        self.routes[route as usize].received.clone()
     }
 
     /// Counts the head of an answer, so long after the request's.
@@ -247,7 +242,7 @@ impl Requests {
         let help = "From a request's head to that of its answer";
         registry.register_with_unit("time_to_first_byte", help, Unit::Seconds, families.first_bytes.clone());
         let help = "Bodies of requests that were passed on";
-        registry.register_with_unit("request_body", help, Unit::Bytes, families.received.clone());
+        registry.register_with_unit("request_body", help, Unit::Bytes, self.received.clone());
         let help = "Bodies of answers, as they were sent";
         registry.register_with_unit("response_body", help, Unit::Bytes, families.sent.clone());
         let help = "Answers that failed on their way, or whose client went away";
@@ -265,7 +260,6 @@ impl Families {
         Route {
             duration: self.durations.get_or_create_owned(&label),
             first_byte: self.first_bytes.get_or_create_owned(&label),
-            received: self.received.get_or_create_owned(&label),
             sent: self.sent.get_or_create_owned(&label),
             failed: broken_off(End::Failed),
             dropped: broken_off(End::Dropped),

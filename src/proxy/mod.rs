@@ -21,7 +21,6 @@ use crate::catalog::copy::View;
 use crate::catalog::flight::Begun;
 use crate::catalog::{Arrival, Catalog, Found, Key};
 use crate::error::Error;
-use crate::metrics::requests::RouteName;
 use crate::metrics::{Failed, Metrics};
 use crate::upstream::{Upstream, UpstreamError};
 use crate::whitelist::watch::WatchedWhitelist;
@@ -87,7 +86,7 @@ impl Proxy {
                 let host = authority.or_else(|| host?.parse().ok());
                 let client = Client { address: peer.ip(), host };
                 request.headers_mut().insert(X_REQUEST_ID, exchange.id().clone());
-                let received = self.metrics.requests.received(RouteName::Forward);
+                let received = self.metrics.requests.received.clone();
                 Ok(forward::forward(&self.upstream, request, target, &client, received).await?)
             }
         }
