@@ -31,10 +31,10 @@ pub struct LevelError {
 /// # Errors
 /// If the levels cannot be understood.
 pub fn start(format: LogFormat, level: Option<&str>) -> Result<(), LevelError> {
-    let variable = env::var(VARIABLE).ok().filter(|levels| !levels.is_empty());
+    let variable = env::var_os(VARIABLE).filter(|levels| !levels.is_empty());
     let filter = match (level, variable) {
         (Some(level), _) => filter("--log-level", &our_own(level))?,
-        (None, Some(levels)) => filter(VARIABLE, &levels)?,
+        (None, Some(levels)) => filter(VARIABLE, &levels.to_string_lossy())?,
         (None, None) => EnvFilter::new(LevelFilter::INFO.to_string()),
     };
     let color = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::copy::{Copy, Digest, Index};
-use super::{Catalog, Freshness, REFRESH_ASKED_WITHIN};
+use super::copy::{Digest, Index};
+use super::fetch::FetchError;
+use super::store::Entry;
+use super::{Catalog, Freshness, Key, REFRESH_ASKED_WITHIN};
 use crate::metrics::Feed;
 use crate::metrics::state::{FeedState as FeedGauges, PackagesState, State};
 use crate::whitelist::Whitelist;
@@ -46,25 +48,27 @@ impl Catalog {
         let entries = self.0.store.entries(now);
         let stale =
             entries.iter().filter(|entry| Freshness::of(&entry.copy, now) == Freshness::Stale).count();
-        let failing = self.0.failures.all().into_iter();
+        let failures: HashMap<Key, FetchError> = self.0.failures.all().into_iter().collect();
         let mut state = State {
             cached_keys: entries.len(),
             stale_keys: stale,
-            failing: failing.map(|(_, error)| error.failed()).collect(),
+            failing: failures.values().map(FetchError::failed).collect(),
             ..State::default()
         };
         (state.cache_bytes, state.cache_limit) = self.0.store.usage();
-        let mut groups: BTreeMap<_, Vec<&Copy>> = BTreeMap::new();
+        let mut groups: BTreeMap<_, Vec<&Entry>> = BTreeMap::new();
         for entry in entries.iter().filter(|entry| entry.asked <= REFRESH_ASKED_WITHIN) {
             let Feed { feed, version } = entry.key.feed();
-            groups.entry((feed, version)).or_default().push(&entry.copy);
+            groups.entry((feed, version)).or_default().push(entry);
         }
         let mut codes = HashSet::new();
-        for ((feed, version), copies) in groups {
-            let Some(largest) = copies.iter().max_by_key(|copy| copy.content.len()) else { continue };
-            let age = copies.iter().map(|copy| copy.age(now)).max().unwrap_or_default();
-            let stale = copies.iter().map(|copy| copy.stale_since(now)).max().unwrap_or_default();
-            let content = &largest.content;
+        for ((feed, version), entries) in groups {
+            let contents = entries.iter().map(|entry| &entry.copy.content);
+            let Some(content) = contents.max_by_key(|content| content.len()) else { continue };
+            let age = entries.iter().map(|entry| entry.copy.age(now)).max().unwrap_or_default();
+            // One that is stale because nobody asked since is none of anybody's worries.
+            let failing = entries.iter().filter(|entry| failures.contains_key(&entry.key));
+            let stale = failing.map(|entry| entry.copy.stale_since(now)).max().unwrap_or_default();
             let packages = matches!(content.index, Index::Packages(_)).then(|| {
                 codes.extend(content.codes());
                 let (no_objects, no_codes) = content.odd();

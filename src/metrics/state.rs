@@ -35,7 +35,7 @@ pub struct FeedState {
     pub feed: Feed,
     /// Age of the oldest copy.
     pub age: Duration,
-    /// How long the one that is stale the longest has been so.
+    /// How long the copy has been stale that is so the longest because it cannot be renewed.
     pub stale: Duration,
     /// Elements of the largest copy.
     pub elements: usize,
@@ -112,7 +112,7 @@ impl State {
         }
         let help = "Age of the oldest copy in use";
         registry.register_with_unit("feed_age", help, Unit::Seconds, ages);
-        let help = "Longest time that a copy in use is past its freshness lifetime";
+        let help = "Longest time that a copy in use is stale because it cannot be renewed";
         registry.register_with_unit("feed_stale", help, Unit::Seconds, stale);
         registry.register("feed_elements", "Elements of the largest copy in use", elements);
         registry.register("feed_hidden_elements", "Packages in it that the whitelist hides", hidden);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Request;
 use http_body_util::{BodyExt, Full};
@@ -132,6 +133,35 @@ async fn clients_that_go_away_leave_nothing_behind() {
     assert_eq!(value(&text, dropped), 2.0);
     assert_eq!(value(&text, "catalog_proxy_response_body_bytes_total{route=\"forward\"}"), 5.0);
     assert_eq!(value(&text, "catalog_proxy_connections_accepted_total{port=\"service\"}"), 2.0);
+}
+
+#[tokio::test]
+async fn only_a_copy_that_cannot_be_renewed_counts_as_stale() {
+    const STALE: &str = "catalog_proxy_feed_stale_seconds{feed=\"packages\",version=\"v4\"}";
+    let upstream = upstream(Arc::default()).await;
+    let proxy = Proxy::start_with(&upstream.url(), |config| {
+        config.cache.fresh_for = Duration::from_millis(1);
+        config.cache.max_fresh_for = Some(config.cache.fresh_for);
+    })
+    .await;
+    proxy.get(PACKAGES).await;
+    // Past its lifetime, but nobody asked since.
+    until("an age", async || {
+        value(&scrape(&proxy).await, "catalog_proxy_feed_age_seconds{feed=\"packages\",version=\"v4\"}")
+            >= 1.0
+    })
+    .await;
+    assert_eq!(value(&scrape(&proxy).await, STALE), 0.0);
+    assert_eq!(value(&scrape(&proxy).await, "catalog_proxy_stale_keys"), 1.0);
+    upstream.stop().await;
+    until("a failure", async || {
+        assert_eq!(proxy.get(PACKAGES).await.status, 200);
+        value(&scrape(&proxy).await, STALE) >= 1.0
+    })
+    .await;
+    let text = scrape(&proxy).await;
+    assert!(value(&text, &requests("packages", "2xx", "stale")) >= 1.0, "{text}");
+    assert_eq!(value(&text, "catalog_proxy_failing_keys{outcome=\"refused\"}"), 1.0);
 }
 
 /// The names of all series, without their values.
