@@ -193,9 +193,14 @@ async fn nobody_writes_lines_of_his_own() {
     let proxy = Logged::start(&upstream, &["--log-level", "debug"], &[]).await;
     get(proxy.address, "/api/v4/packages?away").await.assert_problem(502);
     // Raw bytes that are no ASCII are in some clients' targets; others are refused.
-    for target in
-        ["/x?\u{85}forged", "/x?\u{9b}31mforged", "/x?\u{2028}forged", "/x?\u{1b}forged", "/x\rforged"]
-    {
+    for target in [
+        "/api/v4/packages?\u{85}\u{2028}key",
+        "/x?\u{85}forged",
+        "/x?\u{9b}31mforged",
+        "/x?\u{2028}forged",
+        "/x?\u{1b}forged",
+        "/x\rforged",
+    ] {
         raw(
             proxy.address,
             format!("GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes(),
@@ -207,6 +212,7 @@ async fn nobody_writes_lines_of_his_own() {
     proxy.line("/last").await;
     let lines = proxy.lines.lock().unwrap();
     assert!(lines.iter().any(|line| line.contains(r"\u{85}forged")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains(r"key=/api/v4/packages?\u{85}\u{2028}key")), "{lines:?}");
     assert!(
         !lines.iter().any(|line| line.contains("forged\tid") || line.contains("forged\\tid")),
         "{lines:?}"

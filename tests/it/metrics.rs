@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::Request;
@@ -138,7 +139,13 @@ async fn clients_that_go_away_leave_nothing_behind() {
 #[tokio::test]
 async fn only_a_copy_that_cannot_be_renewed_counts_as_stale() {
     const STALE: &str = "catalog_proxy_feed_stale_seconds{feed=\"packages\",version=\"v4\"}";
-    let upstream = upstream(Arc::default()).await;
+    let broken = Arc::new(AtomicBool::new(false));
+    let breaks = Arc::clone(&broken);
+    let upstream = Upstream::start(move |_| match breaks.load(Ordering::SeqCst) {
+        true => vec![Step::Close],
+        false => ok(b"[]"),
+    })
+    .await;
     let proxy = Proxy::start_with(&upstream.url(), |config| {
         config.cache.fresh_for = Duration::from_millis(1);
         config.cache.max_fresh_for = Some(config.cache.fresh_for);
@@ -153,7 +160,7 @@ async fn only_a_copy_that_cannot_be_renewed_counts_as_stale() {
     .await;
     assert_eq!(value(&scrape(&proxy).await, STALE), 0.0);
     assert_eq!(value(&scrape(&proxy).await, "catalog_proxy_stale_keys"), 1.0);
-    upstream.stop().await;
+    broken.store(true, Ordering::SeqCst);
     until("a failure", async || {
         assert_eq!(proxy.get(PACKAGES).await.status, 200);
         value(&scrape(&proxy).await, STALE) >= 1.0
@@ -161,7 +168,7 @@ async fn only_a_copy_that_cannot_be_renewed_counts_as_stale() {
     .await;
     let text = scrape(&proxy).await;
     assert!(value(&text, &requests("packages", "2xx", "stale")) >= 1.0, "{text}");
-    assert_eq!(value(&text, "catalog_proxy_failing_keys{outcome=\"refused\"}"), 1.0);
+    assert_eq!(value(&text, "catalog_proxy_failing_keys{outcome=\"cut\"}"), 1.0);
 }
 
 /// The names of all series, without their values.
