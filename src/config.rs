@@ -1,5 +1,7 @@
 //! Settings, checked: a flag wins over a variable over the file over the default.
 
+mod webhook;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -11,11 +13,12 @@ use ipnet::IpNet;
 
 use crate::cli::{AdminListen, LogFormat, Settings};
 use crate::place::Place;
+pub use webhook::Webhook;
 
 /// Where a container is expected to serve.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
 /// Only this machine sees the admin port unless told otherwise: it names cached feeds.
-const ADMIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+pub const ADMIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 /// The vendor's catalog.
 const UPSTREAM: &str = "https://ext.plesk.com";
 /// In the working directory.
@@ -61,8 +64,12 @@ pub struct Config {
     pub client_max_age: Option<Duration>,
     /// Bounds for clients.
     pub limits: Limits,
+    /// Who is told what is new.
+    pub notify: Option<Webhook>,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// Which there are.
+    pub log_level: Option<String>,
 }
 
 /// The admin port.
@@ -211,7 +218,10 @@ impl Config {
                     .map_or_else(|| share_of_address(connections), NonZeroUsize::get),
                 request_body: bytes(typed.max_request_body, file.max_request_body, MAX_REQUEST_BODY),
             },
+            notify: (typed.notify_url.or(file.notify_url).map(|url| url.parse()).transpose())
+                .map_err(|message| ConfigError::Value { setting: "--notify-url", message })?,
             log_format: typed.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
+            log_level: typed.log_level.or(file.log_level),
         };
         if config.cache.max_feed_size == 0 {
             let message = "must be more than 0".to_owned();
@@ -379,6 +389,7 @@ mod tests {
         check(&["--upstream", "http://[::1]:0"], "has a bad port");
         check(&["--upstream", "https://ext.plesk.com/api"], "must have no path");
         check(&["--admin-listen", "on"], "--admin-listen");
+        check(&["--notify-url", "hooks.example/x"], "--notify-url: not an http or https URL");
         check(&["--frsh-for", "1m"], "--fresh-for");
         check(&["--config", "/no/such.toml"], "cannot read configuration /no/such.toml");
     }

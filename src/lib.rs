@@ -17,6 +17,8 @@ pub mod error;
 
 pub mod catalog;
 
+pub mod news;
+
 pub mod feed;
 pub mod upstream;
 pub mod whitelist;

@@ -1,5 +1,6 @@
 //! What was typed.
 
+mod news;
 mod settings;
 mod tools;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use self::news::News;
 pub use self::settings::{AdminListen, LogFormat, Settings};
 pub use self::tools::{
     Check, Completions, Diff, Edit, Explain, List, Man, SellerName, Sources, TableFormat, TextFormat,
@@ -59,7 +61,9 @@ pub enum Action {
     Hide(Edit),
     /// Say what an edited whitelist would show and hide
     Diff(Diff),
-    /// Check configuration, whitelist, upstream and cache directory
+    /// Print what was new in the catalog
+    News(News),
+    /// Check configuration, whitelist, certificate, upstream and cache directory
     Check(Check),
     /// Filter a packages feed from standard input to standard output
     Filter(Filter),

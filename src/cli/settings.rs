@@ -79,9 +79,15 @@ pub struct Settings {
     #[arg(long, value_name = "SIZE", env = "CATALOG_PROXY_MAX_REQUEST_BODY")]
     #[serde(default, deserialize_with = "from_text")]
     pub max_request_body: Option<ByteSize>,
+    /// URL to POST to when the catalog changed [default: none]
+    #[arg(long, value_name = "URL", env = "CATALOG_PROXY_NOTIFY_URL", hide_env_values = true)]
+    pub notify_url: Option<String>,
     /// How to log to standard error [default: text]
     #[arg(long, value_name = "FORMAT", env = "CATALOG_PROXY_LOG_FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,
+    /// What to log: error, warn, info, debug (a line for each request), trace, off [default: RUST_LOG, or info]
+    #[arg(long, value_name = "LEVEL", env = "CATALOG_PROXY_LOG_LEVEL")]
+    pub log_level: Option<String>,
 }
 
 /// Where the admin port is.

@@ -10,6 +10,7 @@ pub mod filter;
 pub mod healthcheck;
 pub mod list;
 pub mod manual;
+pub mod news;
 pub mod panel_ini;
 pub mod serve;
 pub mod table;
@@ -21,6 +22,7 @@ use std::io;
 
 use crate::cli::{Action, Cli};
 use crate::config::{ConfigError, WHITELIST};
+use crate::logging::LevelError;
 use crate::server::tls::TlsError;
 use crate::upstream::RootsError;
 use crate::upstream::outbound::OutboundError;
@@ -59,6 +61,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
             filter::filter(&whitelist, io::stdin().lock(), io::stdout().lock())
         }
         Action::PanelIni(arguments) => panel_ini::panel_ini(&arguments),
+        Action::News(arguments) => news::news(arguments),
         Action::Healthcheck(settings) => healthcheck::healthcheck(settings),
         Action::Completions(arguments) => manual::completions(arguments.shell),
         Action::Man(arguments) => manual::man(arguments.directory.as_deref()),
@@ -83,6 +86,12 @@ impl From<ConfigError> for Failure {
 
 impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
+        Self::wrong(error)
+    }
+}
+
+impl From<LevelError> for Failure {
+    fn from(error: LevelError) -> Self {
         Self::wrong(error)
     }
 }

@@ -16,6 +16,8 @@ use crate::catalog::snapshot::Snapshots;
 use crate::cli::Settings;
 use crate::config::{Admin, Config, Limits};
 use crate::metrics::Metrics;
+use crate::news::News;
+use crate::news::notify::{self, Notifier};
 use crate::proxy::Proxy;
 use crate::proxy::respond::Caching;
 use crate::proxy::trust::Trusted;
@@ -36,6 +38,7 @@ pub struct Service {
     proxy: Proxy,
     listeners: Vec<TcpListener>,
     admin: Option<TcpListener>,
+    notifier: Option<Notifier>,
     limits: Limits,
     certificate: Option<Arc<Certificate>>,
     /// Of all files that are reloaded.
@@ -49,7 +52,7 @@ pub struct Service {
 pub fn serve(settings: Settings) -> Result<(), Failure> {
     let config = Config::load(settings)?;
     let outbound = Outbound::from_env(&config.upstream)?;
-    logging::start(config.log_format);
+    logging::start(config.log_format, config.log_level.as_deref())?;
     tokio::runtime::Runtime::new().map_err(Failure::failed)?.block_on(async {
         let service = Service::bind(&config, outbound).await?;
         service.run(shutdown_signal().map_err(Failure::failed)?).await
@@ -86,8 +89,22 @@ impl Service {
                 .inspect_err(|error| warn!(directory = %directory.display(), %error, "no cache directory"))
                 .ok()
         });
-        let metrics = Metrics::default();
-        let catalog = Catalog::new(upstream.clone(), &config.cache, snapshots, metrics.clone());
+        let metrics = Arc::new(Metrics::default());
+        let (outbox, notifier) = match config.notify.clone() {
+            Some(hook) => {
+                // The same rules as for the upstream say which way notifications leave.
+                let outbound = Outbound::from_env(&hook.origin)?;
+                let client = Upstream::new(hook.origin.clone(), None, outbound)?;
+                let (outbox, notifier) = notify::notifier(hook, client);
+                (Some(outbox), Some(notifier))
+            }
+            None => (None, None),
+        };
+        let directory = config.cache_dir.as_deref().filter(|_| snapshots.is_some());
+        let news = News::start(directory, Arc::clone(&whitelist), Arc::clone(&metrics), outbox)
+            .map_err(Failure::failed)?;
+        let catalog =
+            Catalog::new(upstream.clone(), &config.cache, snapshots, Some(news), Arc::clone(&metrics));
         let caching = Caching { max_age: config.client_max_age };
         let limits = config.limits;
         let proxy = Proxy {
@@ -100,7 +117,7 @@ impl Service {
             max_request_body: limits.request_body,
             metrics,
         };
-        Ok(Self { proxy, listeners, admin, limits, certificate, watches })
+        Ok(Self { proxy, listeners, admin, notifier, limits, certificate, watches })
     }
 
     /// Returns the real addresses of the service port.
@@ -118,6 +135,7 @@ impl Service {
     /// # Errors
     /// If signals cannot be handled.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
+        descriptors::ensure(self.limits.connections);
         let origin = self.proxy.upstream.origin();
         let list = self.proxy.whitelist.current();
         info!(
@@ -127,11 +145,11 @@ impl Service {
         );
         let mut hangups = signal(SignalKind::hangup()).map_err(Failure::failed)?;
         let (stop, stopped) = watch::channel(false);
-        descriptors::ensure(self.limits.connections);
         let connections = Connections::new(
             self.limits.connections,
             self.limits.connections_per_address,
             self.proxy.trusted.clone(),
+            self.proxy.metrics.connections.port("service"),
         );
         let mut servers = JoinSet::new();
         for listener in self.listeners {
@@ -140,19 +158,19 @@ impl Service {
                 let proxy = proxy.clone();
                 async move { proxy.answer(request, peer).await }
             };
-            servers.spawn(server::serve(
-                listener,
-                Arc::clone(&connections),
-                certificate,
-                handler,
-                stopped.clone(),
-            ));
+            let connections = Arc::clone(&connections);
+            servers.spawn(server::serve(listener, connections, certificate, handler, stopped.clone()));
         }
         if let Some(listener) = self.admin {
             let proxy = self.proxy.clone();
-            let connections = Connections::new(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS, Trusted::default());
+            let port = self.proxy.metrics.connections.port("admin");
+            let connections =
+                Connections::new(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS, Trusted::default(), port);
             let handler = move |request, _| std::future::ready(admin::answer(&proxy, &request));
             servers.spawn(server::serve(listener, connections, None, handler, stopped.clone()));
+        }
+        if let Some(notifier) = self.notifier {
+            servers.spawn(notifier.run(Arc::clone(&self.proxy.metrics), stopped.clone()));
         }
         servers.spawn(self.proxy.catalog.clone().keep_fresh(stopped));
         let mut shutdown = std::pin::pin!(shutdown);

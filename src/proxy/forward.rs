@@ -12,6 +12,7 @@ use http::{Request, Response, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use prometheus_client::metrics::counter::Counter;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::headers::{self, Client};
@@ -27,7 +28,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest pause within the body of an answer.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Passes a request on and returns the answer, its body still to come.
+/// Passes a request on and returns the answer, its body still to come. What comes of the request's body is
+/// counted in `received`.
 ///
 /// # Errors
 /// If the upstream cannot be reached or does not answer, or the request's body is not what it may be.
@@ -37,6 +39,7 @@ pub async fn forward(
     target: PathAndQuery,
     client: &Client,
     max_body: u64,
+    received: Counter,
 ) -> Result<Response<Body>, Error> {
     let activity = Activity::new();
     let (mut head, incoming) = request.into_parts();
@@ -48,6 +51,7 @@ pub async fn forward(
             let activity = activity.clone();
             body::boxed(upload.map_frame(move |frame| {
                 activity.touch();
+                received.inc_by(frame.data_ref().map_or(0, Bytes::len) as u64);
                 frame
             }))
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::metrics::connections::{Open as Counted, Port};
 use crate::proxy::trust::Trusted;
 
 /// Longest wait for a whole request, and on a new connection for its first: no honest client takes seconds
@@ -24,6 +25,7 @@ pub struct Connections {
     most: usize,
     most_per_network: usize,
     many: Trusted,
+    port: Port,
     open: Mutex<Open>,
 }
 
@@ -68,6 +70,7 @@ pub(super) struct Place {
     connections: Arc<Connections>,
     id: u64,
     pub(super) connection: Arc<Connection>,
+    _counted: Counted,
 }
 
 /// Why a connection gets no place.
@@ -85,14 +88,9 @@ pub(super) struct Busy(Arc<Connection>);
 
 impl Connections {
     /// Allows for `most` connections, `most_per_network` of them from one address, unless `many` clients are
-    /// behind it.
-    pub fn new(most: usize, most_per_network: usize, many: Trusted) -> Arc<Self> {
-        Arc::new(Self { most, most_per_network, many, open: Mutex::default() })
-    }
-
-    /// Returns how many are open.
-    pub fn open(&self) -> usize {
-        lock(&self.open).connections.len()
+    /// behind it. They are counted in `port`.
+    pub fn new(most: usize, most_per_network: usize, many: Trusted, port: Port) -> Arc<Self> {
+        Arc::new(Self { most, most_per_network, many, port, open: Mutex::default() })
     }
 
     /// Gives a new connection a place, if need be that of the one that has been without a request for longest.
@@ -117,7 +115,7 @@ impl Connections {
         open.next += 1;
         open.connections.insert(id, Arc::clone(&connection));
         *open.networks.entry(network).or_default() += 1;
-        Ok(Place { connections: Arc::clone(self), id, connection })
+        Ok(Place { connections: Arc::clone(self), id, connection, _counted: self.port.open() })
     }
 
     /// Closes the connections whose client took too long.
@@ -259,7 +257,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_oldest_idle_one_makes_room() {
-        let connections = Connections::new(3, 3, Trusted::default());
+        let connections = Connections::new(3, 3, Trusted::default(), Port::default());
         let busy = connections.admit(peer("192.0.2.1")).expect("a place");
         let request = busy.connection.begin(false);
         advance(SECOND).await;
@@ -275,15 +273,15 @@ mod tests {
         let requests = [older.connection.begin(false), last.connection.begin(false)];
         assert_eq!(connections.admit(peer("192.0.2.5")).expect_err("all are busy"), Full::All);
         drop(newer);
-        assert_eq!(connections.open(), 3, "its place was given away already");
+        assert_eq!(lock(&connections.open).connections.len(), 3, "its place was given away already");
         drop((request, requests, busy));
-        assert_eq!(connections.open(), 2);
+        assert_eq!(lock(&connections.open).connections.len(), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_network_has_its_share() {
-        let connections =
-            Connections::new(10, 2, Trusted::new(vec!["198.51.100.0/24".parse().expect("a network")]));
+        let many = Trusted::new(vec!["198.51.100.0/24".parse().expect("a network")]);
+        let connections = Connections::new(10, 2, many, Port::default());
         let first = connections.admit(peer("2001:db8::1")).expect("a place");
         let second = connections.admit(peer("2001:db8::2")).expect("a place");
         let _elsewhere = connections.admit(peer("2001:db8:0:1::1")).expect("another network");
@@ -301,7 +299,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_takes_too_long_goes() {
-        let connections = Connections::new(10, 10, Trusted::default());
+        let connections = Connections::new(10, 10, Trusted::default(), Port::default());
         let place = || connections.admit(peer("192.0.2.1")).expect("a place");
         let (silent, waiting, half, slow, busy, h2) = (place(), place(), place(), place(), place(), place());
         for place in [&waiting, &half, &slow] {
@@ -332,6 +330,6 @@ mod tests {
             }
         }
         assert_eq!(gone, [("silent", 20), ("half", 21), ("waiting", 75), ("h2", 75)]);
-        assert_eq!(connections.open(), 2, "slow and busy");
+        assert_eq!(lock(&connections.open).connections.len(), 2, "slow and busy");
     }
 }

@@ -125,12 +125,13 @@ mod tests {
 
     use super::super::connections::Connections;
     use super::*;
+    use crate::metrics::connections::Port;
     use crate::proxy::trust::Trusted;
 
     const LIMIT: Duration = Duration::from_secs(30);
 
     fn socket<S>(stream: S) -> Socket<S> {
-        let place = Connections::new(1, 1, Trusted::default())
+        let place = Connections::new(1, 1, Trusted::default(), Port::default())
             .admit("192.0.2.1:1".parse().expect("an address"))
             .expect("a place");
         Socket::new(stream, Arc::clone(&place.connection), LIMIT)

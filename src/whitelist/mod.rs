@@ -76,6 +76,11 @@ impl Whitelist {
         self.codes.contains(code)
     }
 
+    /// Returns what is listed, in no order.
+    pub fn codes(&self) -> impl Iterator<Item = &str> {
+        self.codes.iter().map(|code| &**code)
+    }
+
     /// Returns how many codes are listed.
     pub fn len(&self) -> usize {
         self.codes.len()

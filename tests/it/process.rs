@@ -59,7 +59,7 @@ impl Process {
         Self { child, address, directory }
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         // The shell's own: not every machine has the program.
         let kill = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
@@ -87,7 +87,7 @@ impl Process {
         self.child.wait().unwrap();
     }
 
-    async fn wait(&mut self) -> ExitStatus {
+    pub async fn wait(&mut self) -> ExitStatus {
         for _ in 0..client::PATIENCE.as_millis() / 10 {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;

@@ -53,7 +53,9 @@ impl Proxy {
             cache_dir: None,
             client_max_age: None,
             limits: Limits::default(),
+            notify: None,
             log_format: LogFormat::Text,
+            log_level: None,
         };
         change(&mut config);
         let service = Service::bind(&config, outbound).await.unwrap();

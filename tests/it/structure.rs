@@ -74,6 +74,7 @@ fn uses_point_down() {
         &["proxy"],
         &["error"],
         &["catalog"],
+        &["news"],
         &["upstream", "feed", "whitelist"],
         &["config"],
         &["cli"],

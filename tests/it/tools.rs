@@ -91,7 +91,7 @@ const WHITELIST: &str = include_str!("../../whitelist.toml");
 #[test]
 fn help() {
     let session = Session::new(WHITELIST);
-    for command in ["list", "explain", "allow", "hide", "diff", "check", "completions", "man"] {
+    for command in ["list", "explain", "allow", "hide", "diff", "check", "news", "completions", "man"] {
         let played = session.play(&[&format!("{command} -h")]);
         // Those of `serve` belong to other tests.
         let own = played.split("\nSettings of serve:").next().unwrap();
@@ -216,6 +216,8 @@ fn check_finds_what_is_wrong() {
             "check --feed good.toml --whitelist good.toml",
             "check --config proxy.toml",
             "check --upstream nowhere",
+            "check --feed packages.json --whitelist good.toml --tls-cert no-such.pem --tls-key no-such.pem",
+            "check --feed packages.json --whitelist good.toml --log-level loud",
             "check --whitelist good.toml --upstream-ca no-such.pem",
         ]),
     );
