@@ -31,12 +31,7 @@ pub struct LevelError {
 /// # Errors
 /// If the levels cannot be understood.
 pub fn start(format: LogFormat, level: Option<&str>) -> Result<(), LevelError> {
-    let variable = env::var_os(VARIABLE).filter(|levels| !levels.is_empty());
-    let filter = match (level, variable) {
-        (Some(level), _) => filter("--log-level", &our_own(level))?,
-        (None, Some(levels)) => filter(VARIABLE, &levels.to_string_lossy())?,
-        (None, None) => EnvFilter::new(LevelFilter::INFO.to_string()),
-    };
+    let filter = levels(level)?;
     let color = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -49,6 +44,19 @@ pub fn start(format: LogFormat, level: Option<&str>) -> Result<(), LevelError> {
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
     Ok(())
+}
+
+/// Finds the levels that [`start`] takes.
+///
+/// # Errors
+/// If they cannot be understood.
+pub fn levels(level: Option<&str>) -> Result<EnvFilter, LevelError> {
+    let variable = env::var_os(VARIABLE).filter(|levels| !levels.is_empty());
+    match (level, variable) {
+        (Some(level), _) => filter("--log-level", &our_own(level)),
+        (None, Some(levels)) => filter(VARIABLE, &levels.to_string_lossy()),
+        (None, None) => Ok(EnvFilter::new(LevelFilter::INFO.to_string())),
+    }
 }
 
 /// Makes a bare level one of this program alone: at `debug`, what it is built from has a line for every frame

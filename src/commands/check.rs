@@ -14,7 +14,9 @@ use super::whitelist_file::WhitelistFile;
 use crate::cli::{Check, TextFormat};
 use crate::config::{Config, ConfigError};
 use crate::feed::package::Seller;
+use crate::logging;
 use crate::place::Place;
+use crate::server::tls::Certificate;
 use crate::whitelist::mount;
 use crate::whitelist::watch::LoadError;
 
@@ -66,6 +68,12 @@ pub fn check(arguments: Check) -> Result<(), Failure> {
 
 impl Report {
     fn everything(&mut self, config: &Config, feed: Option<&Path>) -> Result<(), Failure> {
+        self.failed(logging::levels(config.log_level.as_deref()).map_err(Failure::from));
+        if let Some(files) = &config.tls
+            && self.failed(Certificate::load(files).map_err(Failure::from)).is_some()
+        {
+            self.good.push(format!("{}: a certificate and its key", files.cert.display()));
+        }
         let file = self.whitelist(&config.whitelist);
         let catalog = self.catalog(config, feed)?;
         if let (Some(file), Some(catalog)) = (&file, &catalog) {
