@@ -1,5 +1,6 @@
 //! Settings, checked: a flag wins over a variable over the file over the default.
 
+mod origin;
 mod webhook;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
-use http::uri::{Authority, Scheme, Uri};
 use ipnet::IpNet;
 
 use crate::cli::{AdminListen, LogFormat, Settings};
 use crate::place::Place;
+pub use origin::Origin;
 pub use webhook::Webhook;
 
 /// Where a container is expected to serve.
@@ -116,15 +117,6 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Most bytes of one request's body.
     pub request_body: u64,
-}
-
-/// Scheme and authority of a server (RFC 6454).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// http or https.
-    pub scheme: Scheme,
-    /// Host, and port if not the scheme's own.
-    pub authority: Authority,
 }
 
 /// What is wrong with the settings, and where.
@@ -276,38 +268,6 @@ impl Default for Cache {
             stale_for: STALE_FOR,
             max_feed_size: MAX_FEED_SIZE,
         }
-    }
-}
-
-impl std::str::FromStr for Origin {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |what: &str| Err(format!("{text:?} {what}; expected a URL like {UPSTREAM}"));
-        let Ok(uri) = text.parse::<Uri>() else { return wrong("is not a URL") };
-        let parts = uri.into_parts();
-        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
-            return wrong("has no scheme or host");
-        };
-        if scheme != Scheme::HTTP && scheme != Scheme::HTTPS {
-            return wrong("is neither http nor https");
-        }
-        if authority.as_str().contains('@') {
-            // It may be a password, so it is not repeated.
-            return Err("must be a plain host, without user and password".to_owned());
-        }
-        if authority.host().is_empty() {
-            return wrong("has no host");
-        }
-        // A number that is no port would silently become the scheme's own.
-        let port = &authority.as_str()[authority.host().len()..];
-        if !port.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {
-            return wrong("has a bad port");
-        }
-        if parts.path_and_query.is_some_and(|path| path != "/") {
-            return wrong("must have no path or query");
-        }
-        Ok(Self { scheme, authority })
     }
 }
 

@@ -14,10 +14,10 @@ use super::Failure;
 use crate::catalog::Catalog;
 use crate::catalog::snapshot::Snapshots;
 use crate::cli::Settings;
-use crate::config::{Admin, Config, Limits};
+use crate::config::{Admin, Config, Limits, Webhook};
 use crate::metrics::Metrics;
 use crate::news::News;
-use crate::news::notify::{self, Notifier};
+use crate::news::notify::{self, Notifier, Outbox};
 use crate::proxy::Proxy;
 use crate::proxy::respond::Caching;
 use crate::proxy::trust::Trusted;
@@ -90,16 +90,7 @@ impl Service {
                 .ok()
         });
         let metrics = Arc::new(Metrics::default());
-        let (outbox, notifier) = match config.notify.clone() {
-            Some(hook) => {
-                // The same rules as for the upstream say which way notifications leave.
-                let outbound = Outbound::from_env(&hook.origin)?;
-                let client = Upstream::new(hook.origin.clone(), None, outbound)?;
-                let (outbox, notifier) = notify::notifier(hook, client);
-                (Some(outbox), Some(notifier))
-            }
-            None => (None, None),
-        };
+        let (outbox, notifier) = config.notify.clone().map(notifier).transpose()?.unzip();
         let directory = config.cache_dir.as_deref().filter(|_| snapshots.is_some());
         let news = News::start(directory, Arc::clone(&whitelist), Arc::clone(&metrics), outbox)
             .map_err(Failure::failed)?;
@@ -188,6 +179,13 @@ impl Service {
         info!("stopped");
         Ok(())
     }
+}
+
+/// Makes what tells `hook` the news; the same rules as for the upstream say which way they leave.
+fn notifier(hook: Webhook) -> Result<(Outbox, Notifier), Failure> {
+    let outbound = Outbound::from_env(&hook.origin)?;
+    let client = Upstream::new(hook.origin.clone(), None, outbound)?;
+    Ok(notify::notifier(hook, client))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
