@@ -10,8 +10,9 @@ use catalog_proxy::body;
 use catalog_proxy::catalog::{Catalog, Key};
 use catalog_proxy::config::Cache;
 use catalog_proxy::feed::Kind;
-use catalog_proxy::metrics::Metrics;
-use catalog_proxy::server;
+use catalog_proxy::metrics::connections::Port;
+use catalog_proxy::proxy::trust::Trusted;
+use catalog_proxy::server::{self, Connections};
 use catalog_proxy::upstream::Upstream;
 use catalog_proxy::upstream::outbound::Outbound;
 use catalog_proxy::whitelist::Whitelist;
@@ -52,13 +53,14 @@ async fn upstream(shape: Shape, bodies: Bodies) -> Upstream {
     let origin = format!("http://{}", listener.local_addr().expect("an address")).parse().expect("an origin");
     // The sender lives as long as the process.
     let stop = Box::leak(Box::new(watch::channel(false))).1.clone();
-    tokio::spawn(server::serve(listener, answer, stop));
+    let connections = Connections::new(1024, 1024, Trusted::default(), Port::default());
+    tokio::spawn(server::serve(listener, connections, None, answer, stop));
     Upstream::new(origin, None, Outbound::direct()).expect("a client")
 }
 
 async fn filled(shape: Shape, bodies: Bodies) -> Catalog {
     let config = Cache { size: 4 << 30, ..Cache::default() };
-    let catalog = Catalog::new(upstream(shape, bodies).await, &config, None, Metrics::default());
+    let catalog = Catalog::new(upstream(shape, bodies).await, &config, None, None, std::sync::Arc::default());
     for n in 0..KEYS {
         catalog.landed(catalog.look_up(&key(n))).await.expect("a copy");
     }

@@ -105,13 +105,6 @@ fn skip(feed: &[u8]) {
     Jiter::new(feed).next_skip().expect("a feed");
 }
 
-fn index(feed: &Bytes) -> Index {
-    let mut indexer = Indexer::default();
-    indexer.push(feed).expect("a feed");
-    let segments: Vec<_> = indexer.finish().expect("a feed").collect();
-    Index::assemble(&segments).1
-}
-
 /// Measures one contender, after checking that it does what it should.
 fn contend(
     group: &mut BenchmarkGroup<'_, WallTime>,
@@ -180,7 +173,7 @@ fn engine(criterion: &mut Criterion) {
             .warm_up_time(Duration::from_millis(300))
             .measurement_time(Duration::from_secs(1));
         group.throughput(Throughput::Bytes(shown.len() as u64));
-        let index = index(&bytes);
+        let index = Index::of(&bytes).expect("a feed");
         assert!(index.filter(feed, allowed) == shown.as_bytes());
         group.bench_function("gather", |bencher| bencher.iter(|| index.filter(black_box(feed), allowed)));
         group.bench_function("memcpy", |bencher| bencher.iter(|| black_box(&shown).as_bytes().to_vec()));

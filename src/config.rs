@@ -1,19 +1,25 @@
 //! Settings, checked: a flag wins over a variable over the file over the default.
 
+mod origin;
+mod webhook;
+
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
-use http::uri::{Authority, Scheme, Uri};
+use ipnet::IpNet;
 
 use crate::cli::{AdminListen, LogFormat, Settings};
 use crate::place::Place;
+pub use origin::Origin;
+pub use webhook::Webhook;
 
 /// Where a container is expected to serve.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
 /// Only this machine sees the admin port unless told otherwise: it names cached feeds.
-const ADMIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+pub const ADMIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 /// The vendor's catalog.
 const UPSTREAM: &str = "https://ext.plesk.com";
 /// In the working directory.
@@ -26,6 +32,13 @@ const FRESH_FOR: Duration = Duration::from_secs(10 * 60);
 const STALE_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Twenty-five times the feed of today.
 const MAX_FEED_SIZE: u64 = 64 << 20;
+/// Some fifty thousand servers may ask within a minute, each for less than a second.
+const MAX_CONNECTIONS: usize = 4096;
+/// A network of servers behind one address, or a load balancer, has more than enough with a quarter; the rest
+/// stays for others whatever one client does.
+const SHARE_OF_ADDRESS: usize = 4;
+/// Plesk uploads nothing; the largest extensions have some 100 MB. Bodies are streamed, so this is no memory.
+const MAX_REQUEST_BODY: u64 = 256 << 20;
 
 /// Everything that `serve` needs to know.
 #[derive(Debug, Clone)]
@@ -34,6 +47,10 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// The admin port.
     pub admin: Admin,
+    /// What the service port shows, if it is to speak TLS.
+    pub tls: Option<Tls>,
+    /// Proxies in front that say for whom they ask.
+    pub trusted: Vec<IpNet>,
     /// Where the catalog comes from.
     pub upstream: Origin,
     /// PEM file with the only roots to trust.
@@ -46,8 +63,14 @@ pub struct Config {
     pub cache_dir: Option<PathBuf>,
     /// How long clients may keep a feed without asking.
     pub client_max_age: Option<Duration>,
+    /// Bounds for clients.
+    pub limits: Limits,
+    /// Who is told what is new.
+    pub notify: Option<Webhook>,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// Which there are.
+    pub log_level: Option<String>,
 }
 
 /// The admin port.
@@ -76,13 +99,24 @@ pub struct Cache {
     pub max_feed_size: u64,
 }
 
-/// Scheme and authority of a server (RFC 6454).
+/// The files of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// http or https.
-    pub scheme: Scheme,
-    /// Host, and port if not the scheme's own.
-    pub authority: Authority,
+pub struct Tls {
+    /// The chain, the server's own first.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// What clients may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Most connections.
+    pub connections: usize,
+    /// Most connections of one address.
+    pub connections_per_address: usize,
+    /// Most bytes of one request's body.
+    pub request_body: u64,
 }
 
 /// What is wrong with the settings, and where.
@@ -97,10 +131,12 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// The file is not a configuration.
-    #[error("{place}: {message}")]
+    #[error("{}:{place}: {message}", path.display())]
     Parse {
-        /// File, line and column.
-        place: String,
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        place: Place,
         /// What is wrong.
         message: String,
     },
@@ -130,6 +166,8 @@ impl Config {
         let max_fresh_for = typed.fresh_for.or(file.fresh_for).map(Duration::from);
         let stale_for = typed.stale_for.or(file.stale_for).map(Duration::from);
         let upstream = typed.upstream.or(file.upstream).unwrap_or_else(|| UPSTREAM.to_owned());
+        let connections =
+            typed.max_connections.or(file.max_connections).map_or(MAX_CONNECTIONS, NonZeroUsize::get);
         let config = Self {
             listen: [typed.listen, file.listen]
                 .into_iter()
@@ -140,6 +178,16 @@ impl Config {
                 Some(AdminListen::Off) => Admin::Off,
                 None => Admin::IfFree(ADMIN_LISTEN),
             },
+            tls: match (typed.tls_cert.or(file.tls_cert), typed.tls_key.or(file.tls_key)) {
+                (Some(cert), Some(key)) => Some(Tls { cert, key }),
+                (None, None) => None,
+                (cert, _) => {
+                    let setting = if cert.is_some() { "--tls-cert" } else { "--tls-key" };
+                    let message = "--tls-cert and --tls-key belong together".to_owned();
+                    return Err(ConfigError::Value { setting, message });
+                }
+            },
+            trusted: if typed.trusted_proxy.is_empty() { file.trusted_proxy } else { typed.trusted_proxy },
             upstream: upstream
                 .parse()
                 .map_err(|message| ConfigError::Value { setting: "--upstream", message })?,
@@ -154,7 +202,18 @@ impl Config {
             },
             cache_dir: typed.cache_dir.or(file.cache_dir),
             client_max_age: typed.client_max_age.or(file.client_max_age).map(Duration::from),
+            limits: Limits {
+                connections,
+                connections_per_address: typed
+                    .max_connections_per_address
+                    .or(file.max_connections_per_address)
+                    .map_or_else(|| share_of_address(connections), NonZeroUsize::get),
+                request_body: bytes(typed.max_request_body, file.max_request_body, MAX_REQUEST_BODY),
+            },
+            notify: (typed.notify_url.or(file.notify_url).map(|url| url.parse()).transpose())
+                .map_err(|message| ConfigError::Value { setting: "--notify-url", message })?,
             log_format: typed.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
+            log_level: typed.log_level.or(file.log_level),
         };
         if config.cache.max_feed_size == 0 {
             let message = "must be more than 0".to_owned();
@@ -170,18 +229,34 @@ fn read_file(path: &Path) -> Result<Settings, ConfigError> {
         fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     let mut settings: Settings = toml::from_str(&text).map_err(|error| {
         let place = Place::of(&text, error.span().map_or(0, |span| span.start));
-        ConfigError::Parse {
-            place: format!("{}:{place}", path.display()),
-            message: error.message().to_owned(),
-        }
+        ConfigError::Parse { path: path.to_owned(), place, message: error.message().to_owned() }
     })?;
     let directory = path.parent().unwrap_or(Path::new(""));
-    for relative in
-        [&mut settings.whitelist, &mut settings.upstream_ca, &mut settings.cache_dir].into_iter().flatten()
-    {
+    let paths = [
+        &mut settings.whitelist,
+        &mut settings.upstream_ca,
+        &mut settings.cache_dir,
+        &mut settings.tls_cert,
+        &mut settings.tls_key,
+    ];
+    for relative in paths.into_iter().flatten() {
         *relative = directory.join(&*relative);
     }
     Ok(settings)
+}
+
+fn share_of_address(connections: usize) -> usize {
+    connections.div_ceil(SHARE_OF_ADDRESS)
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: MAX_CONNECTIONS,
+            connections_per_address: share_of_address(MAX_CONNECTIONS),
+            request_body: MAX_REQUEST_BODY,
+        }
+    }
 }
 
 impl Default for Cache {
@@ -193,38 +268,6 @@ impl Default for Cache {
             stale_for: STALE_FOR,
             max_feed_size: MAX_FEED_SIZE,
         }
-    }
-}
-
-impl std::str::FromStr for Origin {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |what: &str| Err(format!("{text:?} {what}; expected a URL like {UPSTREAM}"));
-        let Ok(uri) = text.parse::<Uri>() else { return wrong("is not a URL") };
-        let parts = uri.into_parts();
-        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
-            return wrong("has no scheme or host");
-        };
-        if scheme != Scheme::HTTP && scheme != Scheme::HTTPS {
-            return wrong("is neither http nor https");
-        }
-        if authority.as_str().contains('@') {
-            // It may be a password, so it is not repeated.
-            return Err("must be a plain host, without user and password".to_owned());
-        }
-        if authority.host().is_empty() {
-            return wrong("has no host");
-        }
-        // A number that is no port would silently become the scheme's own.
-        let port = &authority.as_str()[authority.host().len()..];
-        if !port.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {
-            return wrong("has a bad port");
-        }
-        if parts.path_and_query.is_some_and(|path| path != "/") {
-            return wrong("must have no path or query");
-        }
-        Ok(Self { scheme, authority })
     }
 }
 
@@ -254,6 +297,8 @@ mod tests {
         assert_eq!(config.cache.max_fresh_for, None);
         assert_eq!(config.cache.stale_for, Duration::from_secs(7 * 86_400));
         assert_eq!(config.cache.max_feed_size, 64 << 20);
+        let Limits { connections, connections_per_address, request_body } = config.limits;
+        assert_eq!((connections, connections_per_address, request_body), (4096, 1024, 256 << 20));
     }
 
     #[test]
@@ -261,7 +306,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("proxy.toml");
         let text = "listen = [\"127.0.0.1:1\", \"[::1]:2\"]\nadmin-listen = \"off\"\nupstream = \"http://a\"\n\
-                    whitelist = \"lists/a.toml\"\nfresh-for = \"1m\"\ncache-size = \"1MiB\"\nlog-format = \"json\"";
+                    whitelist = \"lists/a.toml\"\nfresh-for = \"1m\"\ncache-size = \"1MiB\"\nlog-format = \"json\"\n\
+                    max-connections = 10\nmax-request-body = \"1MiB\"\n\
+                    tls-cert = \"cert.pem\"\ntls-key = \"/key.pem\"\ntrusted-proxy = [\"10.0.0.0/8\", \"::1\"]";
         fs::write(&path, text).expect("a file");
         let path = path.to_str().expect("a path");
         let config =
@@ -273,6 +320,12 @@ mod tests {
         assert_eq!(config.cache.max_fresh_for, Some(Duration::from_secs(7200)));
         assert_eq!(config.cache.size, 1 << 20);
         assert_eq!(config.log_format, LogFormat::Json);
+        let Limits { connections, connections_per_address, request_body } = config.limits;
+        assert_eq!((connections, connections_per_address, request_body), (10, 3, 1 << 20));
+        let Tls { cert, key } = config.tls.expect("both files");
+        assert_eq!((cert, key), (directory.path().join("cert.pem"), "/key.pem".into()));
+        let trusted = config.trusted.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(trusted, ["10.0.0.0/8", "::1/128"]);
     }
 
     #[test]
@@ -285,6 +338,10 @@ mod tests {
         check(&["--fresh-for", "10"], "--fresh-for");
         check(&["--cache-size", "lots"], "--cache-size");
         check(&["--max-feed-size", "0"], "--max-feed-size: must be more than 0");
+        check(&["--tls-cert", "a.pem"], "--tls-cert: --tls-cert and --tls-key belong together");
+        check(&["--tls-key", "a.pem"], "--tls-key: ");
+        check(&["--trusted-proxy", "10.0.0.0/33"], "expected a network like 10.0.0.0/8");
+        check(&["--max-connections", "0"], "--max-connections");
         check(&["--upstream", "ext.plesk.com"], "--upstream: \"ext.plesk.com\" has no scheme or host");
         check(&["--upstream", "ftp://ext.plesk.com"], "neither http nor https");
         check(&["--upstream", "https://a:b@ext.plesk.com"], "must be a plain host");
@@ -292,6 +349,7 @@ mod tests {
         check(&["--upstream", "http://[::1]:0"], "has a bad port");
         check(&["--upstream", "https://ext.plesk.com/api"], "must have no path");
         check(&["--admin-listen", "on"], "--admin-listen");
+        check(&["--notify-url", "hooks.example/x"], "--notify-url: not an http or https URL");
         check(&["--frsh-for", "1m"], "--fresh-for");
         check(&["--config", "/no/such.toml"], "cannot read configuration /no/such.toml");
     }

@@ -1,5 +1,7 @@
 //! What the proxy itself answers when it cannot serve: one table from error to answer.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use tracing::Level;
 
@@ -18,9 +20,21 @@ pub enum Error {
     /// A target or method that is not for a reverse proxy.
     #[error("this method or target is not served here")]
     Refused,
-    /// A feed's target that is too long.
-    #[error("the target of a feed may have {0} bytes at most")]
+    /// A target that is too long for what it names.
+    #[error("this target may have {0} bytes at most")]
     TargetTooLong(usize),
+    /// A head with too many fields.
+    #[error("a request may have {0} header fields at most")]
+    TooManyFields(usize),
+    /// A head that others may understand in another way.
+    #[error("the request is not clear: {0}")]
+    Ambiguous(&'static str),
+    /// A body that is too large, or said to be.
+    #[error("the body of a request may have {0} bytes at most")]
+    BodyTooLarge(u64),
+    /// A body that does not arrive.
+    #[error("the body of the request did not go on within {} s", .0.as_secs())]
+    BodyStalled(Duration),
     /// The feed cannot be had.
     #[error("{0}")]
     Feed(FetchError),
@@ -66,6 +80,12 @@ impl Error {
                 client(S::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
             }
             Self::Refused => client(S::BAD_REQUEST, "refused", "Request refused"),
+            Self::Ambiguous(_) => client(S::BAD_REQUEST, "ambiguous", "Request not clear"),
+            Self::TooManyFields(_) => {
+                client(S::REQUEST_HEADER_FIELDS_TOO_LARGE, "too-many-fields", "Too many header fields")
+            }
+            Self::BodyTooLarge(_) => client(S::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large"),
+            Self::BodyStalled(_) => client(S::REQUEST_TIMEOUT, "body-stalled", "Body did not arrive"),
             Self::TargetTooLong(_) => client(S::URI_TOO_LONG, "target-too-long", "Target too long"),
             Self::Forward(error) => error.failure.answer(Level::WARN),
             Self::Feed(error) | Self::PackagesOfCategories(error) => match error {

@@ -1,8 +1,8 @@
 //! A filtering, caching reverse proxy for Plesk's extension catalog.
 //!
-//! The modules in reading order; arrows of use point down this list only. `feed`, `whitelist` itself,
-//! `catalog::freshness`, `proxy::route` and `proxy::headers` are pure: bytes, values and `now` in, values
-//! out. ARCHITECTURE.md has the picture and the invariants.
+//! The modules in reading order; arrows of use point down this list only. `feed`, `whitelist` itself and
+//! its `edit`, `catalog::freshness`, `proxy::route` and `proxy::headers` are pure: bytes, values and `now`
+//! in, values out. ARCHITECTURE.md has the picture and the invariants.
 #![deny(unsafe_code)]
 
 pub mod commands;
@@ -17,6 +17,8 @@ pub mod error;
 
 pub mod catalog;
 
+pub mod news;
+
 pub mod feed;
 pub mod upstream;
 pub mod whitelist;
@@ -28,3 +30,4 @@ pub mod cli;
 pub mod body;
 pub mod metrics;
 pub mod place;
+pub mod watch;

@@ -1,16 +1,38 @@
-//! Log lines on standard error.
+//! Log lines on standard error, one an event whatever is in it.
 
+use std::env;
+use std::fmt;
 use std::io::{self, IsTerminal};
 
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 
 use crate::cli::LogFormat;
 
-/// Starts logging at `RUST_LOG`'s levels, or `info`. Does nothing the second time.
-pub fn start(format: LogFormat) {
-    let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
-    let color =
-        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+/// Where levels come from if no flag tells them; the variable of all programs that log like this one.
+const VARIABLE: &str = "RUST_LOG";
+
+/// Levels that cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{setting}: {directive:?} is no level; expected error, warn, info, debug, trace, off or target=level"
+)]
+pub struct LevelError {
+    setting: &'static str,
+    directive: String,
+}
+
+/// Starts logging at the levels that `level` gives, else at `RUST_LOG`'s, else at `info`. Does nothing the
+/// second time.
+///
+/// # Errors
+/// If the levels cannot be understood.
+pub fn start(format: LogFormat, level: Option<&str>) -> Result<(), LevelError> {
+    let filter = levels(level)?;
+    let color = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -18,7 +40,150 @@ pub fn start(format: LogFormat) {
         .with_target(false);
     // It fails only if a subscriber is set already, and then that one is wanted.
     let _ = match format {
-        LogFormat::Text => lines.try_init(),
+        LogFormat::Text => lines.fmt_fields(OneLine).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
+    Ok(())
+}
+
+/// Finds the levels that [`start`] takes.
+///
+/// # Errors
+/// If they cannot be understood.
+pub fn levels(level: Option<&str>) -> Result<EnvFilter, LevelError> {
+    let variable = env::var_os(VARIABLE).filter(|levels| !levels.is_empty());
+    match (level, variable) {
+        (Some(level), _) => filter("--log-level", &our_own(level)),
+        (None, Some(levels)) => filter(VARIABLE, &levels.to_string_lossy()),
+        (None, None) => Ok(EnvFilter::new(LevelFilter::INFO.to_string())),
+    }
+}
+
+/// Makes a bare level one of this program alone: at `debug`, what it is built from has a line for every frame
+/// of HTTP/2. `trace` is for those who want them.
+fn our_own(levels: &str) -> String {
+    let (own, crates) = (env!("CARGO_CRATE_NAME"), LevelFilter::INFO);
+    match levels.trim().parse::<LevelFilter>() {
+        Ok(level) if level == LevelFilter::DEBUG => format!("{crates},{own}={level}"),
+        _ => levels.to_owned(),
+    }
+}
+
+fn filter(setting: &'static str, levels: &str) -> Result<EnvFilter, LevelError> {
+    for directive in levels.split(',').map(str::trim) {
+        // A bare word that is no level would be taken for a module, and nothing logged but that.
+        let understood = match directive.contains(['=', '[']) {
+            true => EnvFilter::try_new(directive).is_ok(),
+            // Nothing at all would be `error`.
+            false => !directive.is_empty() && directive.parse::<LevelFilter>().is_ok(),
+        };
+        if !understood {
+            return Err(LevelError { setting, directive: directive.to_owned() });
+        }
+    }
+    let levels: String = levels.chars().filter(|c| !c.is_whitespace()).collect();
+    EnvFilter::try_new(&levels).map_err(|_| LevelError { setting, directive: levels })
+}
+
+/// Fields as text, with whatever could break a line or fool a terminal escaped.
+///
+/// SECURITY: targets and what the upstream sends are in log lines. A line feed in them would forge a line, a
+/// control sequence rewrite one.
+#[derive(Debug, Clone, Copy)]
+struct OneLine;
+
+impl<'writer> FormatFields<'writer> for OneLine {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut text = String::new();
+        DefaultFields::new().format_fields(Writer::new(&mut text), fields)?;
+        text.chars().try_for_each(|c| match is_plain(c) {
+            true => writer.write_char(c),
+            false => write!(writer, "{}", c.escape_default()),
+        })
+    }
+}
+
+/// Does a character stand for itself alone, without an effect on those around it?
+fn is_plain(c: char) -> bool {
+    /// Separators of lines, and marks that turn the direction of text.
+    const OTHERS: [char; 11] = [
+        '\u{2028}', '\u{2029}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}', '\u{2066}',
+        '\u{2067}', '\u{2068}', '\u{2069}',
+    ];
+    !c.is_control() && !OTHERS.contains(&c)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[test]
+    fn levels_that_make_no_sense_are_named() {
+        for levels in
+            ["info", "DEBUG", "off", "catalog_proxy=debug,hyper=warn", "info, hyper=debug", "a[b]=info"]
+        {
+            filter("--log-level", levels).expect(levels);
+        }
+        for (levels, directive) in [
+            ("debg", "debg"),
+            ("info,hyper", "hyper"),
+            ("a=b", "a=b"),
+            ("a=debug=x", "a=debug=x"),
+            ("info,", ""),
+        ] {
+            let error = filter("--log-level", levels).expect_err(levels).to_string();
+            assert!(
+                error.starts_with(&format!("--log-level: {directive:?} is no level; expected ")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn debug_is_about_this_program() {
+        assert_eq!(our_own("debug"), "info,catalog_proxy=debug");
+        assert_eq!(our_own("warn"), "warn");
+        assert_eq!(our_own("trace"), "trace");
+        assert_eq!(our_own("hyper=debug"), "hyper=debug");
+    }
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nothing_in_an_event_breaks_its_line() {
+        for ansi in [false, true] {
+            let lines = Lines::default();
+            let writer = lines.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_writer(move || writer.clone())
+                .with_ansi(ansi)
+                .without_time()
+                .with_level(false)
+                .with_target(false)
+                .fmt_fields(OneLine)
+                .finish();
+            let bad = "a\nb\rc\u{1b}[2Jd\u{9b}e\u{85}f\u{2028}g\u{202e}h\té";
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::info!(shown = %bad, quoted = bad, "{bad}");
+            });
+            let text = String::from_utf8(lines.0.lock().expect("no panic").clone()).expect("text");
+            let (line, rest) = text.split_once('\n').expect("a line");
+            assert_eq!(rest, "");
+            assert!(line.chars().all(is_plain), "{line:?}");
+            assert!(line.contains(r"shown=a\nb\rc\u{1b}[2Jd\u{9b}e\u{85}f\u{2028}g\u{202e}h\té"), "{line}");
+        }
+    }
 }

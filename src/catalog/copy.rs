@@ -149,6 +149,24 @@ impl Content {
         View { digest: Digest::of(&body), body: body.into() }
     }
 
+    /// Counts the elements that are no objects, and those that have no string for a code.
+    pub fn odd(&self) -> (usize, usize) {
+        let Index::Packages(index) = &self.index else { return (0, 0) };
+        let odd = index.entries.iter().filter(|entry| entry.package.code.is_none());
+        let (objects, others): (Vec<_>, Vec<_>) =
+            odd.partition(|entry| self.body.get(entry.span.start) == Some(&b'{'));
+        (others.len(), objects.len())
+    }
+
+    /// Returns the codes of all packages.
+    pub fn codes(&self) -> impl Iterator<Item = &str> {
+        let entries = match &self.index {
+            Index::Packages(index) => index.entries.as_slice(),
+            Index::Categories(_) => &[],
+        };
+        entries.iter().filter_map(|entry| entry.package.code.as_deref())
+    }
+
     /// Counts the packages that a list hides.
     pub fn hidden(&self, list: &Whitelist) -> usize {
         let Index::Packages(index) = &self.index else { return 0 };

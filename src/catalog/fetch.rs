@@ -22,6 +22,7 @@ use crate::body;
 use crate::feed::packages::Segment;
 use crate::feed::scan::ScanError;
 use crate::feed::{Kind, categories, packages};
+use crate::metrics::Failed;
 use crate::upstream::{Failure, USER_AGENT, Upstream, UpstreamError, VIA};
 
 /// Longest wait for the head of the answer, connecting included: Plesk itself waits some 30 s for a
@@ -281,18 +282,19 @@ impl Fetcher {
 }
 
 impl FetchError {
-    /// Returns its name in metrics.
-    pub fn outcome(&self) -> &'static str {
-        match self {
-            Self::Upstream(_) => "upstream",
-            Self::Status { .. } => "status",
-            Self::Redirect { .. } => "redirect",
-            Self::Invalid(_) => "invalid",
-            Self::TooLarge(_) => "too_large",
-            Self::Coding => "coding",
-            Self::Shrunk { .. } => "shrunk",
-            Self::Interrupted => "interrupted",
-        }
+    /// Returns what it is in metrics.
+    pub fn failed(&self) -> Failed {
+        let (outcome, phase) = match self {
+            Self::Upstream(error) => (error.failure.name(), error.failure.phase()),
+            Self::Status { .. } => ("status", "content"),
+            Self::Redirect { .. } => ("redirect", "content"),
+            Self::Invalid(_) => ("invalid", "content"),
+            Self::TooLarge(_) => ("too_large", "content"),
+            Self::Coding => ("coding", "content"),
+            Self::Shrunk { .. } => ("shrunk", "content"),
+            Self::Interrupted => ("interrupted", "transfer"),
+        };
+        Failed { outcome, phase }
     }
 
     /// Returns the causes for the log, where they say more than the error itself.

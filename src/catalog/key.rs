@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::uri::PathAndQuery;
 
 use crate::feed::Kind;
+use crate::metrics::Feed;
 
 /// Which feed: its kind, path and query. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -31,6 +32,18 @@ impl Key {
         &self.target
     }
 
+    /// Returns what it is in metrics, which have no room for queries.
+    pub fn feed(&self) -> Feed {
+        Feed { feed: self.kind.name(), version: self.version().unwrap_or("other") }
+    }
+
+    /// Returns the version of the vendor's interface, `v1` to `v9`. Others there could be are clients' inventions.
+    pub fn version(&self) -> Option<&'static str> {
+        const KNOWN: [&str; 9] = ["v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9"];
+        let version = self.target.strip_prefix("/api/")?.split('/').next()?;
+        KNOWN.into_iter().find(|known| *known == version)
+    }
+
     pub(super) fn target(&self) -> PathAndQuery {
         // It was one before.
         self.target.parse().unwrap_or_else(|_| PathAndQuery::from_static("/"))
@@ -40,5 +53,24 @@ impl Key {
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.target)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_versions_that_there_could_be() {
+        let check = |target: &str, expected: Option<&str>| {
+            let key = Key::new(Kind::Packages, &target.parse().expect("a target"));
+            assert_eq!(key.version(), expected, "{target}");
+        };
+        check("/api/v4/packages?version=18.0.64", Some("v4"));
+        check("/api/v9/categories", Some("v9"));
+        check("/api/v0/packages", None);
+        check("/api/v04/packages", None);
+        check("/api/v44/packages", None);
+        check("/api/v12345678901234567890/packages", None);
     }
 }

@@ -3,6 +3,7 @@
 //! The raw feed is cached, never the filtered one; views are made per whitelist generation.
 
 mod backoff;
+mod changes;
 pub mod copy;
 mod decode;
 pub mod encode;
@@ -17,7 +18,7 @@ mod views;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -26,10 +27,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::config;
-use crate::metrics::{Fetch, Metrics};
+use crate::metrics::{Failed, FeedName, Fetch, Metrics};
+use crate::news::News;
 use crate::upstream::Upstream;
 use crate::whitelist::Whitelist;
 use backoff::Failures;
+use changes::Comparison;
 use copy::{Copy, View};
 use encode::Encoding;
 use fetch::{FetchError, Fetcher};
@@ -55,6 +58,9 @@ const REFRESH_FLIGHTS: usize = 8;
 /// Shortest lifetime that is renewed ahead; less is as good as none.
 const REFRESH_MIN_LIFETIME: Duration = Duration::from_secs(1);
 
+/// The phase of a fetch that ended well, in metrics.
+const DONE: &str = "done";
+
 /// The cache; cloning shares it.
 #[derive(Debug, Clone)]
 pub struct Catalog(Arc<Inner>);
@@ -65,8 +71,11 @@ struct Inner {
     store: Store,
     views: Views,
     snapshots: Option<Snapshots>,
+    news: Option<News>,
+    /// Held while a copy is compared and kept, so that of two that bring the same change one comes first.
+    order: Mutex<()>,
     failures: Failures,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     stale_for: Duration,
     flights: Mutex<HashMap<Key, Flight>>,
 }
@@ -101,20 +110,23 @@ pub enum Joined {
 }
 
 impl Catalog {
-    /// Makes an empty cache over `snapshots`, if there are any.
+    /// Makes an empty cache over `snapshots`, if there are any. What is new goes to `news`.
     pub fn new(
         upstream: Upstream,
         config: &config::Cache,
         snapshots: Option<Snapshots>,
-        metrics: Metrics,
+        news: Option<News>,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let policy = Policy { default: config.fresh_for, max: config.max_fresh_for };
-        let store = Store::new(config.size);
+        let store = Store::new(config.size, metrics.evictions.clone());
         Self(Arc::new(Inner {
             fetcher: Fetcher::new(upstream, policy, config.max_feed_size),
             views: Views::new(store.clone()),
             store,
             snapshots,
+            news,
+            order: Mutex::default(),
             failures: Failures::default(),
             metrics,
             stale_for: config.stale_for,
@@ -199,10 +211,13 @@ impl Catalog {
         }
     }
 
-    /// Writes to disk what is not there yet. Ends the writing.
+    /// Writes to disk what is not there yet, and tells what is new. Ends both.
     pub async fn close(&self) {
         let inner = Arc::clone(&self.0);
-        let closing = spawn_blocking(move || inner.snapshots.as_ref().map(Snapshots::close));
+        let closing = spawn_blocking(move || {
+            inner.snapshots.as_ref().map(Snapshots::close);
+            inner.news.as_ref().map(News::close);
+        });
         if closing.await.is_err() {
             warn!("copies may not all be on disk");
         }
@@ -261,26 +276,35 @@ struct Landing {
 }
 
 impl Landing {
-    async fn fly(self, writer: Writer, before: Option<Copy>) {
+    async fn fly(self, writer: Writer, mut before: Option<Copy>) {
         let (catalog, key) = (self.catalog.clone(), self.key.clone());
         let inner = &catalog.0;
         if before.is_none()
-            && let Some(copy) = inner.restore(&key).await
+            && let Some(copy) = inner.read(&key).await
         {
-            drop(self);
-            writer.finish(Ok(Landed { copy: copy.clone(), source: Source::Disk }));
             let now = Instant::now();
-            if Freshness::of(&copy, now) == Freshness::Stale {
-                catalog.renew(&key, &copy, now);
+            if inner.is_servable(&copy, now) {
+                info!(%key, elements = copy.content.len(), age = ?copy.age(now), "restored from disk");
+                let copy = inner.store.insert(&key, copy, now);
+                drop(self);
+                writer.finish(Ok(Landed { copy: copy.clone(), source: Source::Disk }));
+                if Freshness::of(&copy, now) == Freshness::Stale {
+                    catalog.renew(&key, &copy, now);
+                }
+                return;
             }
-            return;
+            // Too old to be served, but the upstream may confirm it, and it shows what is new.
+            before = Some(copy);
         }
         let publish = |segment: &_| writer.publish(Clone::clone(segment));
         let started = Instant::now();
         let fetched = inner.fetcher.fetch(&key, before.as_ref(), publish).await;
-        let outcome = inner.settle(&key, before.as_ref(), fetched, started);
+        let (outcome, comparison) = inner.settle(&key, before.as_ref(), fetched, started);
         drop(self);
         writer.finish(outcome);
+        if let Some(comparison) = comparison {
+            inner.tell(comparison).await;
+        }
     }
 }
 
@@ -296,8 +320,8 @@ impl Inner {
         copy.stale_here(now) <= self.stale_for
     }
 
-    /// Brings a copy back from disk, if there is one that may be served.
-    async fn restore(self: &Arc<Self>, key: &Key) -> Option<Copy> {
+    /// Reads a copy from disk, if there is one.
+    async fn read(self: &Arc<Self>, key: &Key) -> Option<Copy> {
         if !self.snapshots.as_ref()?.contains(key) {
             return None;
         }
@@ -306,16 +330,18 @@ impl Inner {
         let mut copy = spawn_blocking(load).await.ok().flatten()?;
         // The bound may be another one than when it was stored.
         copy.meta.freshness = copy.meta.freshness.bounded(self.fetcher.policy());
-        let now = Instant::now();
-        if !self.is_servable(&copy, now) {
-            return None;
-        }
-        info!(%key, elements = copy.content.len(), age = ?copy.age(now), "restored from disk");
-        Some(self.store.insert(key, copy, now))
+        Some(copy)
     }
 
-    fn count(&self, key: &Key, outcome: &'static str) {
-        self.metrics.fetches.get_or_create(&Fetch { feed: key.kind().name(), outcome }).inc();
+    /// Counts a fetch that ended.
+    fn count(&self, key: &Key, ended: Failed, elapsed: Duration) {
+        let (feed, Failed { outcome, phase }) = (key.kind().name(), ended);
+        self.metrics.fetches.get_or_create(&Fetch { feed, outcome, phase }).inc();
+        self.metrics.fetch_durations.get_or_create(&FeedName { feed }).observe(elapsed.as_secs_f64());
+        if phase == DONE {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.metrics.last_fetches.get_or_create(&key.feed()).set(now.as_secs() as i64);
+        }
     }
 
     /// Keeps a good outcome, remembers a bad one.
@@ -325,7 +351,7 @@ impl Inner {
         before: Option<&Copy>,
         fetched: Result<Copy, FetchError>,
         started: Instant,
-    ) -> Outcome {
+    ) -> (Outcome, Option<Comparison>) {
         let now = Instant::now();
         let elapsed = now - started;
         let judged = fetched.and_then(|copy| match before {
@@ -336,22 +362,28 @@ impl Inner {
         });
         match judged {
             Ok(copy) => {
-                let copy = self.store.insert(key, copy, now);
+                let changed = before.is_none_or(|before| before.content.digest != copy.content.digest);
+                let (copy, comparison) = {
+                    let _order = lock(&self.order);
+                    let comparison =
+                        before.filter(|_| changed).and_then(|before| self.compare(key, before, &copy, now));
+                    (self.store.insert(key, copy, now), comparison)
+                };
                 self.failures.forget(key);
                 if let Some(snapshots) = &self.snapshots {
                     snapshots.save(key, &copy);
                 }
-                let changed = before.is_none_or(|before| before.content.digest != copy.content.digest);
                 let (elements, bytes) = (copy.content.len(), copy.content.body.len());
-                self.count(key, if changed { "changed" } else { "unchanged" });
+                let outcome = if changed { "changed" } else { "unchanged" };
+                self.count(key, Failed { outcome, phase: DONE }, elapsed);
                 info!(%key, elements, bytes, changed, ?elapsed, "fetched");
-                Ok(Landed { copy, source: Source::Upstream })
+                (Ok(Landed { copy, source: Source::Upstream }), comparison)
             }
             Err(error) => {
-                self.count(key, error.outcome());
+                self.count(key, error.failed(), elapsed);
                 let retry_in = self.failures.remember(key, &error, now);
                 warn!(%key, %error, cause = error.chain(), ?elapsed, ?retry_in, "fetch failed");
-                Err(error)
+                (Err(error), None)
             }
         }
     }

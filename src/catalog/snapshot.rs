@@ -298,6 +298,33 @@ pub fn decode(file: &Bytes, key: &Key, confirmed: SystemTime, now: SystemTime) -
     })
 }
 
+/// Reads the packages feed that was kept last in a directory, whatever its query, and when that was.
+///
+/// Changes nothing there: the directory may be that of a running proxy. What is damaged is passed over.
+pub fn newest_packages(directory: &Path) -> Option<(Bytes, packages::Index, SystemTime)> {
+    let mut files: Vec<_> = fs::read_dir(directory)
+        .ok()?
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            Some((entry.metadata().ok()?.modified().ok()?, entry.path()))
+        })
+        .filter(|(_, path)| is_named_as_ours(path))
+        .collect();
+    files.sort_unstable();
+    files.into_iter().rev().find_map(|(at, path)| {
+        let content = parse(&Bytes::from(fs::read(path).ok()?)).ok()?;
+        let end = content.iter().position(|byte| *byte == b'\n')?;
+        let header: Header = serde_json::from_slice(&content[..end]).ok()?;
+        if header.kind != Kind::Packages.name() {
+            return None;
+        }
+        match index(Kind::Packages, &content.slice(end + 1..)) {
+            Ok((body, Index::Packages(index))) => Some((body, index, at)),
+            _ => None,
+        }
+    })
+}
+
 /// Is it one of ours by its name? Others are none of our business.
 fn is_named_as_ours(path: &Path) -> bool {
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
@@ -323,13 +350,7 @@ fn parse(file: &Bytes) -> Result<Bytes, Unusable> {
 
 fn index(kind: Kind, body: &Bytes) -> Result<(Bytes, Index), ScanError> {
     match kind {
-        Kind::Packages => {
-            let mut indexer = packages::Indexer::bounded();
-            indexer.push(body)?;
-            let segments: Vec<_> = indexer.finish()?.collect();
-            let (body, index) = packages::Index::assemble(&segments);
-            Ok((body, Index::Packages(index)))
-        }
+        Kind::Packages => Ok((body.clone(), Index::Packages(packages::Index::of(body)?))),
         Kind::Categories => {
             let mut indexer = categories::Indexer::default();
             indexer.push(body)?;

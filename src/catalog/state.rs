@@ -1,13 +1,16 @@
 //! The state of each cached key, for those who watch.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::copy::Digest;
-use super::{Catalog, Freshness};
-use crate::metrics::{Failing, Metrics};
+use super::copy::{Digest, Index};
+use super::fetch::FetchError;
+use super::store::Entry;
+use super::{Catalog, Freshness, Key, REFRESH_ASKED_WITHIN};
+use crate::metrics::Feed;
+use crate::metrics::state::{FeedState as FeedGauges, PackagesState, State};
 use crate::whitelist::Whitelist;
 
 /// The state of one key.
@@ -36,18 +39,48 @@ pub struct CopyState {
 }
 
 impl Catalog {
-    /// Brings the gauges of the cache up to date.
-    pub fn gauge(&self, metrics: &Metrics) {
+    /// Tells what there is in metrics' terms, as far as it is about the cache.
+    ///
+    /// Of the many keys that one feed can have, the one that is worst off counts, and for sizes the largest.
+    /// Those that nobody asked for within a day are left out: they are not renewed, so their age says nothing.
+    pub fn observe(&self, list: &Whitelist) -> State {
         let now = Instant::now();
         let entries = self.0.store.entries(now);
         let stale =
             entries.iter().filter(|entry| Freshness::of(&entry.copy, now) == Freshness::Stale).count();
-        metrics.copies.set(entries.len() as i64);
-        metrics.stale.set(stale as i64);
-        metrics.failing.clear();
-        for (_, error) in self.0.failures.all() {
-            metrics.failing.get_or_create(&Failing { outcome: error.outcome() }).inc();
+        let failures: HashMap<Key, FetchError> = self.0.failures.all().into_iter().collect();
+        let mut state = State {
+            cached_keys: entries.len(),
+            stale_keys: stale,
+            failing: failures.values().map(FetchError::failed).collect(),
+            ..State::default()
+        };
+        (state.cache_bytes, state.cache_limit) = self.0.store.usage();
+        let mut groups: BTreeMap<_, Vec<&Entry>> = BTreeMap::new();
+        for entry in entries.iter().filter(|entry| entry.asked <= REFRESH_ASKED_WITHIN) {
+            let Feed { feed, version } = entry.key.feed();
+            groups.entry((feed, version)).or_default().push(entry);
         }
+        let mut codes = HashSet::new();
+        for ((feed, version), entries) in groups {
+            let contents = entries.iter().map(|entry| &entry.copy.content);
+            let Some(content) = contents.max_by_key(|content| content.len()) else { continue };
+            let age = entries.iter().map(|entry| entry.copy.age(now)).max().unwrap_or_default();
+            // One that is stale because nobody asked since is none of anybody's worries.
+            let failing = entries.iter().filter(|entry| failures.contains_key(&entry.key));
+            let stale = failing.map(|entry| entry.copy.stale_since(now)).max().unwrap_or_default();
+            let packages = matches!(content.index, Index::Packages(_)).then(|| {
+                codes.extend(content.codes());
+                let (no_objects, no_codes) = content.odd();
+                PackagesState { hidden: content.hidden(list), no_objects, no_codes }
+            });
+            let feed = Feed { feed, version };
+            state.feeds.push(FeedGauges { feed, age, stale, elements: content.len(), packages });
+        }
+        if state.feeds.iter().any(|feed| feed.packages.is_some()) {
+            state.whitelist.absent = Some(list.codes().filter(|code| !codes.contains(code)).count());
+        }
+        state
     }
 
     /// Returns the state of all keys under a list, those with a copy first, else sorted.

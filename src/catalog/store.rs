@@ -8,8 +8,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
+use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
 use super::Key;
@@ -28,6 +30,7 @@ pub struct Store {
     records: Cache<Key, Record>,
     bodies: Cache<BodyKey, Body>,
     start: Instant,
+    size: u64,
 }
 
 /// What a view was made from.
@@ -76,8 +79,8 @@ enum Body {
 }
 
 impl Store {
-    /// Makes a store of at most `size` bytes.
-    pub fn new(size: u64) -> Self {
+    /// Makes a store of at most `size` bytes, which counts what it drops for want of room.
+    pub fn new(size: u64, evictions: Counter) -> Self {
         let weigh = |_: &BodyKey, body: &Body| {
             let bytes = match body {
                 Body::Content(content) => content.weight(),
@@ -96,10 +99,21 @@ impl Store {
             bodies: Cache::builder()
                 .max_capacity(size - size / META_SHARE)
                 .weigher(weigh)
+                .eviction_listener(move |_, _, cause| {
+                    if cause == RemovalCause::Size {
+                        evictions.inc();
+                    }
+                })
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
             start: Instant::now(),
+            size,
         }
+    }
+
+    /// Returns how many bytes there are, and their bound.
+    pub fn usage(&self) -> (u64, u64) {
+        (self.records.weighted_size() + self.bodies.weighted_size(), self.size)
     }
 
     /// Returns the copy for a key that a client asks for.

@@ -14,9 +14,12 @@ use super::Failure;
 use super::serve::{Service, shutdown_signal};
 use crate::body::{self, Body};
 use crate::cli::LogFormat;
-use crate::config::{Admin, Cache, Config, Origin};
+use crate::config::{ADMIN_LISTEN, Admin, Cache, Config, Limits, Origin};
+use crate::logging;
+use crate::metrics::connections::Port;
+use crate::proxy::trust::Trusted;
+use crate::server::{self, Connections};
 use crate::upstream::outbound::Outbound;
-use crate::{logging, server};
 
 const PACKAGES: &[u8] = include_bytes!("../../assets/sample/packages.json");
 const CATEGORIES: &[u8] = include_bytes!("../../assets/sample/categories.json");
@@ -29,7 +32,7 @@ const WHITELIST: &str = include_str!("../../whitelist.toml");
 /// # Errors
 /// If it cannot start.
 pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
-    logging::start(LogFormat::Text);
+    logging::start(LogFormat::Text, None)?;
     let directory =
         tempfile::Builder::new().prefix("catalog-proxy-demo-").tempdir().map_err(Failure::failed)?;
     let whitelist = directory.path().join("whitelist.toml");
@@ -40,33 +43,45 @@ pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
             sample.local_addr().map_err(Failure::failed)?.to_string().parse().map_err(Failure::failed)?;
         let config = Config {
             listen: vec![listen],
-            admin: Admin::Off,
+            admin: Admin::IfFree(ADMIN_LISTEN),
             upstream: Origin { scheme: Scheme::HTTP, authority },
+            tls: None,
+            trusted: Vec::new(),
             upstream_ca: None,
             whitelist: whitelist.clone(),
             cache: Cache::default(),
             cache_dir: None,
             client_max_age: None,
+            limits: Limits::default(),
+            notify: None,
             log_format: LogFormat::Text,
+            log_level: None,
         };
         let service = Service::bind(&config, Outbound::direct()).await?;
         let (_stop, stopped) = watch::channel(false);
-        tokio::spawn(server::serve(sample, |request, _| std::future::ready(vendor(&request)), stopped));
+        let Limits { connections, .. } = config.limits;
+        let connections = Connections::new(connections, connections, Trusted::default(), Port::default());
+        let answer = |request: Request<Incoming>, _| std::future::ready(vendor(&request));
+        tokio::spawn(server::serve(sample, connections, None, answer, stopped));
         for address in service.addresses() {
-            println!("{}", what_to_try(address, &whitelist));
+            println!("{}", what_to_try(address, service.admin_address(), &config.upstream, &whitelist));
         }
         service.run(shutdown_signal().map_err(Failure::failed)?).await
     })
 }
 
-fn what_to_try(address: SocketAddr, whitelist: &Path) -> String {
+fn what_to_try(address: SocketAddr, admin: Option<SocketAddr>, sample: &Origin, whitelist: &Path) -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "catalog-proxy".to_owned());
+    let sources = format!("--upstream http://{} --whitelist {}", sample.authority, whitelist.display());
+    let metrics = admin.map_or_else(String::new, |admin| format!("  curl -s http://{admin}/metrics\n"));
     format!(
         "The sample catalog has 42 packages, 16 of them sold by Plesk; the whitelist shows 2 of those. Try:\n\
          \x20 curl -s http://{address}/api/v4/packages | grep -o '\"code\":\"[^\"]*\"'\n\
          \x20 curl -si http://{address}/api/v4/categories | head -20\n\
-         \x20 sed -i 's/^extensions = \\[/&\\n  \"xovi\",/' {}   # then ask again: xovi shows at once\n\
-         Ctrl-C ends it.",
-        whitelist.display()
+         \x20 {program} list {sources}\n\
+         \x20 {program} allow xovi {sources}   # then ask again: xovi shows at once\n\
+         {metrics}\
+         Ctrl-C ends it."
     )
 }
 

@@ -15,7 +15,7 @@ const CHUNK: usize = 64 << 10;
 /// # Errors
 /// If the feed is not valid: what was written by then has no end, so no reader takes it for a feed.
 pub fn filter(whitelist: &Path, mut input: impl Read, mut output: impl Write) -> Result<(), Failure> {
-    crate::logging::start(crate::cli::LogFormat::Text);
+    crate::logging::start(crate::cli::LogFormat::Text, None)?;
     let list = WatchedWhitelist::load(whitelist)?.current();
     let mut indexer = Indexer::default();
     let mut filter = Filter::default();

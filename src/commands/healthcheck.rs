@@ -1,18 +1,25 @@
 //! `healthcheck`: asks the proxy of the same settings whether it is ready.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::uri::{PathAndQuery, Scheme};
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, header};
+use hyper::client::conn::http1::handshake;
+use hyper_util::rt::TokioIo;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use super::Failure;
-use crate::body;
+use crate::body::{self, BoxError};
 use crate::cli::Settings;
-use crate::config::{Config, Origin};
-use crate::upstream::Upstream;
-use crate::upstream::outbound::Outbound;
+use crate::config::Config;
 
 /// Longest wait for the answer; container engines give a check 30 s by default.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,20 +32,79 @@ pub fn healthcheck(settings: Settings) -> Result<(), Failure> {
     let config = Config::load(settings)?;
     let address =
         config.listen.first().copied().map(reachable).ok_or_else(|| Failure::failed("no address"))?;
-    let authority = address.to_string().parse().map_err(Failure::failed)?;
-    // It asks its own machine, which no proxy on the way could reach.
-    let proxy = Upstream::new(Origin { scheme: Scheme::HTTP, authority }, None, Outbound::direct())?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
-    let answer = runtime.block_on(async {
-        let request = Request::new(body::empty());
-        timeout(TIMEOUT, proxy.send(PathAndQuery::from_static("/readyz"), request)).await
-    });
+    let answer = runtime.block_on(async { timeout(TIMEOUT, ask(address, config.tls.is_some())).await });
     match answer {
-        Ok(Ok(response)) if response.status() == StatusCode::OK => Ok(()),
-        Ok(Ok(response)) => Err(Failure::failed(format!("{address} is not ready: {}", response.status()))),
-        Ok(Err(error)) => Err(Failure::failed(format!("{address} cannot be asked: {}", error.chain))),
+        Ok(Ok(StatusCode::OK)) => Ok(()),
+        Ok(Ok(status)) => Err(Failure::failed(format!("{address} is not ready: {status}"))),
+        Ok(Err(error)) => Err(Failure::failed(format!("{address} cannot be asked: {error}"))),
         Err(_) => Err(Failure::failed(format!("{address} did not answer within {} s", TIMEOUT.as_secs()))),
+    }
+}
+
+async fn ask(address: SocketAddr, tls: bool) -> Result<StatusCode, BoxError> {
+    let stream = TcpStream::connect(address).await?;
+    if !tls {
+        return ready(stream, address).await;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        .with_no_client_auth();
+    let name = ServerName::IpAddress(address.ip().into());
+    ready(TlsConnector::from(Arc::new(config)).connect(name, stream).await?, address).await
+}
+
+async fn ready<S>(stream: S, address: SocketAddr) -> Result<StatusCode, BoxError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = Request::get("/readyz").header(header::HOST, address.to_string()).body(body::empty())?;
+    Ok(sender.send_request(request).await?.status())
+}
+
+/// Takes any certificate: it has the name that clients know, not the address that is asked here. Nothing secret
+/// is sent, and only this machine is asked.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

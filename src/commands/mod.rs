@@ -1,16 +1,29 @@
 //! The commands, one file each.
 
+pub mod catalog_source;
+pub mod check;
 pub mod demo;
+pub mod diff;
+pub mod edit;
+pub mod explain;
 pub mod filter;
 pub mod healthcheck;
+pub mod list;
+pub mod manual;
+pub mod news;
 pub mod panel_ini;
 pub mod serve;
+pub mod table;
+pub mod terminal;
+pub mod whitelist_file;
 
 use std::fmt;
 use std::io;
 
 use crate::cli::{Action, Cli};
 use crate::config::{ConfigError, WHITELIST};
+use crate::logging::LevelError;
+use crate::server::tls::TlsError;
 use crate::upstream::RootsError;
 use crate::upstream::outbound::OutboundError;
 use crate::whitelist::watch::LoadError;
@@ -37,12 +50,21 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Action::Serve(settings) => serve::serve(settings),
         Action::Demo(arguments) => demo::demo(arguments.listen),
+        Action::List(arguments) => list::list(&arguments),
+        Action::Explain(arguments) => explain::explain(&arguments),
+        Action::Allow(arguments) => edit::allow(&arguments),
+        Action::Hide(arguments) => edit::hide(&arguments),
+        Action::Diff(arguments) => diff::diff(&arguments),
+        Action::Check(arguments) => check::check(arguments),
         Action::Filter(arguments) => {
             let whitelist = arguments.whitelist.unwrap_or_else(|| WHITELIST.into());
             filter::filter(&whitelist, io::stdin().lock(), io::stdout().lock())
         }
         Action::PanelIni(arguments) => panel_ini::panel_ini(&arguments),
+        Action::News(arguments) => news::news(arguments),
         Action::Healthcheck(settings) => healthcheck::healthcheck(settings),
+        Action::Completions(arguments) => manual::completions(arguments.shell),
+        Action::Man(arguments) => manual::man(arguments.directory.as_deref()),
     }
 }
 
@@ -64,6 +86,18 @@ impl From<ConfigError> for Failure {
 
 impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
+        Self::wrong(error)
+    }
+}
+
+impl From<LevelError> for Failure {
+    fn from(error: LevelError) -> Self {
+        Self::wrong(error)
+    }
+}
+
+impl From<TlsError> for Failure {
+    fn from(error: TlsError) -> Self {
         Self::wrong(error)
     }
 }

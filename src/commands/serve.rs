@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,14 +14,23 @@ use super::Failure;
 use crate::catalog::Catalog;
 use crate::catalog::snapshot::Snapshots;
 use crate::cli::Settings;
-use crate::config::{Admin, Config};
+use crate::config::{Admin, Config, Limits, Webhook};
 use crate::metrics::Metrics;
+use crate::news::News;
+use crate::news::notify::{self, Notifier, Outbox};
 use crate::proxy::Proxy;
 use crate::proxy::respond::Caching;
+use crate::proxy::trust::Trusted;
+use crate::server::tls::Certificate;
+use crate::server::{self, Connections, descriptors};
 use crate::upstream::Upstream;
 use crate::upstream::outbound::Outbound;
-use crate::whitelist::watch::{Watch, WatchedWhitelist};
-use crate::{admin, logging, server};
+use crate::watch::Watch;
+use crate::whitelist::watch::WatchedWhitelist;
+use crate::{admin, logging};
+
+/// Some scrapers and probes. They are counted apart, so that they get through whatever clients do.
+const ADMIN_CONNECTIONS: usize = 64;
 
 /// The proxy with its sockets, ready to run.
 #[derive(Debug)]
@@ -28,7 +38,11 @@ pub struct Service {
     proxy: Proxy,
     listeners: Vec<TcpListener>,
     admin: Option<TcpListener>,
-    watch: Watch,
+    notifier: Option<Notifier>,
+    limits: Limits,
+    certificate: Option<Arc<Certificate>>,
+    /// Of all files that are reloaded.
+    watches: Vec<Watch>,
 }
 
 /// Runs the proxy until a signal ends it.
@@ -38,7 +52,7 @@ pub struct Service {
 pub fn serve(settings: Settings) -> Result<(), Failure> {
     let config = Config::load(settings)?;
     let outbound = Outbound::from_env(&config.upstream)?;
-    logging::start(config.log_format);
+    logging::start(config.log_format, config.log_level.as_deref())?;
     tokio::runtime::Runtime::new().map_err(Failure::failed)?.block_on(async {
         let service = Service::bind(&config, outbound).await?;
         service.run(shutdown_signal().map_err(Failure::failed)?).await
@@ -64,19 +78,38 @@ impl Service {
                 bind(address).await.inspect_err(|failure| warn!("no admin port: {}", failure.message)).ok()
             }
         };
-        let watch = whitelist.watch().map_err(Failure::failed)?;
+        let certificate = config.tls.as_ref().map(Certificate::load).transpose()?;
+        let mut watches = vec![whitelist.watch().map_err(Failure::failed)?];
+        if let Some(certificate) = &certificate {
+            watches.push(certificate.watch().map_err(Failure::failed)?);
+        }
         // A disk that cannot be used costs a warm start, nothing else.
         let snapshots = config.cache_dir.as_deref().and_then(|directory| {
             Snapshots::open(directory, config.cache.size)
                 .inspect_err(|error| warn!(directory = %directory.display(), %error, "no cache directory"))
                 .ok()
         });
-        let metrics = Metrics::default();
+        let metrics = Arc::new(Metrics::default());
+        let (outbox, notifier) = config.notify.clone().map(notifier).transpose()?.unzip();
+        let directory = config.cache_dir.as_deref().filter(|_| snapshots.is_some());
+        let news = News::start(directory, Arc::clone(&whitelist), Arc::clone(&metrics), outbox)
+            .map_err(Failure::failed)?;
         // Whatever clients do to the connections of pass-through, feeds have their own.
-        let catalog = Catalog::new(upstream.apart(), &config.cache, snapshots, metrics.clone());
+        let catalog =
+            Catalog::new(upstream.apart(), &config.cache, snapshots, Some(news), Arc::clone(&metrics));
         let caching = Caching { max_age: config.client_max_age };
-        let proxy = Proxy { catalog, upstream, whitelist, caching, metrics };
-        Ok(Self { proxy, listeners, admin, watch })
+        let limits = config.limits;
+        let proxy = Proxy {
+            catalog,
+            upstream,
+            whitelist,
+            caching,
+            trusted: Trusted::new(config.trusted.clone()),
+            secure: certificate.is_some(),
+            max_request_body: limits.request_body,
+            metrics,
+        };
+        Ok(Self { proxy, listeners, admin, notifier, limits, certificate, watches })
     }
 
     /// Returns the real addresses of the service port.
@@ -94,6 +127,7 @@ impl Service {
     /// # Errors
     /// If signals cannot be handled.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
+        descriptors::ensure(self.limits.connections);
         let origin = self.proxy.upstream.origin();
         let list = self.proxy.whitelist.current();
         info!(
@@ -103,26 +137,39 @@ impl Service {
         );
         let mut hangups = signal(SignalKind::hangup()).map_err(Failure::failed)?;
         let (stop, stopped) = watch::channel(false);
+        let connections = Connections::new(
+            self.limits.connections,
+            self.limits.connections_per_address,
+            self.proxy.trusted.clone(),
+            self.proxy.metrics.connections.port("service"),
+        );
         let mut servers = JoinSet::new();
         for listener in self.listeners {
-            let proxy = self.proxy.clone();
+            let (proxy, certificate) = (self.proxy.clone(), self.certificate.clone());
             let handler = move |request, peer| {
                 let proxy = proxy.clone();
                 async move { proxy.answer(request, peer).await }
             };
-            servers.spawn(server::serve(listener, handler, stopped.clone()));
+            let connections = Arc::clone(&connections);
+            servers.spawn(server::serve(listener, connections, certificate, handler, stopped.clone()));
         }
         if let Some(listener) = self.admin {
             let proxy = self.proxy.clone();
+            let port = self.proxy.metrics.connections.port("admin");
+            let connections =
+                Connections::new(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS, Trusted::default(), port);
             let handler = move |request, _| std::future::ready(admin::answer(&proxy, &request));
-            servers.spawn(server::serve(listener, handler, stopped.clone()));
+            servers.spawn(server::serve(listener, connections, None, handler, stopped.clone()));
+        }
+        if let Some(notifier) = self.notifier {
+            servers.spawn(notifier.run(Arc::clone(&self.proxy.metrics), stopped.clone()));
         }
         servers.spawn(self.proxy.catalog.clone().keep_fresh(stopped));
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
-                Some(()) = hangups.recv() => self.watch.reload(),
+                Some(()) = hangups.recv() => self.watches.iter().for_each(Watch::reload),
             }
         }
         info!("stopping: no new connections, running answers may finish");
@@ -133,6 +180,13 @@ impl Service {
         info!("stopped");
         Ok(())
     }
+}
+
+/// Makes what tells `hook` the news; the same rules as for the upstream say which way they leave.
+fn notifier(hook: Webhook) -> Result<(Outbox, Notifier), Failure> {
+    let outbound = Outbound::from_env(&hook.origin)?;
+    let client = Upstream::new(hook.origin.clone(), None, outbound)?;
+    Ok(notify::notifier(hook, client))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {

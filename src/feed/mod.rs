@@ -8,6 +8,7 @@ pub mod block;
 pub mod categories;
 pub mod gather;
 mod grammar;
+pub mod listing;
 pub mod package;
 pub mod packages;
 mod scalar;

@@ -40,6 +40,15 @@ impl Package {
 }
 
 impl Seller {
+    /// Returns its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Vendor => "vendor",
+            Self::Plesk => "plesk",
+        }
+    }
+
     /// Tells the seller from the decoded `buy_url`; anything but a string is no link.
     pub fn of(buy_url: Option<&str>) -> Self {
         match buy_url.map(str::trim) {
@@ -50,21 +59,28 @@ impl Seller {
     }
 }
 
-/// Does a browser that follows `link` end at Plesk's shop (WHATWG URL Standard §4.4)?
+/// Returns the host at which a browser that follows `link` ends (WHATWG URL Standard §4.4), if any.
+pub fn host(link: &str) -> Option<String> {
+    Some(follow(link).ok()?.host_str()?.to_owned())
+}
+
+fn follow(link: &str) -> Result<Url, ParseError> {
+    /// What links without a scheme or host are relative to.
+    static CATALOG: LazyLock<Url> =
+        LazyLock::new(|| Url::parse("https://ext.plesk.com/").expect("a constant URL"));
+
+    match Url::parse(link) {
+        Err(ParseError::RelativeUrlWithoutBase) => CATALOG.join(link),
+        parsed => parsed,
+    }
+}
+
 fn leads_to_plesk(link: &str) -> bool {
     plain_host(link).map_or_else(|| parsed_leads_to_plesk(link), |host| host == PLESK_SHOP)
 }
 
 fn parsed_leads_to_plesk(link: &str) -> bool {
-    /// What links without a scheme or host are relative to.
-    static CATALOG: LazyLock<Url> =
-        LazyLock::new(|| Url::parse("https://ext.plesk.com/").expect("a constant URL"));
-
-    let url = match Url::parse(link) {
-        Err(ParseError::RelativeUrlWithoutBase) => CATALOG.join(link),
-        parsed => parsed,
-    };
-    match url {
+    match follow(link) {
         // Hosts of schemes that browsers do not know keep their case; the dot of the DNS root changes
         // nothing about where a link leads.
         Ok(url) => url

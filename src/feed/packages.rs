@@ -176,6 +176,17 @@ impl Indexer {
 }
 
 impl Index {
+    /// Indexes a feed that is there as a whole, of at most [`MAX_ELEMENTS`] elements.
+    ///
+    /// # Errors
+    /// If it is none; see [`Indexer::push`].
+    pub fn of(body: &Bytes) -> Result<Self, ScanError> {
+        let mut indexer = Indexer::bounded();
+        indexer.push(body)?;
+        let head = indexer.scanner.head();
+        Ok(Self { head, entries: indexer.finish()?.flat_map(|segment| segment.entries).collect() })
+    }
+
     /// Puts the segments of a complete feed together: its body and its index.
     pub fn assemble(segments: &[Segment]) -> (Bytes, Self) {
         let mut body = Vec::with_capacity(segments.iter().map(|segment| segment.bytes.len()).sum());

@@ -12,10 +12,13 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use prometheus_client::metrics::counter::Counter;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::headers::{self, Client};
+use super::upload::Upload;
 use crate::body::{self, Body};
+use crate::error::Error;
 use crate::upstream::{Failure, Upstream, UpstreamError};
 
 /// Longest silence while a request is passed on: no byte of it taken, no head of the answer. A download
@@ -25,20 +28,24 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest pause within the body of an answer.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Passes a request on and returns the answer, its body still to come.
+/// Passes a request on and returns the answer, its body still to come. What comes of the request's body is
+/// counted in `received`.
 ///
 /// # Errors
-/// If the upstream cannot be reached or does not answer.
+/// If the upstream cannot be reached or does not answer, or the request's body is not what it may be.
 pub async fn forward(
     upstream: &Upstream,
     request: Request<Incoming>,
     target: PathAndQuery,
     client: &Client,
-) -> Result<Response<Body>, UpstreamError> {
+    max_body: u64,
+    received: Counter,
+) -> Result<Response<Body>, Error> {
     let activity = Activity::new();
     let (mut head, incoming) = request.into_parts();
     headers::to_upstream(&mut head.headers, client);
-    let is_empty = incoming.is_end_stream();
+    let (upload, fault) = Upload::new(incoming, max_body);
+    let is_empty = upload.is_end_stream();
     let outgoing = match is_empty {
         true => body::empty(),
         false => {
@@ -46,8 +53,9 @@ pub async fn forward(
             // the next client's. So nothing else goes over this connection.
             head.headers.append(header::CONNECTION, HeaderValue::from_static("close"));
             let activity = activity.clone();
-            body::boxed(incoming.map_frame(move |mut frame| {
+            body::boxed(upload.map_frame(move |mut frame| {
                 activity.touch();
+                received.inc_by(frame.data_ref().map_or(0, Bytes::len) as u64);
                 frame.trailers_mut().map(headers::remove_overrides);
                 frame
             }))
@@ -68,10 +76,13 @@ pub async fn forward(
             (answer, _) => answer,
         }
     };
-    let (mut head, incoming) = activity.limit(HEAD_TIMEOUT, answer).await?.into_parts();
+    let answer = activity.limit(HEAD_TIMEOUT, answer).await;
+    // What went wrong with the body is why the upstream could not answer.
+    let answer = answer.map_err(|error| fault.get().cloned().unwrap_or(error.into()))?;
+    let (mut head, incoming) = answer.into_parts();
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         // Nobody asked for it: `Upgrade` is not passed on.
-        return Err(UpstreamError::unexpected("status 101"));
+        return Err(UpstreamError::unexpected("status 101").into());
     }
     // The version is this hop's own (RFC 9110 §2.5).
     head.version = Version::HTTP_11;

@@ -6,9 +6,9 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
 
 use super::spelling::Spelling;
+use super::trust::X_FORWARDED_FOR;
 use crate::upstream::VIA;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
@@ -53,6 +53,10 @@ pub struct Client {
     pub address: IpAddr,
     /// The host that was asked for.
     pub host: Option<Authority>,
+    /// Was it asked over TLS?
+    pub secure: bool,
+    /// Is it a proxy whose word about its own client is believed?
+    pub trusted: bool,
 }
 
 /// Prepares a request's fields for the upstream.
@@ -67,6 +71,11 @@ pub fn to_upstream(headers: &mut HeaderMap, client: &Client) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
     headers.append(header::VIA, VIA);
+    if !client.trusted {
+        for name in [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, header::FORWARDED] {
+            headers.remove(name);
+        }
+    }
     let chain: Vec<_> = headers
         .get_all(X_FORWARDED_FOR)
         .iter()
@@ -77,7 +86,8 @@ pub fn to_upstream(headers: &mut HeaderMap, client: &Client) {
     if let Ok(chain) = HeaderValue::try_from(chain.join(", ")) {
         headers.insert(X_FORWARDED_FOR, chain);
     }
-    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+    let scheme = if client.secure { "https" } else { "http" };
+    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(scheme));
     if let Some(host) = client.host.as_ref().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
         headers.entry(X_FORWARDED_HOST).or_insert(host);
     }
@@ -151,6 +161,8 @@ mod tests {
         Client {
             address: "::ffff:192.0.2.1".parse().expect("an address"),
             host: Some("proxy:8080".parse().expect("a host")),
+            secure: false,
+            trusted: false,
         }
     }
 
@@ -176,6 +188,10 @@ mod tests {
             ("trailer", "x-sum"),
             ("via", "1.0 front"),
             ("x-forwarded-for", "198.51.100.7"),
+            ("x-forwarded-for", "198.51.100.8"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "shop.example"),
+            ("forwarded", "for=198.51.100.7"),
         ]);
         to_upstream(&mut fields, &client());
         assert_eq!(
@@ -185,7 +201,7 @@ mod tests {
                 "trailer: x-sum",
                 "via: 1.0 front",
                 "via: 1.1 catalog-proxy",
-                "x-forwarded-for: 198.51.100.7, 192.0.2.1",
+                "x-forwarded-for: 192.0.2.1",
                 "x-forwarded-host: proxy:8080",
                 "x-forwarded-proto: http",
             ]
@@ -219,10 +235,32 @@ mod tests {
 
     #[test]
     fn a_proxy_in_front_is_left_its_word() {
-        let mut fields = headers(&[("x-forwarded-proto", "https"), ("x-forwarded-host", "shop.example")]);
-        to_upstream(&mut fields, &client());
+        let told = [
+            ("forwarded", "for=198.51.100.7"),
+            ("x-forwarded-for", "203.0.113.9, 198.51.100.7"),
+            ("x-forwarded-for", "198.51.100.8"),
+            ("x-forwarded-host", "shop.example"),
+            ("x-forwarded-proto", "https"),
+        ];
+        let mut fields = headers(&told);
+        to_upstream(&mut fields, &Client { trusted: true, ..client() });
+        assert_eq!(
+            sorted(&fields),
+            [
+                "forwarded: for=198.51.100.7",
+                "via: 1.1 catalog-proxy",
+                "x-forwarded-for: 203.0.113.9, 198.51.100.7, 198.51.100.8, 192.0.2.1",
+                "x-forwarded-host: shop.example",
+                "x-forwarded-proto: https",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_request_over_tls_is_told_to_be() {
+        let mut fields = headers(&[("x-forwarded-proto", "http")]);
+        to_upstream(&mut fields, &Client { secure: true, ..client() });
         assert_eq!(fields["x-forwarded-proto"], "https");
-        assert_eq!(fields["x-forwarded-host"], "shop.example");
     }
 
     #[test]

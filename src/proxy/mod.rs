@@ -1,5 +1,7 @@
 //! A request comes in, an answer goes out.
 
+pub mod admit;
+pub mod exchange;
 pub mod forward;
 pub mod headers;
 pub mod negotiate;
@@ -7,11 +9,13 @@ pub mod probes;
 pub mod respond;
 pub mod route;
 pub mod spelling;
+pub mod trust;
+mod upload;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
+use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Version, header};
 use hyper::body::Incoming;
 use tracing::{Level, debug, error, warn};
@@ -19,15 +23,17 @@ use tracing::{Level, debug, error, warn};
 use crate::body::{self, Body};
 use crate::catalog::copy::View;
 use crate::catalog::flight::Begun;
-use crate::catalog::{Catalog, Found, Key};
+use crate::catalog::{Arrival, Catalog, Found, Key};
 use crate::error::Error;
-use crate::metrics::Metrics;
-use crate::upstream::Upstream;
+use crate::metrics::{Failed, Metrics};
+use crate::upstream::{Upstream, UpstreamError};
 use crate::whitelist::watch::WatchedWhitelist;
+use exchange::{Exchange, X_REQUEST_ID};
 use headers::Client;
 use negotiate::Accepted;
 use respond::{Caching, Form, Served};
 use route::{MAX_TARGET, Route};
+use trust::Trusted;
 
 /// The proxy: everything that a request can need. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -40,21 +46,28 @@ pub struct Proxy {
     pub whitelist: Arc<WatchedWhitelist>,
     /// What clients may keep.
     pub caching: Caching,
+    /// Who may say for whom it asks.
+    pub trusted: Trusted,
+    /// Are clients served over TLS?
+    pub secure: bool,
+    /// Most bytes of a request's body.
+    pub max_request_body: u64,
     /// What is counted.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
 }
 
 impl Proxy {
     /// Answers a request from a client at `peer`.
     pub async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-        let started = Instant::now();
+        let client = self.trusted.client(peer.ip(), request.headers());
         let route = Route::of(request.method(), request.uri());
         // SECURITY: never the query of what is only passed on, which may hold tokens. The catalog names its keys.
-        let (method, path, name) = (request.method().clone(), request.uri().path().to_owned(), route.name());
-        let mut response = match self.route(route, request, peer).await {
+        let (method, target) = (request.method().clone(), request.uri().path_and_query().cloned());
+        let mut exchange = Exchange::begin(&self.metrics, route.name(), &request, client);
+        let mut response = match self.route(route, request, peer, &mut exchange).await {
             Ok(response) => response,
             Err(error) => {
-                log(&error, &path);
+                self.report(&error, target.as_ref().map_or("", PathAndQuery::path), &exchange);
                 respond::problem(&error)
             }
         };
@@ -62,22 +75,20 @@ impl Proxy {
             // What a GET would say, without the body (RFC 9110 §9.3.2).
             *response.body_mut() = body::empty();
         }
-        debug!(
-            client.addr = %peer, %method, path, route = name, status = response.status().as_u16(),
-            elapsed = ?started.elapsed(), "request"
-        );
-        response
+        exchange.answer(response)
     }
 
     async fn route(
         &self,
         route: Route,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         peer: SocketAddr,
+        exchange: &mut Exchange,
     ) -> Result<Response<Body>, Error> {
+        admit::admit(&request, self.max_request_body)?;
         match route {
-            Route::Packages(key) => self.packages(&request, &key).await,
-            Route::Categories { key, packages } => self.categories(&request, &key, &packages).await,
+            Route::Packages(key) => self.packages(&request, &key, exchange).await,
+            Route::Categories { key, packages } => self.categories(&request, &key, &packages, exchange).await,
             Route::Live => Ok(probes::live()),
             Route::Ready => Ok(probes::ready(self)),
             Route::MethodNotAllowed => Err(respond::METHOD_NOT_ALLOWED),
@@ -87,25 +98,37 @@ impl Proxy {
                 let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
                 let authority = request.uri().authority().cloned();
                 let host = authority.or_else(|| host?.parse().ok());
-                let client = Client { address: peer.ip(), host };
-                Ok(forward::forward(&self.upstream, request, target, &client).await?)
+                let trusted = self.trusted.contains(peer.ip());
+                let client = Client { address: peer.ip(), host, secure: self.secure, trusted };
+                request.headers_mut().insert(X_REQUEST_ID, exchange.id().clone());
+                let (max_body, received) = (self.max_request_body, self.metrics.requests.received.clone());
+                forward::forward(&self.upstream, request, target, &client, max_body, received).await
             }
         }
     }
 
-    async fn packages(&self, request: &Request<Incoming>, key: &Key) -> Result<Response<Body>, Error> {
+    async fn packages(
+        &self,
+        request: &Request<Incoming>,
+        key: &Key,
+        exchange: &mut Exchange,
+    ) -> Result<Response<Body>, Error> {
         // INVARIANT: one generation from here to the end of the answer.
         let list = self.whitelist.current();
         let accepted = Accepted::of(request.headers());
         let (copy, arrival) = match self.catalog.look_up(key) {
             Found::Flight(flight, joined) if may_stream(request, &accepted) => {
                 match flight.begun(Arc::clone(&list)).await {
-                    Begun::Streaming(body) => return Ok(respond::stream(self.caching, key, body, joined)),
+                    Begun::Streaming(body) => {
+                        exchange.came(Arrival::Fetched(joined));
+                        return Ok(respond::stream(self.caching, key, body, joined));
+                    }
                     Begun::Ended(outcome) => outcome.map_err(Error::Feed)?.arrival(joined),
                 }
             }
             found => self.catalog.landed(found).await.map_err(Error::Feed)?,
         };
+        exchange.came(arrival);
         let view = self.catalog.view(&copy, None, &list).await.map_err(Error::Feed)?;
         self.view(request, &accepted, Served { key, copy: &copy, arrival }, &view).await
     }
@@ -115,6 +138,7 @@ impl Proxy {
         request: &Request<Incoming>,
         key: &Key,
         packages: &Key,
+        exchange: &mut Exchange,
     ) -> Result<Response<Body>, Error> {
         let list = self.whitelist.current();
         let accepted = Accepted::of(request.headers());
@@ -123,8 +147,22 @@ impl Proxy {
             tokio::join!(self.catalog.landed(categories), self.catalog.landed(packages));
         let (copy, arrival) = categories.map_err(Error::Feed)?;
         let (packages, _) = packages.map_err(Error::PackagesOfCategories)?;
+        exchange.came(arrival);
         let view = self.catalog.view(&copy, Some(&packages), &list).await.map_err(Error::Feed)?;
         self.view(request, &accepted, Served { key, copy: &copy, arrival }, &view).await
+    }
+
+    fn report(&self, error: &Error, path: &str, exchange: &Exchange) {
+        if let Error::Forward(UpstreamError { failure, .. }) = error {
+            let failed = Failed { outcome: failure.name(), phase: failure.phase() };
+            self.metrics.forward_failures.get_or_create(&failed).inc();
+        }
+        let (cause, request_id) = (error.chain(), exchange::text(exchange.id()));
+        match error.answer().level {
+            Level::ERROR => error!(path, %error, cause, request_id, "request failed"),
+            Level::WARN => warn!(path, %error, cause, request_id, "request failed"),
+            _ => debug!(path, %error, cause, request_id, "request failed"),
+        }
     }
 
     /// Answers with a view in the best form that is at hand.
@@ -164,13 +202,4 @@ fn may_stream(request: &Request<Incoming>, accepted: &Accepted) -> bool {
         && accepted.identity
         && request.version() > Version::HTTP_10
         && !request.headers().contains_key(header::IF_NONE_MATCH)
-}
-
-fn log(error: &Error, path: &str) {
-    let cause = error.chain();
-    match error.answer().level {
-        Level::ERROR => error!(path, %error, cause, "request failed"),
-        Level::WARN => warn!(path, %error, cause, "request failed"),
-        _ => debug!(path, %error, cause, "request failed"),
-    }
 }

@@ -125,11 +125,16 @@ pub fn problem(error: &Error) -> Response<Body> {
     let headers = response.headers_mut();
     insert(headers, PROXY_STATUS, &status);
     headers.insert(header::VIA, VIA);
-    let allow = match error {
-        Error::MethodNotAllowed { allow } => allow,
-        _ => return response,
-    };
-    headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+    match error {
+        Error::MethodNotAllowed { allow } => {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        // SECURITY: what comes after it may be part of it.
+        Error::Ambiguous(_) => {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        _ => {}
+    }
     response
 }
 

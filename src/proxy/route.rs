@@ -6,6 +6,7 @@ use http::{Method, Uri};
 use super::spelling::{self, Spelling};
 use crate::catalog::Key;
 use crate::feed::Kind;
+use crate::metrics::requests::RouteName;
 
 /// Methods that the feeds and probes answer.
 pub const READ_METHODS: &str = "GET, HEAD";
@@ -82,14 +83,14 @@ impl Route {
     }
 
     /// Returns the route's name in logs and metrics.
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> RouteName {
         match self {
-            Self::Packages(_) => "packages",
-            Self::Categories { .. } => "categories",
-            Self::Live => "livez",
-            Self::Ready => "readyz",
-            Self::Forward(_) => "forward",
-            Self::MethodNotAllowed | Self::Refused | Self::TargetTooLong => "refused",
+            Self::Packages(_) => RouteName::Packages,
+            Self::Categories { .. } => RouteName::Categories,
+            Self::Live => RouteName::Livez,
+            Self::Ready => RouteName::Readyz,
+            Self::Forward(_) => RouteName::Forward,
+            Self::MethodNotAllowed | Self::Refused | Self::TargetTooLong => RouteName::Refused,
         }
     }
 }

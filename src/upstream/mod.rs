@@ -215,6 +215,47 @@ impl UpstreamError {
 }
 
 impl Failure {
+    /// Returns its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::DnsTimeout(_) => "dns_timeout",
+            Self::Refused => "refused",
+            Self::ConnectTimeout(_) => "connect_timeout",
+            Self::Unreachable => "unreachable",
+            Self::OutboundProxy => "outbound_proxy",
+            Self::Tunnel => "tunnel",
+            Self::Certificate => "certificate",
+            Self::Tls => "tls",
+            Self::HeadTimeout(_) => "head_timeout",
+            Self::IdleTimeout(_) => "idle_timeout",
+            Self::TotalTimeout(_) => "total_timeout",
+            Self::Cut => "cut",
+            Self::Protocol => "protocol",
+            Self::RequestBody => "request_body",
+        }
+    }
+
+    /// Returns the name of its phase in metrics.
+    pub fn phase(self) -> &'static str {
+        match self {
+            Self::Dns
+            | Self::DnsTimeout(_)
+            | Self::Refused
+            | Self::ConnectTimeout(_)
+            | Self::Unreachable
+            | Self::OutboundProxy
+            | Self::Tunnel => "connect",
+            Self::Certificate | Self::Tls => "tls",
+            Self::HeadTimeout(_)
+            | Self::IdleTimeout(_)
+            | Self::TotalTimeout(_)
+            | Self::Cut
+            | Self::Protocol
+            | Self::RequestBody => "transfer",
+        }
+    }
+
     fn of(error: &(dyn StdError + 'static)) -> Self {
         let connecting =
             error.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect());

@@ -1,10 +1,13 @@
 //! The whitelist: which paid extensions sold by Plesk stay visible.
 
+pub mod edit;
 pub mod mount;
+pub mod replace;
 pub mod watch;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::Range;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -28,11 +31,20 @@ pub struct Finding {
     pub message: String,
 }
 
+/// One code as it stands in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The code.
+    pub code: String,
+    /// Where it stands, quotes included, in bytes.
+    pub span: Range<usize>,
+}
+
 /// The file as written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
-    extensions: Vec<Spanned<String>>,
+    extensions: Spanned<Vec<Spanned<String>>>,
 }
 
 impl Whitelist {
@@ -42,17 +54,12 @@ impl Whitelist {
     /// The first thing that is wrong: bad syntax, an unknown key, a wrong type, no `extensions`. A file
     /// that was cut off while being written fails here as well, down to an empty one.
     pub fn parse(bytes: &[u8], generation: u64) -> Result<(Self, Vec<Finding>), Finding> {
-        let text = std::str::from_utf8(bytes).map_err(|error| {
-            let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-            Finding::at(&valid, valid.len(), "not UTF-8")
-        })?;
-        let raw: Raw = toml::from_str(text)
-            .map_err(|error| Finding::at(text, error.span().map_or(0, |span| span.start), error.message()))?;
-        let mut codes = HashSet::with_capacity(raw.extensions.len());
+        let text = text(bytes)?;
+        let entries = entries(text)?;
+        let mut codes = HashSet::with_capacity(entries.len());
         let mut warnings = Vec::new();
-        for code in raw.extensions {
-            let at = code.span().start;
-            let code = code.into_inner();
+        for Entry { code, span } in entries {
+            let at = span.start;
             if code.trim() != code || code.is_empty() {
                 let message = format!("{code:?} matches no extension: codes have no blanks around them");
                 warnings.push(Finding::at(text, at, message));
@@ -67,6 +74,11 @@ impl Whitelist {
     /// Is `code` listed? Codes compare exactly.
     pub fn contains(&self, code: &str) -> bool {
         self.codes.contains(code)
+    }
+
+    /// Returns what is listed, in no order.
+    pub fn codes(&self) -> impl Iterator<Item = &str> {
+        self.codes.iter().map(|code| &**code)
     }
 
     /// Returns how many codes are listed.
@@ -86,6 +98,36 @@ impl Whitelist {
         codes
     }
 }
+
+/// Reads the file's bytes as text.
+///
+/// # Errors
+/// If they are not UTF-8.
+pub fn text(bytes: &[u8]) -> Result<&str, Finding> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+        Finding::at(&valid, valid.len(), "not UTF-8")
+    })
+}
+
+/// Reads the codes in the order of the file, duplicates included.
+///
+/// # Errors
+/// Those of [`Whitelist::parse`].
+pub fn entries(text: &str) -> Result<Vec<Entry>, Finding> {
+    Ok(array(text)?.1)
+}
+
+/// Reads the codes and where their array stands, brackets included.
+fn array(text: &str) -> Result<(Range<usize>, Vec<Entry>), Finding> {
+    let raw: Raw = toml::from_str(text)
+        .map_err(|error| Finding::at(text, error.span().map_or(0, |span| span.start), error.message()))?;
+    let span = raw.extensions.span();
+    let entry = |code: Spanned<String>| Entry { span: code.span(), code: code.into_inner() };
+    Ok((span, raw.extensions.into_inner().into_iter().map(entry).collect()))
+}
+
+impl std::error::Error for Finding {}
 
 impl Finding {
     fn at(text: &str, offset: usize, message: impl Into<String>) -> Self {

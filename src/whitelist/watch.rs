@@ -6,22 +6,15 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use notify::{EventKind, RecursiveMode, Watcher as _};
 use tracing::{info, warn};
 
 use super::{Finding, Whitelist, mount};
-
-/// How often the file is read when no event says that it changed: an edit must show within a second.
-const POLL_INTERVAL: Duration = Duration::from_millis(500);
-
-/// How long to wait for more events after one: a directory may see thousands a second.
-const DEBOUNCE: Duration = Duration::from_millis(10);
+use crate::watch::Watch;
 
 /// How long a good file must stay as it is before it counts: editors write in several steps.
 const SETTLE: Duration = Duration::from_millis(30);
@@ -76,21 +69,6 @@ pub struct WatchedWhitelist {
     seen: Mutex<Content>,
 }
 
-/// Keeps the watching going until dropped.
-#[derive(Debug)]
-pub struct Watch {
-    wake: Sender<Wake>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wake {
-    /// Something happened near the file.
-    Event,
-    /// Load it even if it looks the same.
-    Reload,
-    Stop,
-}
-
 /// The file's content, or why there is none.
 type Content = Result<Vec<u8>, String>;
 
@@ -131,56 +109,8 @@ impl WatchedWhitelist {
     /// # Errors
     /// If no thread can be started. Without file events, polling goes on alone.
     pub fn watch(self: &Arc<Self>) -> io::Result<Watch> {
-        let (wake, wakes) = mpsc::channel();
         let list = Arc::clone(self);
-        let events = wake.clone();
-        thread::Builder::new().name("whitelist".to_owned()).spawn(move || {
-            let _watcher = list.watch_directory(events);
-            loop {
-                let mut force = false;
-                let first = match wakes.recv_timeout(POLL_INTERVAL) {
-                    Ok(wake) => Some(wake),
-                    Err(RecvTimeoutError::Timeout) => None,
-                    Err(RecvTimeoutError::Disconnected) => return,
-                };
-                if first == Some(Wake::Event) {
-                    thread::sleep(DEBOUNCE);
-                }
-                for wake in first.into_iter().chain(wakes.try_iter()) {
-                    match wake {
-                        Wake::Event => {}
-                        Wake::Reload => force = true,
-                        Wake::Stop => return,
-                    }
-                }
-                list.check(force);
-            }
-        })?;
-        Ok(Watch { wake })
-    }
-
-    /// Asks the system for events in the file's directory: the file itself may be replaced any time.
-    fn watch_directory(&self, events: Sender<Wake>) -> Option<notify::RecommendedWatcher> {
-        let directory = match self.path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        let on_event = move |event: notify::Result<notify::Event>| {
-            // Reading the file is an event as well.
-            if !event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_))) {
-                // The thread may have ended before its watcher.
-                let _ = events.send(Wake::Event);
-            }
-        };
-        let watcher = notify::recommended_watcher(on_event).and_then(|mut watcher| {
-            watcher.watch(directory, RecursiveMode::NonRecursive)?;
-            Ok(watcher)
-        });
-        watcher
-            .inspect_err(|error| {
-                warn!(directory = %directory.display(), %error, "no file events, so the whitelist is only polled");
-            })
-            .ok()
+        Watch::start("whitelist", vec![self.path.clone()], move |force| list.check(force))
     }
 
     /// Looks at the file and loads it if it changed, or in any case with `force`.
@@ -229,18 +159,12 @@ impl WatchedWhitelist {
     }
 }
 
-impl Watch {
-    /// Has the file loaded again, changed or not.
-    pub fn reload(&self) {
-        // It fails only if the thread is gone, and that ends with `self`.
-        let _ = self.wake.send(Wake::Reload);
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let _ = self.wake.send(Wake::Stop);
-    }
+/// Reads the file's bytes, once.
+///
+/// # Errors
+/// If it cannot be read, or is far too large.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
+    read(path).map_err(|reason| LoadError::Read { path: path.to_owned(), reason })
 }
 
 fn read(path: &Path) -> Content {

@@ -220,7 +220,9 @@ async fn half_a_catalog_is_not_believed_at_first() {
         let expected = format!("the upstream's feed shrank from 10 to 4 elements, seen {seen} times");
         until(&expected, async || error().await == expected).await;
         let metrics = get(proxy.admin, "/metrics").await;
-        let counted = format!("catalog_proxy_fetches_total{{feed=\"packages\",outcome=\"shrunk\"}} {seen}\n");
+        let counted = format!(
+            "catalog_proxy_fetches_total{{feed=\"packages\",outcome=\"shrunk\",phase=\"content\"}} {seen}\n"
+        );
         assert!(metrics.text().contains(&counted), "{}", metrics.text());
         assert!(metrics.text().contains("catalog_proxy_failing_keys{outcome=\"shrunk\"} 1\n"));
         clock.jump(Duration::from_secs(4)).await;

@@ -185,7 +185,7 @@ fn panel_ini_prints_the_lines() {
 fn help_names_every_command() {
     let output = run(&["--help"], b"");
     assert_eq!(output.status.code(), Some(0));
-    for command in ["serve", "demo", "filter", "panel-ini", "healthcheck"] {
+    for command in ["serve", "demo", "filter", "panel-ini", "news", "healthcheck"] {
         assert!(text(&output.stdout).contains(&format!("\n  {command} ")), "{}", text(&output.stdout));
     }
     assert!(text(&run(&["--version"], b"").stdout).starts_with("catalog-proxy "));

@@ -91,9 +91,11 @@ pub async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
+    let end = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
     // A reset ends an answer as well.
-    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("an end in time");
-    String::from_utf8_lossy(&answer).into_owned()
+    assert!(end.is_ok(), "{:?} keeps the connection: {answer}", String::from_utf8_lossy(bytes));
+    answer
 }
 
 /// Waits until `condition` holds.

@@ -70,10 +70,19 @@ impl Process {
         self.log.lock().unwrap().clone()
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         // The shell's own: not every machine has the program.
         let kill = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How many file descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
     }
 
     /// Most memory it ever had, in bytes.
@@ -99,7 +108,7 @@ impl Process {
         self.child.wait().unwrap();
     }
 
-    async fn wait(&mut self) -> ExitStatus {
+    pub async fn wait(&mut self) -> ExitStatus {
         for _ in 0..client::PATIENCE.as_millis() / 10 {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;

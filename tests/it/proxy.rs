@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use catalog_proxy::cli::LogFormat;
 use catalog_proxy::commands::Failure;
 use catalog_proxy::commands::serve::Service;
-use catalog_proxy::config::{Admin, Cache, Config};
+use catalog_proxy::config::{Admin, Cache, Config, Limits};
 use catalog_proxy::upstream::outbound::Outbound;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -45,12 +45,17 @@ impl Proxy {
             listen: vec![any],
             admin: Admin::Required(any),
             upstream: upstream.parse().unwrap(),
+            tls: None,
+            trusted: Vec::new(),
             upstream_ca: None,
             whitelist,
             cache: Cache::default(),
             cache_dir: None,
             client_max_age: None,
+            limits: Limits::default(),
+            notify: None,
             log_format: LogFormat::Text,
+            log_level: None,
         };
         change(&mut config);
         let service = Service::bind(&config, outbound).await.unwrap();

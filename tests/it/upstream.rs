@@ -200,7 +200,7 @@ where
         loop {
             let mut size = String::new();
             stream.read_line(&mut size).await?;
-            let size = u64::from_str_radix(size.trim(), 16).unwrap_or(0);
+            let size = u64::from_str_radix(size.trim(), 16).map_err(std::io::Error::other)?;
             if size == 0 {
                 request.trailers = read_fields(stream).await?;
                 break;

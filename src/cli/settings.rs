@@ -1,80 +1,14 @@
-//! What was typed.
+//! The settings of `serve` as they are typed.
 
-use std::env;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use bytesize::ByteSize;
-use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
-
-/// A filtering, caching reverse proxy for Plesk's extension catalog.
-#[derive(Debug, Parser)]
-#[command(name = "catalog-proxy", version, about, max_term_width = 100)]
-pub struct Cli {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Action,
-}
-
-impl Cli {
-    /// Parses the command line and the environment; ends the process if they make no sense.
-    pub fn read() -> Self {
-        let mut matches = without_empty_variables(Self::command()).get_matches();
-        Self::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
-    }
-}
-
-/// Makes variables that are set to nothing count as not set: compose files often pass them on like that.
-fn without_empty_variables(command: Command) -> Command {
-    let is_empty = |arg: &Arg| arg.get_env().and_then(env::var_os).is_some_and(|value| value.is_empty());
-    command.mut_subcommands(|command| {
-        command.mut_args(|arg| if is_empty(&arg) { arg.env(None::<&str>) } else { arg })
-    })
-}
-
-/// The commands.
-#[derive(Debug, Subcommand)]
-pub enum Action {
-    /// Run the proxy
-    Serve(Settings),
-    /// Run the proxy on 127.0.0.1:8080 against a built-in sample catalog
-    Demo(Demo),
-    /// Filter a packages feed from standard input to standard output
-    Filter(Filter),
-    /// Print the lines for Plesk's panel.ini
-    PanelIni(PanelIni),
-    /// Ask a running proxy whether it is ready (for containers)
-    Healthcheck(Settings),
-}
-
-/// Arguments of `demo`.
-#[derive(Debug, Args)]
-pub struct Demo {
-    /// Address to listen on
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    pub listen: SocketAddr,
-}
-
-/// Arguments of `filter`.
-#[derive(Debug, Args)]
-pub struct Filter {
-    /// Whitelist file [default: whitelist.toml]
-    #[arg(long, value_name = "FILE", env = "CATALOG_PROXY_WHITELIST")]
-    pub whitelist: Option<PathBuf>,
-}
-
-/// Arguments of `panel-ini`.
-#[derive(Debug, Args)]
-pub struct PanelIni {
-    /// Where Plesk servers reach the proxy
-    #[arg(long, value_name = "URL", default_value = "http://proxy:8080")]
-    pub url: String,
-    /// Your shop: where Buy buttons lead
-    #[arg(long, value_name = "URL")]
-    pub buy_url: Option<String>,
-}
 
 /// The settings of `serve`, each a flag, a variable and a key of the configuration file.
 #[allow(rustdoc::bare_urls, reason = "these texts are the help as well")]
@@ -125,9 +59,35 @@ pub struct Settings {
     #[arg(long, value_name = "DURATION", env = "CATALOG_PROXY_CLIENT_MAX_AGE")]
     #[serde(default, deserialize_with = "from_text")]
     pub client_max_age: Option<humantime::Duration>,
+    /// Most client connections; beyond, the one that is idle for longest goes [default: 4096]
+    #[arg(long, value_name = "N", env = "CATALOG_PROXY_MAX_CONNECTIONS")]
+    pub max_connections: Option<NonZeroUsize>,
+    /// Most of them from one address, or IPv6 /64 [default: a quarter]
+    #[arg(long, value_name = "N", env = "CATALOG_PROXY_MAX_CONNECTIONS_PER_ADDRESS")]
+    pub max_connections_per_address: Option<NonZeroUsize>,
+    /// Certificate chain (PEM) to serve HTTPS with; read again when it changes [default: plain HTTP]
+    #[arg(long, value_name = "FILE", env = "CATALOG_PROXY_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key (PEM) of that certificate
+    #[arg(long, value_name = "FILE", env = "CATALOG_PROXY_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+    /// Address or network of a proxy in front, whose X-Forwarded-* is believed; may be repeated [default: none]
+    #[arg(long, value_name = "CIDR", env = "CATALOG_PROXY_TRUSTED_PROXY", value_delimiter = ',', value_parser = network)]
+    #[serde(default, deserialize_with = "networks")]
+    pub trusted_proxy: Vec<IpNet>,
+    /// Largest body of a request that is passed on [default: 256MiB]
+    #[arg(long, value_name = "SIZE", env = "CATALOG_PROXY_MAX_REQUEST_BODY")]
+    #[serde(default, deserialize_with = "from_text")]
+    pub max_request_body: Option<ByteSize>,
+    /// URL to POST to when the catalog changed [default: none]
+    #[arg(long, value_name = "URL", env = "CATALOG_PROXY_NOTIFY_URL", hide_env_values = true)]
+    pub notify_url: Option<String>,
     /// How to log to standard error [default: text]
     #[arg(long, value_name = "FORMAT", env = "CATALOG_PROXY_LOG_FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,
+    /// What to log: error, warn, info, debug (a line for each request), trace, off [default: RUST_LOG, or info]
+    #[arg(long, value_name = "LEVEL", env = "CATALOG_PROXY_LOG_LEVEL")]
+    pub log_level: Option<String>,
 }
 
 /// Where the admin port is.
@@ -172,6 +132,30 @@ where
     text.parse().map(Some).map_err(|error| de::Error::custom(format!("invalid value {text:?}: {error}")))
 }
 
+/// Reads a network, or an address as the network of itself.
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    address
+        .or_else(|_| text.parse())
+        .map_err(|_| "expected a network like 10.0.0.0/8, or an address".to_owned())
+}
+
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a network like \"10.0.0.0/8\", or a list of them")]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    let texts = match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(text) => vec![text],
+        OneOrMany::Many(texts) => texts,
+    };
+    let network =
+        |text: &String| network(text).map_err(|error| de::Error::custom(format!("{text:?}: {error}")));
+    texts.iter().map(network).collect()
+}
+
 fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "expected an address like \"0.0.0.0:8080\", or a list of them")]
@@ -183,14 +167,4 @@ fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAdd
         OneOrMany::One(address) => vec![address],
         OneOrMany::Many(addresses) => addresses,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn is_consistent() {
-        Cli::command().debug_assert();
-    }
 }

@@ -1,0 +1,24 @@
+//! Arguments of `news`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::TableFormat;
+
+/// Arguments of `news`.
+#[derive(Debug, Args)]
+pub struct News {
+    /// Configuration file of the proxy, which names the cache directory
+    #[arg(long, value_name = "FILE", env = "CATALOG_PROXY_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Cache directory of the proxy
+    #[arg(long, value_name = "DIR", env = "CATALOG_PROXY_CACHE_DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// Only what is new since then, such as 7d [default: all that is kept]
+    #[arg(long, value_name = "DURATION")]
+    pub since: Option<humantime::Duration>,
+    /// Columns for people, or JSON for programs
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: TableFormat,
+}

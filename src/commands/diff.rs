@@ -1,0 +1,99 @@
+//! `diff`: what an edited whitelist would show and hide.
+
+use serde::Serialize;
+
+use super::Failure;
+use super::catalog_source::Listing;
+use super::table::Table;
+use super::terminal::{Style, Terminal, print, print_json};
+use super::whitelist_file::WhitelistFile;
+use crate::cli::{Diff, TableFormat};
+use crate::config::Config;
+use crate::feed::package::Seller;
+
+/// What changes.
+#[derive(Debug, Serialize)]
+struct Changes<'a> {
+    appear: Vec<Change<'a>>,
+    vanish: Vec<Change<'a>>,
+    /// Codes whose listing changes nothing.
+    no_effect: Vec<Change<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Change<'a> {
+    code: &'a str,
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// Prints the changes.
+///
+/// # Errors
+/// If there is no catalog, or one of the lists is none.
+pub fn diff(arguments: &Diff) -> Result<(), Failure> {
+    let config = Config::load(arguments.sources.settings())?;
+    let new = WhitelistFile::read(&arguments.new)?;
+    let old = WhitelistFile::read(arguments.old.as_deref().unwrap_or(&config.whitelist))?;
+    let catalog = Listing::load(arguments.sources.feed.as_deref(), &config)?;
+    let mut changes = Changes { appear: Vec::new(), vanish: Vec::new(), no_effect: Vec::new() };
+    for (codes, list) in
+        [(new.list.minus(&old.list), &mut changes.appear), (old.list.minus(&new.list), &mut changes.vanish)]
+    {
+        for code in codes {
+            let (list, name, reason) = match catalog.find(code) {
+                Some(listed) if listed.package.seller == Seller::Plesk => {
+                    (&mut *list, listed.name.as_deref(), None)
+                }
+                Some(listed) => (
+                    &mut changes.no_effect,
+                    listed.name.as_deref(),
+                    Some(always_shown(listed.package.seller)),
+                ),
+                None => (&mut changes.no_effect, None, Some(catalog.unknown(code))),
+            };
+            list.push(Change { code, name, reason });
+        }
+    }
+    match arguments.format {
+        TableFormat::Json => print_json(&changes),
+        TableFormat::Table => {
+            print(&changes.text(Terminal::stdout()))?;
+            eprintln!(
+                "{} would appear, {} would vanish, {} without effect",
+                changes.appear.len(),
+                changes.vanish.len(),
+                changes.no_effect.len()
+            );
+            Ok(())
+        }
+    }
+}
+
+/// Says why listing a package changes nothing.
+pub fn always_shown(seller: Seller) -> String {
+    let why = if seller == Seller::Free { "free" } else { "sold by its vendor" };
+    format!("{why}, so it is shown whether listed or not")
+}
+
+impl Changes<'_> {
+    fn text(&self, terminal: Terminal) -> String {
+        let mut table = Table::new(&["CODE", "NAME", "CHANGE"]);
+        for (changes, word, style) in [
+            (&self.appear, "appears", Style::Green),
+            (&self.vanish, "vanishes", Style::Red),
+            (&self.no_effect, "", Style::Yellow),
+        ] {
+            for change in changes {
+                let word = change.reason.as_deref().unwrap_or(word);
+                table.row([
+                    (change.code, Style::Bold),
+                    (change.name.unwrap_or("-"), Style::Plain),
+                    (word, style),
+                ]);
+            }
+        }
+        if table.is_empty() { String::new() } else { table.render(terminal) }
+    }
+}

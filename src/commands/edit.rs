@@ -1,0 +1,233 @@
+//! `allow` and `hide`: edits of the whitelist file.
+
+use std::io::{IsTerminal, stderr};
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::Failure;
+use super::catalog_source::{Asking, Listing, alike, block_on, origin};
+use super::diff::always_shown;
+use super::terminal::{print, printable};
+use crate::cli::{Edit, Sources};
+use crate::config::Config;
+use crate::feed::listing::Listed;
+use crate::feed::package::Seller;
+use crate::place::Place;
+use crate::whitelist;
+use crate::whitelist::edit::{self, EditError};
+use crate::whitelist::replace::{Editing, Replaced};
+use crate::whitelist::watch::{LoadError, read_file};
+
+/// Longest wait for the upstream: it only tells names and finds mistypings, and someone sits there.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How often an edit is tried anew because somebody else's came between.
+const MAX_ROUNDS: usize = 10;
+
+/// What surprises most.
+const WHEN: &str = "The proxy shows it within a second; a Plesk server does when it next renews its own copy of \
+                    the catalog, about every three days.";
+
+/// What to do with codes.
+#[derive(Debug, Clone, Copy)]
+enum Verb {
+    Allow,
+    Hide,
+}
+
+/// Lists codes.
+///
+/// # Errors
+/// If one is unknown, or the file cannot be edited. Then nothing is changed.
+pub fn allow(arguments: &Edit) -> Result<(), Failure> {
+    run(Verb::Allow, arguments)
+}
+
+/// Unlists codes.
+///
+/// # Errors
+/// If one is unknown, or the file cannot be edited. Then nothing is changed.
+pub fn hide(arguments: &Edit) -> Result<(), Failure> {
+    run(Verb::Hide, arguments)
+}
+
+fn run(verb: Verb, arguments: &Edit) -> Result<(), Failure> {
+    let config = Config::load(arguments.sources.settings())?;
+    let path = config.whitelist.as_path();
+    // A file that is not there should be told before anyone waits for the upstream.
+    read_file(path)?;
+    let catalog = at_hand(&arguments.sources, &config)?;
+    let cannot = |error| Failure::failed(format!("cannot write {}: {error}", path.display()));
+    let editing = Editing::begin(path).map_err(cannot)?;
+    for _ in 0..MAX_ROUNDS {
+        let bytes = read_file(path)?;
+        let refused = |finding| LoadError::Parse { path: path.to_owned(), finding };
+        let text = whitelist::text(&bytes).map_err(refused)?;
+        let (force, catalog) = (arguments.force, catalog.as_ref());
+        let mut draft = Draft { before: text, text: text.to_owned(), path, catalog, force };
+        let report = draft.apply(verb, &arguments.codes)?;
+        let is_edit = draft.text != text;
+        if is_edit {
+            match editing.replace(&bytes, draft.text.as_bytes()).map_err(cannot)? {
+                Replaced::Changed => continue,
+                Replaced::Renamed => {}
+                Replaced::InPlace => eprintln!(
+                    "note: {} was written in place: it cannot be replaced (it is a mount point, or its \
+                     directory or owner are out of reach)",
+                    path.display()
+                ),
+            }
+        }
+        print(&report)?;
+        if is_edit && stderr().is_terminal() {
+            eprintln!("{WHEN}");
+        }
+        return Ok(());
+    }
+    Err(Failure::failed(format!("{}: somebody else keeps changing it", path.display())))
+}
+
+/// Returns the catalog if it can be had soon. Without it an edit is made all the same: the vendor being down
+/// must not keep anybody from hiding or showing something.
+fn at_hand(sources: &Sources, config: &Config) -> Result<Option<Listing>, Failure> {
+    if let Some(feed) = &sources.feed {
+        return Listing::from_file(feed, config.cache.max_feed_size).map(Some);
+    }
+    let asking = Asking::new(config)?;
+    let asked = block_on(async { timeout(PATIENCE, asking.packages()).await })?;
+    let why = match asked {
+        Ok(Ok(packages)) => return Ok(Some(Listing { origin: origin(config), packages })),
+        Ok(Err(failure)) => failure.message,
+        Err(_) => format!("{}: no answer within {} s", origin(config), PATIENCE.as_secs()),
+    };
+    let copy = Listing::from_disk(config);
+    match &copy {
+        Some(copy) => eprintln!("warning: {why}; using {}", copy.origin),
+        None => eprintln!("warning: {why}; codes are not checked against the catalog"),
+    }
+    Ok(copy)
+}
+
+/// The text of the list while codes are edited in it.
+struct Draft<'a> {
+    before: &'a str,
+    text: String,
+    path: &'a Path,
+    catalog: Option<&'a Listing>,
+    force: bool,
+}
+
+/// Why a code is not edited.
+enum Refusal {
+    /// It is probably mistyped.
+    Unknown(String),
+    /// The text does not take it.
+    Edit(EditError),
+}
+
+impl From<EditError> for Refusal {
+    fn from(error: EditError) -> Self {
+        Self::Edit(error)
+    }
+}
+
+impl<'a> Draft<'a> {
+    /// Edits all codes, or fails with all that is wrong. Says what was done, one line a code.
+    fn apply(&mut self, verb: Verb, codes: &[String]) -> Result<String, Failure> {
+        let mut report = String::new();
+        let mut unknown = String::new();
+        for code in codes {
+            let done = match verb {
+                Verb::Allow => self.allow(code),
+                Verb::Hide => self.hide(code),
+            };
+            match done {
+                Ok(done) => report += &format!("{}: {done}\n", printable(code)),
+                Err(Refusal::Unknown(message)) => unknown += &format!("{message}\n"),
+                Err(Refusal::Edit(EditError::Invalid(finding))) => {
+                    return Err(LoadError::Parse { path: self.path.to_owned(), finding }.into());
+                }
+                Err(Refusal::Edit(error)) => {
+                    return Err(Failure::failed(format!("{}: {error}", self.path.display())));
+                }
+            }
+        }
+        match unknown.is_empty() {
+            true => Ok(report),
+            false => {
+                Err(Failure::failed(format!("{unknown}Nothing was changed; --force does it all the same.")))
+            }
+        }
+    }
+
+    fn allow(&mut self, code: &str) -> Result<String, Refusal> {
+        let listed = self.find(code);
+        let name = listed.and_then(|listed| listed.name.as_deref()).map(printable);
+        let Some(edited) = edit::allow(&self.text, code, name.as_deref())? else {
+            return Ok(format!("already listed{}", self.place(&self.text, code)));
+        };
+        match (self.catalog, listed.map(|listed| listed.package.seller)) {
+            _ if self.force => {}
+            (Some(catalog), None) => return Err(Refusal::Unknown(catalog.unknown(code))),
+            (_, Some(seller @ (Seller::Free | Seller::Vendor))) => {
+                return Ok(format!("not listed: {}", always_shown(seller)));
+            }
+            (None, None) | (_, Some(Seller::Plesk)) => {}
+        }
+        self.text = edited;
+        let verdict = match listed.map(|listed| listed.package.seller) {
+            Some(Seller::Plesk) => "shown now",
+            _ => "listed",
+        };
+        Ok(format!("{verdict}{}{}", named(listed), self.place(&self.text, code)))
+    }
+
+    fn hide(&mut self, code: &str) -> Result<String, Refusal> {
+        let listed = self.find(code);
+        let seller = listed.map(|listed| listed.package.seller).filter(|seller| *seller != Seller::Plesk);
+        let (was, edited) = (self.place(self.before, code), edit::hide(&self.text, code)?);
+        match (edited, seller) {
+            (Some(edited), seller) => {
+                self.text = edited;
+                Ok(match seller {
+                    None if listed.is_none() => format!("no longer listed{was}"),
+                    None => format!("hidden now{}{was}", named(listed)),
+                    Some(seller) => format!("no longer listed{was}, but {}", always_shown(seller)),
+                })
+            }
+            (None, Some(seller)) => Ok(format!("not listed, but {}", always_shown(seller))),
+            (None, None) if listed.is_some() || self.force => Ok("already hidden: not listed".to_owned()),
+            (None, None) => self.not_listed(code),
+        }
+    }
+
+    /// Neither in the list nor, as far as is known, in the catalog.
+    fn not_listed(&self, code: &str) -> Result<String, Refusal> {
+        let entries = whitelist::entries(&self.text).map_err(EditError::from)?;
+        let meant = alike(code, entries.iter().map(|entry| entry.code.as_str()));
+        match (meant, self.catalog) {
+            (Some(meant), _) => Err(format!("{code:?} is not listed; did you mean {meant:?}?")),
+            (None, Some(catalog)) => Err(catalog.unknown(code)),
+            (None, None) => Ok("not listed".to_owned()),
+        }
+        .map_err(Refusal::Unknown)
+    }
+
+    fn find(&self, code: &str) -> Option<&'a Listed> {
+        self.catalog?.find(code)
+    }
+
+    /// Says where a code stands.
+    fn place(&self, text: &str, code: &str) -> String {
+        let entries = whitelist::entries(text).unwrap_or_default();
+        let entry = entries.iter().find(|entry| entry.code == code);
+        let line = entry.map(|entry| Place::of(text, entry.span.start).line);
+        line.map(|line| format!(", {}:{line}", self.path.display())).unwrap_or_default()
+    }
+}
+
+fn named(listed: Option<&Listed>) -> String {
+    let name = listed.and_then(|listed| listed.name.as_deref());
+    name.map(|name| format!(" ({})", printable(name))).unwrap_or_default()
+}

@@ -1,0 +1,135 @@
+//! `explain`: why an extension is shown or hidden, and what to type to change that.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::Failure;
+use super::catalog_source::Listing;
+use super::list::is_shown;
+use super::terminal::{Style, Terminal, print, print_json, printable};
+use super::whitelist_file::WhitelistFile;
+use crate::cli::{Explain, TextFormat};
+use crate::config::Config;
+use crate::feed::package::{self, Seller};
+use crate::place::Place;
+
+/// The answer.
+#[derive(Debug, Serialize)]
+struct Explanation<'a> {
+    code: &'a str,
+    name: Option<&'a str>,
+    seller: &'static str,
+    shown: bool,
+    buy_url: Option<&'a str>,
+    host: Option<String>,
+    listed: Option<At>,
+    /// What to type to have it the other way, if that can be had.
+    change: Option<String>,
+}
+
+/// Where in the whitelist it stands.
+#[derive(Debug, Serialize)]
+struct At {
+    file: String,
+    line: usize,
+    column: usize,
+}
+
+/// Prints why.
+///
+/// # Errors
+/// If there is no such extension, no catalog or no whitelist.
+pub fn explain(arguments: &Explain) -> Result<(), Failure> {
+    let config = Config::load(arguments.sources.settings())?;
+    let file = WhitelistFile::read(&config.whitelist)?;
+    let catalog = Listing::load(arguments.sources.feed.as_deref(), &config)?;
+    let code = arguments.code.as_str();
+    let place = file.place(code).map(|Place { line, column }| {
+        let file = config.whitelist.display().to_string();
+        At { file, line, column }
+    });
+    let Some(listed) = catalog.find(code) else {
+        let listed = place.map(|place| format!("{place}: ")).unwrap_or_default();
+        return Err(Failure::failed(format!("{listed}{}", catalog.unknown(code))));
+    };
+    let seller = listed.package.seller;
+    let shown = is_shown(listed, &file.list);
+    let verb = if shown { "hide" } else { "allow" };
+    let change = || {
+        let flags = [("--config", &arguments.sources.config), ("--whitelist", &arguments.sources.whitelist)];
+        let flags =
+            flags.iter().filter_map(|(flag, path)| Some(format!(" {flag} {}", word(path.as_deref()?))));
+        format!("catalog-proxy {verb} {}{}", word(Path::new(code)), flags.collect::<String>())
+    };
+    let explanation = Explanation {
+        code,
+        name: listed.name.as_deref(),
+        seller: seller.name(),
+        shown,
+        buy_url: listed.buy_url.as_deref(),
+        host: listed.buy_url.as_deref().and_then(package::host),
+        listed: place,
+        change: (seller == Seller::Plesk).then(change),
+    };
+    match arguments.format {
+        TextFormat::Json => print_json(&explanation),
+        TextFormat::Text => print(&explanation.text(seller, &config.whitelist, Terminal::stdout())),
+    }
+}
+
+impl Explanation<'_> {
+    fn text(&self, seller: Seller, file: &Path, terminal: Terminal) -> String {
+        let name = self.name.map(|name| format!(" ({})", printable(name))).unwrap_or_default();
+        let host = self.host.as_deref().unwrap_or("no host");
+        let (sold, always) = match seller {
+            Seller::Free => ("nobody: it has no buy link".to_owned(), true),
+            Seller::Vendor => (format!("its vendor: the buy link leads to {}", printable(host)), true),
+            Seller::Plesk => (format!("Plesk: the buy link leads to {}", printable(host)), false),
+        };
+        let (verdict, style) = if self.shown { ("shown", Style::Green) } else { ("hidden", Style::Yellow) };
+        let because = match (always, self.shown) {
+            (true, _) => "because what Plesk does not sell always is",
+            (false, true) => "because it is in the whitelist",
+            (false, false) => "because Plesk sells it and it is not in the whitelist",
+        };
+        let listed = match &self.listed {
+            Some(place) if always => format!("{place}, which changes nothing"),
+            Some(place) => place.to_string(),
+            None => format!("not in {}", file.display()),
+        };
+        let code = printable(self.code);
+        let mut out = format!(
+            "{}{name} is {}, {because}.\n",
+            terminal.paint(Style::Bold, code),
+            terminal.paint(style, verdict)
+        );
+        let mut line = |label: &str, text: &str| {
+            out += &format!("  {}{text}\n", terminal.paint(Style::Dim, format_args!("{label:<12}")));
+        };
+        line("sold by", &sold);
+        line("buy link", &printable(self.buy_url.unwrap_or("none")));
+        line("whitelist", &listed);
+        if let Some(change) = &self.change {
+            line(if self.shown { "to hide it" } else { "to show it" }, change);
+        }
+        out
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// Writes a word for a shell.
+fn word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}

@@ -1,0 +1,40 @@
+//! `completions` and `man`: what shells and readers are told about the command line, made of the command
+//! line itself.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use super::Failure;
+use super::terminal::print;
+use crate::cli::Cli;
+
+/// Prints the completions of a shell.
+///
+/// # Errors
+/// If standard output cannot be written.
+pub fn completions(shell: Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "catalog-proxy", &mut script);
+    print(&String::from_utf8_lossy(&script))
+}
+
+/// Prints the main page, or writes one page a command to a directory.
+///
+/// # Errors
+/// If they cannot be written.
+pub fn man(directory: Option<&Path>) -> Result<(), Failure> {
+    let Some(directory) = directory else {
+        let mut page = Vec::new();
+        clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(Failure::failed)?;
+        return print(&String::from_utf8_lossy(&page));
+    };
+    let write = || -> io::Result<()> {
+        fs::create_dir_all(directory)?;
+        clap_mangen::generate_to(Cli::command(), directory)
+    };
+    write().map_err(|error| Failure::failed(format!("{}: cannot be written: {error}", directory.display())))
+}

@@ -1,0 +1,62 @@
+//! `news`: what was new in the catalog, from the history in the cache directory.
+
+use std::io;
+use std::time::SystemTime;
+
+use super::Failure;
+use super::table::Table;
+use super::terminal::{Style, Terminal, print, print_json};
+use crate::cli::{LogFormat, News, Settings, TableFormat};
+use crate::config::Config;
+use crate::logging;
+use crate::news::history::{self, Entry};
+
+/// Prints the history, the oldest change first. The proxy may be running.
+///
+/// # Errors
+/// If there is no cache directory, or it cannot be read.
+pub fn news(arguments: News) -> Result<(), Failure> {
+    logging::start(LogFormat::Text, None)?;
+    let News { config, cache_dir, since, format } = arguments;
+    let config = Config::load(Settings { config, cache_dir, ..Settings::default() })?;
+    let Some(directory) = config.cache_dir else {
+        return Err(Failure::wrong("--cache-dir: news are kept there, so it must be given"));
+    };
+    let failed =
+        |error| Failure::failed(format!("cannot read the history in {}: {error}", directory.display()));
+    if !directory.is_dir() {
+        return Err(failed(io::ErrorKind::NotADirectory.into()));
+    }
+    let mut entries = history::read(&directory).map_err(failed)?;
+    // A time before all times leaves nothing out.
+    if let Some(start) = since.and_then(|since| SystemTime::now().checked_sub(*since)) {
+        entries.retain(|entry| humantime::parse_rfc3339(&entry.at).is_ok_and(|at| at >= start));
+    }
+    match format {
+        TableFormat::Json => print_json(&entries),
+        TableFormat::Table if entries.is_empty() => print("nothing new\n"),
+        TableFormat::Table => print(&table(&entries).render(Terminal::stdout())),
+    }
+}
+
+fn table(entries: &[Entry]) -> Table {
+    let mut table = Table::new(&["TIME", "API", "CHANGE", "CODE", "SELLER", "NAME"]);
+    for Entry { at, api, change } in entries {
+        let mut seller = change.seller.name().to_owned();
+        if let Some(was) = change.was {
+            seller = format!("{} -> {seller}", was.name());
+        }
+        if change.whitelisted {
+            seller += ", whitelisted";
+        }
+        table.row([
+            (at, Style::Dim),
+            (api, Style::Plain),
+            (change.change.name(), Style::Plain),
+            (&change.code, Style::Bold),
+            (&seller, Style::Plain),
+            (change.name.as_deref().unwrap_or_default(), Style::Plain),
+        ]);
+    }
+    table
+}

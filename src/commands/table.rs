@@ -1,0 +1,145 @@
+//! Tables: columns as wide as they must be, or as the terminal lets them.
+
+use std::fmt::Write as _;
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use super::terminal::{Style, Terminal, printable};
+
+/// Blanks between columns.
+const GAP: usize = 2;
+/// Least columns that a text is cut to; a terminal that has no room for that gets longer lines.
+const MIN: usize = 8;
+
+/// Rows under a header. The first column is never cut: it is what one types.
+#[derive(Debug)]
+pub struct Table {
+    header: Vec<&'static str>,
+    rows: Vec<Vec<(String, Style)>>,
+}
+
+impl Table {
+    /// Begins a table.
+    pub fn new(header: &[&'static str]) -> Self {
+        Self { header: header.to_vec(), rows: Vec::new() }
+    }
+
+    /// Adds a row.
+    pub fn row<const N: usize>(&mut self, cells: [(&str, Style); N]) {
+        self.rows.push(cells.map(|(text, style)| (printable(text).into_owned(), style)).into());
+    }
+
+    /// Has it no rows?
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Writes the table for a terminal or a pipe.
+    pub fn render(&self, terminal: Terminal) -> String {
+        let widths = self.widths(terminal.width);
+        let mut out = String::new();
+        let header = self.header.iter().map(|title| (*title, Style::Dim));
+        line(&mut out, terminal, &widths, header);
+        for row in &self.rows {
+            line(&mut out, terminal, &widths, row.iter().map(|(text, style)| (text.as_str(), *style)));
+        }
+        out
+    }
+
+    /// Finds the columns' widths: the widest ones but the first give way until all fit.
+    fn widths(&self, available: Option<usize>) -> Vec<usize> {
+        let mut widths: Vec<_> = (0..self.header.len())
+            .map(|n| {
+                self.rows.iter().map(|row| row[n].0.width()).chain([self.header[n].len()]).max().unwrap_or(0)
+            })
+            .collect();
+        let gaps = GAP * widths.len().saturating_sub(1);
+        let mut excess =
+            available.map_or(0, |available| (widths.iter().sum::<usize>() + gaps).saturating_sub(available));
+        while excess > 0 {
+            let Some(widest) = widths.iter_mut().skip(1).max().filter(|width| **width > MIN) else { break };
+            *widest -= 1;
+            excess -= 1;
+        }
+        widths
+    }
+}
+
+fn line<'a>(
+    out: &mut String,
+    terminal: Terminal,
+    widths: &[usize],
+    cells: impl ExactSizeIterator<Item = (&'a str, Style)>,
+) {
+    let last = cells.len() - 1;
+    for (n, (text, style)) in cells.enumerate() {
+        let text = cut(text, widths[n]);
+        // The padding is not painted, and not written at the end of a line.
+        let padding = if n == last { 0 } else { widths[n].saturating_sub(text.width()) + GAP };
+        let _ = write!(out, "{}{:padding$}", terminal.paint(style, &text), "");
+    }
+    out.truncate(out.trim_end_matches(' ').len());
+    out.push('\n');
+}
+
+/// Cuts a text to so many columns, with an ellipsis.
+fn cut(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let mut used = 1;
+    let fits = |c: &char| {
+        used += c.width().unwrap_or(0);
+        used <= columns
+    };
+    let mut out: String = text.chars().take_while(fits).collect();
+    out.truncate(out.trim_end().len());
+    out.push('…');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_by_columns() {
+        let check = |text: &str, columns, expected: &str| assert_eq!(cut(text, columns), expected, "{text}");
+        check("toolkit", 7, "toolkit");
+        check("toolkit", 6, "toolk…");
+        check("tool kit", 6, "tool…");
+        check("日本語", 6, "日本語");
+        check("日本語", 5, "日本…");
+        check("日本語", 4, "日…");
+        check("éa\u{301}bc", 3, "éa\u{301}…");
+    }
+
+    #[test]
+    fn fits_the_terminal() {
+        let mut table = Table::new(&["CODE", "NAME", "LINK"]);
+        table.row([
+            ("wp-toolkit", Style::Plain),
+            ("WordPress Toolkit", Style::Plain),
+            ("https://shop.example/wp", Style::Plain),
+        ]);
+        table.row([("x", Style::Plain), ("日本", Style::Plain), ("", Style::Plain)]);
+        let render = |width| table.render(Terminal { width, ..Terminal::default() });
+        assert_eq!(
+            render(None),
+            "CODE        NAME               LINK\n\
+             wp-toolkit  WordPress Toolkit  https://shop.example/wp\n\
+             x           日本\n"
+        );
+        assert_eq!(render(Some(200)), render(None));
+        assert_eq!(
+            render(Some(40)),
+            "CODE        NAME           LINK\n\
+             wp-toolkit  WordPress To…  https://shop…\n\
+             x           日本\n"
+        );
+        for width in 30..80 {
+            assert!(render(Some(width)).lines().all(|line| line.width() <= width), "{width}");
+        }
+        assert!(render(Some(3)).contains("\nwp-toolkit  "));
+    }
+}

@@ -1,0 +1,146 @@
+//! What leaves for a terminal or a pipe: width, colors, and nothing that could command the terminal.
+
+use std::borrow::Cow;
+use std::env;
+use std::fmt::{self, Display, Write as _};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+
+use serde::Serialize;
+
+use super::Failure;
+
+/// Standard output as it should be written for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Terminal {
+    /// Its columns; a pipe has no end of them.
+    pub width: Option<usize>,
+    /// Does it show colors, and does its user want them?
+    pub colors: bool,
+}
+
+/// How a text stands out (ECMA-48 §8.3.117, select graphic rendition).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// As it is.
+    Plain,
+    /// What to look at.
+    Bold,
+    /// What matters less.
+    Dim,
+    /// Good.
+    Green,
+    /// Not good.
+    Yellow,
+    /// Bad.
+    Red,
+}
+
+impl Terminal {
+    /// Looks at standard output and the environment (<https://no-color.org>).
+    pub fn stdout() -> Self {
+        if !io::stdout().is_terminal() {
+            return Self::default();
+        }
+        let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+        let typed = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        let actual = || Some(usize::from(terminal_size::terminal_size_of(io::stdout())?.0.0));
+        Self {
+            width: typed.or_else(actual).filter(|width| *width > 0),
+            colors: !is_set("NO_COLOR") && env::var_os("TERM").is_none_or(|term| term != "dumb"),
+        }
+    }
+
+    /// Makes `text` stand out, where there are colors.
+    pub fn paint(self, style: Style, text: impl Display) -> impl Display {
+        let code = match style {
+            Style::Plain => 0,
+            Style::Bold => 1,
+            Style::Dim => 2,
+            Style::Green => 32,
+            Style::Yellow => 33,
+            Style::Red => 31,
+        };
+        let colors = self.colors && code != 0;
+        fmt::from_fn(move |f| match colors {
+            true => write!(f, "\x1b[{code}m{text}\x1b[0m"),
+            false => text.fmt(f),
+        })
+    }
+}
+
+/// Replaces what could command a terminal, or make a text read otherwise than it is: control characters
+/// and those that change the direction of writing.
+///
+/// SECURITY: names, codes and links come from the network.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    match text.contains(is_unprintable) {
+        true => text.replace(is_unprintable, "\u{fffd}").into(),
+        false => text.into(),
+    }
+}
+
+fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Writes to standard output.
+///
+/// # Errors
+/// If that fails; a reader that has seen enough is no failure.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::failed(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes JSON to standard output, with the characters escaped that could command a terminal.
+///
+/// # Errors
+/// If that fails.
+pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let json = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
+    print(&(ascii_controls(&json) + "\n"))
+}
+
+/// Line breaks stand between members; inside of strings, where all others can only be, they are escaped.
+fn ascii_controls(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            // It fails for no string. All of these are in the basic plane.
+            c if c != '\n' && is_unprintable(c) => drop(write!(out, "\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lets_nothing_through_that_commands_a_terminal() {
+        let check = |text: &str, expected: &str| assert_eq!(printable(text), expected, "{text:?}");
+        check("Größe 日本 🦀", "Größe 日本 🦀");
+        check("a\x1b[31mb\r\n\t\x07\x7f", "a\u{fffd}[31mb\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}");
+        check("a\u{9b}31m\u{202e}b\u{2066}", "a\u{fffd}31m\u{fffd}b\u{fffd}");
+        let text = "a\x1b\u{9b}\u{202e}\u{7f}\n\u{2028}é";
+        let json = ascii_controls(&serde_json::to_string_pretty(&[text]).expect("JSON"));
+        assert!(!json.replace('\n', "").contains(is_unprintable), "{json:?}");
+        assert_eq!(serde_json::from_str::<[String; 1]>(&json).expect("JSON"), [text]);
+    }
+
+    #[test]
+    fn paints_on_terminals_only() {
+        let painted = |colors, style| Terminal { width: None, colors }.paint(style, "x").to_string();
+        assert_eq!(painted(true, Style::Red), "\x1b[31mx\x1b[0m");
+        assert_eq!(painted(true, Style::Plain), "x");
+        assert_eq!(painted(false, Style::Red), "x");
+    }
+}

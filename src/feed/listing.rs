@@ -1,0 +1,93 @@
+//! A packages feed for people: what each package is called and where it is bought.
+//!
+//! The index of [`super::packages`] has what the proxy decides by; this reads the rest when somebody asks.
+
+use std::fmt;
+
+use serde::Deserializer as _;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
+
+use super::package::Package;
+use super::packages::Index;
+
+/// One element of a feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// What the proxy decides by.
+    pub package: Package,
+    /// Its name, if that is a string.
+    pub name: Option<String>,
+    /// Where it is bought, if that is a string with something in it.
+    pub buy_url: Option<String>,
+}
+
+/// Lists the elements of a feed in their order.
+pub fn list(body: &[u8], index: &Index) -> Vec<Listed> {
+    let listed = index.entries.iter().map(|entry| {
+        // What serde_json does not take, such as a lone surrogate, is not shown: it decides nothing here.
+        let members =
+            serde_json::Deserializer::from_slice(&body[entry.span.clone()]).deserialize_map(Members);
+        let (name, buy_url) = members.unwrap_or_default();
+        Listed { package: entry.package.clone(), name, buy_url }
+    });
+    listed.collect()
+}
+
+/// Reads name and buy link of an object, the last of each if repeated, as in PHP.
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = (Option<String>, Option<String>);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut name, mut buy_url) = (Value::Null, Value::Null);
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "name" => name = map.next_value()?,
+                "buy_url" => buy_url = map.next_value()?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        let text =
+            |value: Value| value.as_str().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
+        Ok((text(name), text(buy_url)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_names_and_links() {
+        let check = |element: &str, name: Option<&str>, buy_url: Option<&str>| {
+            let body = format!("[ {element} , 1]").into();
+            let index = Index::of(&body).expect("a feed");
+            let listed = list(&body, &index);
+            assert_eq!(listed.len(), 2, "{element}");
+            assert_eq!(listed[0].package, index.entries[0].package, "{element}");
+            assert_eq!(
+                (listed[0].name.as_deref(), listed[0].buy_url.as_deref()),
+                (name, buy_url),
+                "{element}"
+            );
+        };
+        check("{}", None, None);
+        check("null", None, None);
+        check(
+            r#"{"name":"A","buy_url":"https:\/\/go.plesk.com\/"}"#,
+            Some("A"),
+            Some("https://go.plesk.com/"),
+        );
+        check(r#"{"name":" \u00e9 ","buy_url":" "}"#, Some("é"), None);
+        check(r#"{"name":["A"],"buy_url":7,"x":{"name":"B","buy_url":"c"}}"#, None, None);
+        check(r#"{"name":"A","name":"B","n\u0061me":"C"}"#, Some("C"), None);
+        check(r#"{"description":"\ud800","name":"A"}"#, Some("A"), None);
+        check(r#"{"code":"a","name":"\ud800"}"#, None, None);
+    }
+}

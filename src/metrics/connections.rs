@@ -1,0 +1,61 @@
+//! Open connections.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Connections to all ports.
+#[derive(Debug, Default)]
+pub struct Connections {
+    open: Family<Label, Gauge>,
+    accepted: Family<Label, Counter>,
+}
+
+/// Connections to one port; cloning shares it.
+#[derive(Debug, Clone, Default)]
+pub struct Port {
+    open: Gauge,
+    accepted: Counter,
+}
+
+/// An open connection. It counts until it is dropped.
+#[derive(Debug)]
+pub struct Open(Gauge);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Label {
+    port: &'static str,
+}
+
+impl Connections {
+    /// Returns the counters of a port.
+    pub fn port(&self, port: &'static str) -> Port {
+        let label = Label { port };
+        Port {
+            open: self.open.get_or_create_owned(&label),
+            accepted: self.accepted.get_or_create_owned(&label),
+        }
+    }
+
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register("connections", "Open connections", self.open.clone());
+        registry.register("connections_accepted", "Connections that were accepted", self.accepted.clone());
+    }
+}
+
+impl Port {
+    /// Counts a connection that was accepted.
+    pub fn open(&self) -> Open {
+        self.accepted.inc();
+        self.open.inc();
+        Open(self.open.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

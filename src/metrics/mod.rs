@@ -1,0 +1,216 @@
+//! What is counted, for Prometheus.
+//!
+//! Label sets are closed: no query, no client and no version that a client invents ever becomes a label.
+//! What happens is counted where it happens, in [`Metrics`]; what *is* (ages, sizes, the whitelist) is looked up
+//! when somebody asks, and comes as a [`State`].
+
+pub mod connections;
+mod process;
+pub mod requests;
+pub mod state;
+mod text;
+
+use std::fmt;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use connections::Connections;
+use requests::Requests;
+use state::State;
+
+/// The media type of the text that [`Metrics::encode`] writes. Everything that scrapes reads it.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Upper bounds of latency buckets in seconds: from a hit in the cache to the longest time limit.
+const LATENCIES: [f64; 15] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
+
+/// A family of latency histograms.
+type Latencies<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// What happened since the start.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Requests to the service port.
+    pub requests: Requests,
+    /// Connections to either port.
+    pub connections: Connections,
+    /// Fetches of feeds, by how they ended.
+    pub fetches: Family<Fetch, Counter>,
+    /// How long they took.
+    pub fetch_durations: Latencies<FeedName>,
+    /// When each feed was last fetched or confirmed, in seconds since 1970.
+    pub last_fetches: Family<Feed, Gauge>,
+    /// Requests that could not be passed on.
+    pub forward_failures: Family<Failed, Counter>,
+    /// Bodies that the cache dropped for want of room.
+    pub evictions: Counter,
+    /// What changed in the catalog.
+    pub changes: Family<Change, Counter>,
+    /// Notifications, by what became of them.
+    pub notifications: Family<Notified, Counter>,
+}
+
+/// Either feed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FeedName {
+    /// `packages` or `categories`.
+    pub feed: &'static str,
+}
+
+/// A feed of one version of the vendor's interface.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Feed {
+    /// `packages` or `categories`.
+    pub feed: &'static str,
+    /// `v1` to `v9`, or `other`.
+    pub version: &'static str,
+}
+
+/// A fetch that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Fetch {
+    /// Which feed.
+    pub feed: &'static str,
+    /// `changed`, `unchanged` or why it failed.
+    pub outcome: &'static str,
+    /// How far it came: `connect`, `tls`, `transfer`, `content` or `done`.
+    pub phase: &'static str,
+}
+
+/// Why something failed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Failed {
+    /// As the outcome of a fetch.
+    pub outcome: &'static str,
+    /// As of a fetch.
+    pub phase: &'static str,
+}
+
+/// A change in the catalog.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Change {
+    /// `new`, `gone` or `switched`.
+    pub change: &'static str,
+    /// `free`, `vendor` or `plesk`; of a package that is gone, the last one.
+    pub seller: &'static str,
+}
+
+/// What became of a notification.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Notified {
+    /// `delivered`, `failed` or `dropped`.
+    pub outcome: &'static str,
+}
+
+/// What this build is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Build {
+    version: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let metrics = Self {
+            requests: Requests::default(),
+            connections: Connections::default(),
+            fetches: Family::default(),
+            fetch_durations: Family::new_with_constructor(latencies),
+            last_fetches: Family::default(),
+            forward_failures: Family::default(),
+            evictions: Counter::default(),
+            changes: Family::default(),
+            notifications: Family::default(),
+        };
+        // A counter that begins at 0 shows its first increase; one that appears with 1 does not.
+        for change in ["new", "gone", "switched"] {
+            for seller in ["free", "vendor", "plesk"] {
+                drop(metrics.changes.get_or_create(&Change { change, seller }));
+            }
+        }
+        for feed in ["packages", "categories"] {
+            for (outcome, phase) in [("changed", "done"), ("unchanged", "done"), ("shrunk", "content")] {
+                drop(metrics.fetches.get_or_create(&Fetch { feed, outcome, phase }));
+            }
+        }
+        for outcome in ["delivered", "failed", "dropped"] {
+            drop(metrics.notifications.get_or_create(&Notified { outcome }));
+        }
+        metrics
+    }
+}
+
+impl Metrics {
+    /// Writes everything, with the state of now, in Prometheus's text format.
+    ///
+    /// # Errors
+    /// Never, for a string takes all there is.
+    pub fn encode(&self, state: &State) -> Result<String, fmt::Error> {
+        let mut registry = Registry::default();
+        process::register(&mut registry);
+        let ours = registry.sub_registry_with_prefix("catalog_proxy");
+        ours.register("build", "What runs", Info::new(Build { version: env!("CARGO_PKG_VERSION") }));
+        self.register(ours);
+        state.register(ours);
+        let mut open_metrics = String::new();
+        encode(&mut open_metrics, &registry)?;
+        Ok(text::classic(&open_metrics))
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        self.requests.register(registry);
+        self.connections.register(registry);
+        let help = "Fetches of feeds by outcome, and how far they came";
+        registry.register("fetches", help, self.fetches.clone());
+        let help = "How long fetches of feeds took";
+        registry.register_with_unit("fetch_duration", help, Unit::Seconds, self.fetch_durations.clone());
+        let help = "When a feed was last fetched or confirmed";
+        registry.register_with_unit(
+            "feed_last_fetch_timestamp",
+            help,
+            Unit::Seconds,
+            self.last_fetches.clone(),
+        );
+        let help = "Requests that could not be passed on to the upstream";
+        registry.register("forward_failures", help, self.forward_failures.clone());
+        let help = "Bodies that the cache dropped for want of room";
+        registry.register("cache_evictions", help, self.evictions.clone());
+        registry.register("catalog_changes", "Changes in the catalog", self.changes.clone());
+        let help = "Notifications by what became of them";
+        registry.register("notifications", help, self.notifications.clone());
+    }
+}
+
+fn latencies() -> Histogram {
+    Histogram::new(LATENCIES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_what_prometheus_reads() {
+        let metrics = Metrics::default();
+        let fetch = Fetch { feed: "packages", outcome: "shrunk", phase: "content" };
+        metrics.fetches.get_or_create(&fetch).inc();
+        let text = metrics.encode(&State { cached_keys: 3, ..State::default() }).expect("text");
+        for line in [
+            "# TYPE catalog_proxy_fetches_total counter",
+            "catalog_proxy_fetches_total{feed=\"packages\",outcome=\"shrunk\",phase=\"content\"} 1",
+            "catalog_proxy_catalog_changes_total{change=\"new\",seller=\"plesk\"} 0",
+            "catalog_proxy_cached_keys 3",
+            "# TYPE catalog_proxy_build_info gauge",
+            concat!("catalog_proxy_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+        }
+    }
+}

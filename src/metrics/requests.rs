@@ -1,0 +1,302 @@
+//! Requests to the service port. All counters that a request needs are at hand: no map is searched for them.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use http::StatusCode;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::{Latencies, latencies};
+
+/// What a request is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum RouteName {
+    Packages,
+    Categories,
+    Livez,
+    Readyz,
+    Forward,
+    Refused,
+}
+
+/// How the cache served a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheResult {
+    /// With a fresh copy.
+    Hit,
+    /// With a stale one.
+    Stale,
+    /// With what was fetched for it.
+    Miss,
+    /// With what was fetched for another request.
+    Collapsed,
+    /// Not at all.
+    None,
+}
+
+/// How an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// With its last byte handed to the connection.
+    Finished,
+    /// With an error in its body: the client saw a broken transfer.
+    Failed,
+    /// Before that, because the client went away.
+    Dropped,
+}
+
+/// Counters of requests.
+#[derive(Debug)]
+pub struct Requests {
+    total: Family<Labels, Counter>,
+    /// Those of the family that were used, by [`Requests::cell`].
+    cells: [OnceLock<Counter>; RouteName::ALL.len() * CLASSES.len() * CacheResult::ALL.len()],
+    in_flight: Gauge,
+    /// Bytes of the bodies of requests; only those that are passed on have any.
+    pub received: Counter,
+    families: Families,
+    routes: [Route; RouteName::ALL.len()],
+}
+
+/// A request that ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended {
+    /// What it was about.
+    pub route: RouteName,
+    /// Status of the answer, if there was one.
+    pub status: Option<StatusCode>,
+    /// How the cache served it.
+    pub cache: CacheResult,
+    /// Bytes of the answer's body.
+    pub sent: u64,
+    /// Since its head arrived.
+    pub elapsed: Duration,
+    /// How it ended.
+    pub end: End,
+}
+
+#[derive(Debug)]
+struct Families {
+    durations: Latencies<RouteLabel>,
+    first_bytes: Latencies<RouteLabel>,
+    sent: Family<RouteLabel, Counter>,
+    broken_off: Family<BrokenOff, Counter>,
+}
+
+/// The members of the families for one route.
+#[derive(Debug)]
+struct Route {
+    duration: Histogram,
+    first_byte: Histogram,
+    sent: Counter,
+    failed: Counter,
+    dropped: Counter,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    route: &'static str,
+    status: &'static str,
+    cache: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabel {
+    route: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BrokenOff {
+    route: &'static str,
+    end: &'static str,
+}
+
+/// Classes of status codes; the first is of requests whose client left before there was an answer. Codes
+/// would be up to the upstream.
+const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+impl RouteName {
+    const ALL: [Self; 6] =
+        [Self::Packages, Self::Categories, Self::Livez, Self::Readyz, Self::Forward, Self::Refused];
+
+    /// Returns its name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Packages => "packages",
+            Self::Categories => "categories",
+            Self::Livez => "livez",
+            Self::Readyz => "readyz",
+            Self::Forward => "forward",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl CacheResult {
+    const ALL: [Self; 5] = [Self::Hit, Self::Stale, Self::Miss, Self::Collapsed, Self::None];
+
+    /// Returns its name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Stale => "stale",
+            Self::Miss => "miss",
+            Self::Collapsed => "collapsed",
+            Self::None => "none",
+        }
+    }
+}
+
+impl End {
+    /// Returns its name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        let families = Families {
+            durations: Family::new_with_constructor(latencies),
+            first_bytes: Family::new_with_constructor(latencies),
+            sent: Family::default(),
+            broken_off: Family::default(),
+        };
+        let routes = RouteName::ALL.map(|route| families.route(route.name()));
+        let requests = Self {
+            total: Family::default(),
+            cells: std::array::from_fn(|_| OnceLock::new()),
+            in_flight: Gauge::default(),
+            received: Counter::default(),
+            families,
+            routes,
+        };
+        // What can be expected is there from the start, so that its first increase shows.
+        for feed in [RouteName::Packages, RouteName::Categories] {
+            for cache in [CacheResult::Hit, CacheResult::Stale, CacheResult::Miss, CacheResult::Collapsed] {
+                requests.cell(feed, 2, cache);
+            }
+            requests.cell(feed, 3, CacheResult::Hit);
+            requests.cell(feed, 3, CacheResult::Stale);
+            requests.cell(feed, 5, CacheResult::None);
+        }
+        for class in 2..CLASSES.len() {
+            requests.cell(RouteName::Forward, class, CacheResult::None);
+        }
+        requests
+    }
+}
+
+impl Requests {
+    /// Counts a request that arrived.
+    pub fn begun(&self) {
+        self.in_flight.inc();
+    }
+
+    /// Counts the head of an answer, so long after the request's.
+    pub fn answered(&self, route: RouteName, elapsed: Duration) {
+        self.routes[route as usize].first_byte.observe(elapsed.as_secs_f64());
+    }
+
+    /// Counts the end of a request that had [begun](Self::begun).
+    pub fn ended(&self, request: &Ended) {
+        self.in_flight.dec();
+        let route = &self.routes[request.route as usize];
+        route.duration.observe(request.elapsed.as_secs_f64());
+        route.sent.inc_by(request.sent);
+        match request.end {
+            End::Finished => {}
+            End::Failed => drop(route.failed.inc()),
+            End::Dropped => drop(route.dropped.inc()),
+        }
+        let class = request.status.map_or(0, |status| usize::from(status.as_u16() / 100));
+        // What is no class of its own is an error of the other side's.
+        self.cell(request.route, class.min(CLASSES.len() - 1), request.cache).inc();
+    }
+
+    fn cell(&self, route: RouteName, class: usize, cache: CacheResult) -> &Counter {
+        let at = (route as usize * CLASSES.len() + class) * CacheResult::ALL.len() + cache as usize;
+        self.cells[at].get_or_init(|| {
+            let labels = Labels { route: route.name(), status: CLASSES[class], cache: cache.name() };
+            self.total.get_or_create_owned(&labels)
+        })
+    }
+
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let families = &self.families;
+        registry.register("requests", "Requests by route, class of status and cache", self.total.clone());
+        let help = "Requests being answered";
+        registry.register("requests_in_flight", help, self.in_flight.clone());
+        let help = "From a request's head to the end of its answer";
+        registry.register_with_unit("request_duration", help, Unit::Seconds, families.durations.clone());
+        let help = "From a request's head to that of its answer";
+        registry.register_with_unit("time_to_first_byte", help, Unit::Seconds, families.first_bytes.clone());
+        let help = "Bodies of requests that were passed on";
+        registry.register_with_unit("request_body", help, Unit::Bytes, self.received.clone());
+        let help = "Bodies of answers, as they were sent";
+        registry.register_with_unit("response_body", help, Unit::Bytes, families.sent.clone());
+        let help = "Answers that failed on their way, or whose client went away";
+        registry.register("responses_broken_off", help, families.broken_off.clone());
+    }
+}
+
+impl Families {
+    fn route(&self, route: &'static str) -> Route {
+        let label = RouteLabel { route };
+        let broken_off = |end: End| {
+            let end = end.name();
+            self.broken_off.get_or_create_owned(&BrokenOff { route, end })
+        };
+        Route {
+            duration: self.durations.get_or_create_owned(&label),
+            first_byte: self.first_bytes.get_or_create_owned(&label),
+            sent: self.sent.get_or_create_owned(&label),
+            failed: broken_off(End::Failed),
+            dropped: broken_off(End::Dropped),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_request_has_a_counter_of_its_own() {
+        let requests = Requests::default();
+        for route in RouteName::ALL {
+            for status in [None, Some(100), Some(204), Some(304), Some(404), Some(503), Some(999)] {
+                for cache in CacheResult::ALL {
+                    requests.begun();
+                    let status = status.map(|code| StatusCode::from_u16(code).expect("a status"));
+                    let elapsed = Duration::from_millis(1);
+                    requests.ended(&Ended { route, status, cache, sent: 1, elapsed, end: End::Finished });
+                }
+            }
+        }
+        assert_eq!(requests.in_flight.get(), 0);
+        let get = |route, status, cache| requests.total.get_or_create(&Labels { route, status, cache }).get();
+        for route in RouteName::ALL {
+            for status in CLASSES {
+                for cache in CacheResult::ALL {
+                    let expected = if status == "5xx" { 2 } else { 1 };
+                    assert_eq!(
+                        get(route.name(), status, cache.name()),
+                        expected,
+                        "{route:?} {status} {cache:?}"
+                    );
+                }
+            }
+        }
+    }
+}

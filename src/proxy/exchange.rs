@@ -1,0 +1,273 @@
+//! A request and its answer, from the first to the last byte: what is counted and logged about it, once.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::{Body as _, Frame, SizeHint};
+use tracing::{Level, debug, enabled};
+
+use crate::body::{self, Body, BoxError};
+use crate::catalog::{Arrival, Freshness, Joined};
+use crate::metrics::Metrics;
+use crate::metrics::requests::{CacheResult, End, Ended, RouteName};
+
+/// Names one request in everybody's logs.
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest request id that is taken over: three times what load balancers make.
+const MAX_ID: usize = 128;
+
+/// A request that is being answered. Its end is reported when it is dropped, so exactly once, wherever a
+/// future or a body of it is abandoned.
+#[derive(Debug)]
+pub struct Exchange {
+    metrics: Arc<Metrics>,
+    route: RouteName,
+    id: HeaderValue,
+    started: Instant,
+    status: Option<StatusCode>,
+    cache: CacheResult,
+    sent: u64,
+    end: End,
+    /// What only a log line needs, if there will be one.
+    line: Option<Line>,
+}
+
+#[derive(Debug)]
+struct Line {
+    client: IpAddr,
+    method: Method,
+    /// Only its path is logged: the query of what is passed on may hold tokens.
+    target: Option<PathAndQuery>,
+}
+
+impl Exchange {
+    /// Begins with the head of a request that `client` sent.
+    pub(super) fn begin<B>(
+        metrics: &Arc<Metrics>,
+        route: RouteName,
+        request: &Request<B>,
+        client: IpAddr,
+    ) -> Self {
+        metrics.requests.begun();
+        let line = enabled!(Level::DEBUG).then(|| Line {
+            client,
+            method: request.method().clone(),
+            target: request.uri().path_and_query().cloned(),
+        });
+        Self {
+            metrics: Arc::clone(metrics),
+            route,
+            id: id(request.headers()),
+            started: Instant::now(),
+            status: None,
+            cache: CacheResult::None,
+            sent: 0,
+            end: End::Dropped,
+            line,
+        }
+    }
+
+    /// Returns the request's id: the one it came with, or a new one.
+    pub(super) fn id(&self) -> &HeaderValue {
+        &self.id
+    }
+
+    /// Notes how the cache served the request.
+    pub(super) fn came(&mut self, arrival: Arrival) {
+        self.cache = match arrival {
+            Arrival::Copy(Freshness::Fresh) => CacheResult::Hit,
+            Arrival::Copy(Freshness::Stale) => CacheResult::Stale,
+            Arrival::Fetched(Joined::Started) => CacheResult::Miss,
+            Arrival::Fetched(Joined::Collapsed) => CacheResult::Collapsed,
+        };
+    }
+
+    /// Watches the answer from its head to its end.
+    ///
+    /// An upstream that names the request itself keeps its word, like the rest of what is passed through.
+    pub(super) fn answer(mut self, response: Response<Body>) -> Response<Body> {
+        let (mut head, inner) = response.into_parts();
+        self.status = Some(head.status);
+        self.metrics.requests.answered(self.route, self.started.elapsed());
+        head.headers.entry(X_REQUEST_ID).or_insert_with(|| self.id.clone());
+        let left = inner.size_hint().exact();
+        Response::from_parts(head, body::boxed(Watched { inner, left, exchange: self }))
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let Self { route, status, cache, sent, end, .. } = *self;
+        let elapsed = self.started.elapsed();
+        self.metrics.requests.ended(&Ended { route, status, cache, sent, elapsed, end });
+        if let Some(Line { client, method, target }) = &self.line {
+            debug!(
+                client.addr = %client, %method, path = target.as_ref().map_or("", PathAndQuery::path),
+                route = route.name(), status = status.map(|status| status.as_u16()), cache = cache.name(),
+                bytes = sent, ?elapsed, end = end.name(), request_id = text(&self.id), "request"
+            );
+        }
+    }
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+struct Watched {
+    inner: Body,
+    /// Bytes to come, if that is known: connections do not ask for more than was announced.
+    left: Option<u64>,
+    exchange: Exchange,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(context));
+        match &frame {
+            None => self.exchange.end = End::Finished,
+            Some(Err(_)) => self.exchange.end = End::Failed,
+            Some(Ok(frame)) => {
+                let len = frame.data_ref().map_or(0, Bytes::len) as u64;
+                self.exchange.sent += len;
+                self.left = self.left.map(|left| left.saturating_sub(len));
+                if frame.is_trailers() {
+                    self.exchange.end = End::Finished;
+                }
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // Nobody has to ask for an end that is known.
+        let ended = self.left == Some(0) || self.inner.is_end_stream();
+        if ended && self.exchange.end == End::Dropped {
+            self.exchange.end = End::Finished;
+        }
+    }
+}
+
+/// Takes the id of a request over if it has one that is safe to repeat anywhere, or makes one.
+fn id(headers: &HeaderMap) -> HeaderValue {
+    let is_sane = |id: &&HeaderValue| {
+        let sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:~+/=@".contains(byte);
+        (1..=MAX_ID).contains(&id.len()) && id.as_bytes().iter().all(sane)
+    };
+    let mut ids = headers.get_all(X_REQUEST_ID).iter();
+    match (ids.next().filter(is_sane), ids.next()) {
+        (Some(id), None) => id.clone(),
+        _ => HeaderValue::try_from(format!("{:032x}", fastrand::u128(..)))
+            .unwrap_or(HeaderValue::from_static("-")),
+    }
+}
+
+/// Shows an id in logs.
+pub(super) fn text(id: &HeaderValue) -> &str {
+    id.to_str().unwrap_or("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http_body_util::{BodyExt, StreamBody};
+
+    use super::*;
+
+    #[test]
+    fn ids_are_taken_over_if_they_are_sane() {
+        let check = |ids: &[&str], taken: bool| {
+            let mut headers = HeaderMap::new();
+            for id in ids {
+                headers.append(X_REQUEST_ID, HeaderValue::from_bytes(id.as_bytes()).expect("a value"));
+            }
+            let id = id(&headers);
+            assert_eq!(ids.first().is_some_and(|first| id == first), taken, "{ids:?}: {id:?}");
+            if !taken {
+                assert!(id.len() == 32 && text(&id).bytes().all(|byte| byte.is_ascii_hexdigit()), "{id:?}");
+            }
+        };
+        check(&["a"], true);
+        check(&["7b0c9d2e-1111-4222-8333-444455556666"], true);
+        check(&["Root=1-67891233-abcdef012345678912345678"], true);
+        check(&["AZaz09-_.:~+/=@"], true);
+        check(&[&"x".repeat(MAX_ID)], true);
+        check(&[&"x".repeat(MAX_ID + 1)], false);
+        check(&[], false);
+        check(&[""], false);
+        check(&["a b"], false);
+        check(&["a\tb"], false);
+        check(&["a\"b"], false);
+        check(&["é"], false);
+        check(&["a", "b"], false);
+    }
+
+    fn begin(metrics: &Arc<Metrics>) -> Exchange {
+        let client = "192.0.2.1".parse().expect("an address");
+        Exchange::begin(metrics, RouteName::Packages, &Request::new(()), client)
+    }
+
+    fn count(metrics: &Metrics, line: &str) -> String {
+        let text = metrics.encode(&crate::metrics::state::State::default()).expect("text");
+        text.lines().find_map(|other| other.strip_prefix(line)).unwrap_or("nothing").trim().to_owned()
+    }
+
+    const IN_FLIGHT: &str = "catalog_proxy_requests_in_flight";
+
+    #[tokio::test]
+    async fn every_end_is_reported_once() {
+        let metrics = Arc::new(Metrics::default());
+        let broken_off = |end: &str| {
+            let line =
+                format!("catalog_proxy_responses_broken_off_total{{route=\"packages\",end=\"{end}\"}}");
+            count(&metrics, &line).parse::<u32>().expect("a count")
+        };
+        let requests = || count(&metrics, "catalog_proxy_request_duration_seconds_count{route=\"packages\"}");
+
+        // No answer at all.
+        let exchange = begin(&metrics);
+        assert_eq!(count(&metrics, IN_FLIGHT), "1");
+        drop(exchange);
+        assert_eq!((broken_off("dropped"), requests().as_str()), (1, "1"));
+
+        // To the end, with and without anybody asking for it.
+        let full = || begin(&metrics).answer(Response::new(body::full("abc"))).into_body();
+        full().collect().await.expect("a body");
+        let mut body = full();
+        body.frame().await.expect("a frame").expect("data");
+        drop(body);
+        drop(begin(&metrics).answer(Response::new(body::empty())));
+        assert_eq!((broken_off("dropped"), broken_off("failed"), requests().as_str()), (1, 0, "4"));
+
+        // Left before the end, and broken before it.
+        drop(full());
+        let frames = [Ok(Frame::data(Bytes::from("abc"))), Err(BoxError::from("broken"))];
+        let broken = body::boxed(StreamBody::new(stream::iter(frames)));
+        begin(&metrics).answer(Response::new(broken)).into_body().collect().await.expect_err("a failure");
+        assert_eq!((broken_off("dropped"), broken_off("failed"), requests().as_str()), (2, 1, "6"));
+
+        assert_eq!(count(&metrics, IN_FLIGHT), "0");
+        assert_eq!(count(&metrics, "catalog_proxy_response_body_bytes_total{route=\"packages\"}"), "9");
+    }
+}

@@ -1,0 +1,84 @@
+//! The body of an answer while it leaves.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+use super::connections::Busy;
+use super::streams::Progress;
+use crate::body::{Body, BoxError};
+
+/// Most bytes that HTTP/2 is given at once, one frame of its default size: it takes whatever it is given out of
+/// the body's hands, however little of it the client lets it send.
+const PIECE: usize = 16 << 10;
+
+/// A body that keeps its connection busy until it ends, and tells of its progress.
+#[derive(Debug)]
+pub(super) struct Answer {
+    body: Body,
+    /// What the body has given and HTTP/2 has not taken yet.
+    rest: Bytes,
+    progress: Option<Arc<Progress>>,
+    _busy: Busy,
+}
+
+impl Answer {
+    pub(super) fn new(body: Body, busy: Busy) -> Self {
+        let progress = Progress::of_stream();
+        if let Some(progress) = &progress {
+            progress.wait(0);
+        }
+        Self { body, rest: Bytes::new(), progress, _busy: busy }
+    }
+
+    /// Cuts off the next piece.
+    fn piece(&mut self) -> Bytes {
+        match self.rest.len() > PIECE {
+            true => self.rest.split_to(PIECE),
+            // A slice would keep the whole feed in memory for as long as a stalled client leaves it unsent.
+            false => Bytes::copy_from_slice(&std::mem::take(&mut self.rest)),
+        }
+    }
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Some(progress) = self.progress.clone() else {
+            return Pin::new(&mut self.body).poll_frame(context);
+        };
+        if self.rest.is_empty() {
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
+                progress.rest();
+                return Poll::Pending;
+            };
+            match frame.transpose()? {
+                None => return Poll::Ready(None),
+                Some(frame) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(other) => return Poll::Ready(Some(Ok(other))),
+                },
+            }
+        }
+        let piece = self.piece();
+        progress.wait(piece.len());
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    /// Only asked for before the first frame.
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

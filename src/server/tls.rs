@@ -1,0 +1,147 @@
+//! The certificate that the service port shows: two files, watched, and the newest pair that fits.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
+use tracing::{info, warn};
+
+use crate::config::Tls;
+use crate::watch::Watch;
+
+/// How long a pair must stay broken before that is reported: certificate and key are replaced one after the
+/// other.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Most times in a row that a broken pair is found changed again before it is reported.
+const MAX_SETTLE_ROUNDS: usize = 8;
+
+/// Largest file that is read; a chain has some 10 KB.
+const MAX_FILE_SIZE: u64 = 1 << 20;
+
+/// Why a pair cannot be used; names the file.
+#[derive(Debug, thiserror::Error)]
+#[error("{setting}: {}: {reason}", path.display())]
+pub struct TlsError {
+    setting: &'static str,
+    path: PathBuf,
+    reason: String,
+}
+
+/// The newest good certificate with its key.
+#[derive(Debug)]
+pub struct Certificate {
+    files: Tls,
+    current: ArcSwap<ServerConfig>,
+    /// What the files were like when they were last looked at; only the watching thread takes it for long.
+    seen: Mutex<Content>,
+}
+
+/// Both files' bytes, or why there are none.
+type Content = [Result<Vec<u8>, String>; 2];
+
+impl Certificate {
+    /// Loads a pair for the first time.
+    ///
+    /// # Errors
+    /// If it cannot be used.
+    pub fn load(files: &Tls) -> Result<Arc<Self>, TlsError> {
+        let content = read(files);
+        let current = ArcSwap::new(parse(files, &content)?);
+        Ok(Arc::new(Self { files: files.clone(), current, seen: Mutex::new(content) }))
+    }
+
+    /// Returns what makes secure connections, with the newest good pair.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.current.load_full())
+    }
+
+    /// Starts watching for another pair.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub fn watch(self: &Arc<Self>) -> io::Result<Watch> {
+        let certificate = Arc::clone(self);
+        let Tls { cert, key } = self.files.clone();
+        Watch::start("certificate", vec![cert, key], move |force| certificate.check(force))
+    }
+
+    /// Looks at the files and loads them if they changed, or in any case with `force`.
+    fn check(&self, force: bool) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut content = read(&self.files);
+        if !force && content == *seen {
+            return;
+        }
+        let mut parsed = parse(&self.files, &content);
+        for _ in 0..MAX_SETTLE_ROUNDS {
+            if parsed.is_ok() {
+                break;
+            }
+            thread::sleep(SETTLE);
+            let again = read(&self.files);
+            if again == content {
+                break;
+            }
+            content = again;
+            parsed = parse(&self.files, &content);
+        }
+        *seen = content;
+        match parsed {
+            Ok(config) => {
+                self.current.store(config);
+                info!(path = %self.files.cert.display(), "certificate reloaded");
+            }
+            Err(error) => warn!(%error, "certificate not reloaded, the last good one stays"),
+        }
+    }
+}
+
+fn read(files: &Tls) -> Content {
+    [&files.cert, &files.key].map(|path| {
+        let mut content = Vec::new();
+        match File::open(path).and_then(|file| file.take(MAX_FILE_SIZE).read_to_end(&mut content)) {
+            Ok(_) => Ok(content),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+}
+
+fn parse(files: &Tls, [cert, key]: &Content) -> Result<Arc<ServerConfig>, TlsError> {
+    let wrong = |setting: &'static str, path: &Path| {
+        let path = path.to_owned();
+        move |reason: String| TlsError { setting, path, reason }
+    };
+    let in_cert = || wrong("--tls-cert", &files.cert);
+    let in_key = || wrong("--tls-key", &files.key);
+    let cert = cert.as_ref().map_err(|reason| in_cert()(reason.clone()))?;
+    let key = key.as_ref().map_err(|reason| in_key()(reason.clone()))?;
+    let chain = CertificateDer::pem_slice_iter(cert)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| in_cert()(format!("not PEM: {error}")))?;
+    if chain.is_empty() {
+        return Err(in_cert()("no certificate in it".to_owned()));
+    }
+    let key =
+        PrivateKeyDer::from_pem_slice(key).map_err(|error| in_key()(format!("no private key: {error}")))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring supports the default versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => in_key()("it is not the key of --tls-cert".to_owned()),
+            error => in_cert()(error.to_string()),
+        })?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
