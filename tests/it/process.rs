@@ -97,11 +97,6 @@ impl Process {
         fs::write(self.directory.path().join("whitelist.toml"), list).unwrap();
     }
 
-    /// How many file descriptors it has.
-    pub fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
-    }
-
     /// Ends it as a power cut would.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
