@@ -44,7 +44,7 @@ fn stream(feed: &Bytes, (path, chunk): (Path, usize), out: &mut Vec<u8>) {
         indexer.push(&feed.slice(start..feed.len().min(start + chunk))).expect("a feed");
         std::iter::from_fn(|| indexer.take()).for_each(&mut leave);
     }
-    indexer.finish().expect("a feed").for_each(leave);
+    leave(indexer.finish().expect("a feed"));
 }
 
 fn tree(feed: &[u8], out: &mut Vec<u8>) {

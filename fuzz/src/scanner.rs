@@ -108,7 +108,9 @@ fn stream(chunks: &[&[u8]], sent: &mut Vec<u8>) -> Option<(Vec<u8>, Index)> {
         segments
             .extend(std::iter::from_fn(|| indexer.take()).inspect(|segment| send(&mut filter, segment, sent)));
     }
-    segments.extend(indexer.finish().ok()?.inspect(|segment| send(&mut filter, segment, sent)));
+    let last = indexer.finish().ok()?;
+    send(&mut filter, &last, sent);
+    segments.push(last);
     let (body, index) = Index::assemble(&segments);
     Some((body.to_vec(), index))
 }

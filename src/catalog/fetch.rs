@@ -360,7 +360,9 @@ impl Builder {
         // Copying and hashing megabytes is not for an async thread.
         let content = match self {
             Self::Packages { indexer, mut segments } => {
-                segments.extend(indexer.finish()?.inspect(|segment| publish(segment)));
+                let last = indexer.finish()?;
+                publish(&last);
+                segments.push(last);
                 spawn_blocking(move || {
                     let (body, index) = packages::Index::assemble(&segments);
                     Ok(Content::new(body, Index::Packages(index)))

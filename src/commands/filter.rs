@@ -35,7 +35,7 @@ pub fn filter(whitelist: &Path, mut input: impl Read, mut output: impl Write) ->
         indexer.push(&chunk.into()).map_err(invalid)?;
         std::iter::from_fn(|| indexer.take()).try_for_each(&mut write)?;
     }
-    indexer.finish().map_err(invalid)?.try_for_each(&mut write)
+    write(indexer.finish().map_err(invalid)?)
 }
 
 fn cannot_write(error: std::io::Error) -> Failure {

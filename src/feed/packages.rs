@@ -157,21 +157,21 @@ impl Indexer {
         self.segments.pop_front()
     }
 
-    /// Ends the feed and returns what was not taken; the last segment holds the closing bracket at least.
+    /// Ends the feed and returns what was not taken in one last segment, its closing bracket at least.
     ///
     /// # Errors
     /// If the feed is not complete.
-    pub fn finish(mut self) -> Result<impl Iterator<Item = Segment>, ScanError> {
+    pub fn finish(mut self) -> Result<Segment, ScanError> {
         self.scanner.finish()?;
         let rest = std::mem::take(&mut self.begun).into();
         self.segment(self.base, rest, Vec::new());
-        Ok(self
-            .segments
-            .into_iter()
-            .rev()
-            .enumerate()
-            .map(|(n, segment)| Segment { last: n == 0, ..segment })
-            .rev())
+        let (mut parts, mut entries) = (Vec::new(), Vec::new());
+        let offset = self.segments.front().map_or(self.base, |segment| segment.offset);
+        for segment in self.segments {
+            parts.push(segment.bytes);
+            entries.extend(segment.entries);
+        }
+        Ok(Segment { offset, bytes: parts.concat().into(), head: self.scanner.head(), entries, last: true })
     }
 }
 
@@ -183,8 +183,11 @@ impl Index {
     pub fn of(body: &Bytes) -> Result<Self, ScanError> {
         let mut indexer = Indexer::bounded();
         indexer.push(body)?;
-        let head = indexer.scanner.head();
-        Ok(Self { head, entries: indexer.finish()?.flat_map(|segment| segment.entries).collect() })
+        let mut entries = Vec::new();
+        while let Some(segment) = indexer.take() {
+            entries.extend(segment.entries);
+        }
+        Ok(Self { head: indexer.finish()?.head, entries })
     }
 
     /// Puts the segments of a complete feed together: its body and its index.
@@ -265,7 +268,7 @@ mod tests {
             indexer.push(&Bytes::copy_from_slice(chunk))?;
             segments.extend(std::iter::from_fn(|| indexer.take()));
         }
-        segments.extend(indexer.finish()?);
+        segments.push(indexer.finish()?);
         for segment in &segments {
             streamed.extend(filter.segment(segment, allowed));
         }

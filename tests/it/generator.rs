@@ -136,7 +136,7 @@ fn the_engine_filters_as_the_model_does() {
                     indexer.push(&Bytes::copy_from_slice(chunk)).unwrap();
                     segments.extend(std::iter::from_fn(|| indexer.take()));
                 }
-                segments.extend(indexer.finish().unwrap());
+                segments.push(indexer.finish().unwrap());
                 let mut streamed = Vec::new();
                 for segment in &segments {
                     streamed.extend(filter.segment(segment, allowed));

@@ -56,10 +56,11 @@ impl Upstream {
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (answer, seen) = (Arc::new(answer), Arc::clone(&requests));
         let task = tokio::spawn(async move {
+            let mut conversations = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 stream.set_nodelay(true).unwrap();
-                tokio::spawn(converse(stream, Arc::clone(&answer), Arc::clone(&seen)));
+                conversations.spawn(converse(stream, Arc::clone(&answer), Arc::clone(&seen)));
             }
         });
         Self { address, requests, task }
@@ -89,7 +90,7 @@ impl Upstream {
         self.requests.lock().unwrap().len()
     }
 
-    /// Stops listening, so that new connections are refused.
+    /// Ends it: its connections are cut, new ones refused.
     pub async fn stop(self) -> SocketAddr {
         self.task.abort();
         let _ = self.task.await;
