@@ -31,6 +31,7 @@ mod process;
 mod reload;
 mod smuggling;
 mod structure;
+mod systemd;
 mod tls;
 mod tools;
 mod trust;
