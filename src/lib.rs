@@ -10,6 +10,7 @@ pub mod commands;
 pub mod admin;
 pub mod logging;
 pub mod server;
+pub mod systemd;
 
 pub mod proxy;
 

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use notify::{EventKind, RecursiveMode, Watcher as _};
+use tokio::sync::oneshot;
 use tracing::warn;
 
 /// How often files are looked at when no event says that they changed: an edit must show within a second.
@@ -23,12 +24,12 @@ pub struct Watch {
     wake: Sender<Wake>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Wake {
     /// Something happened near the files.
     Event,
-    /// Look at them even if nothing did.
-    Reload,
+    /// Look at them even if nothing did; the sender is dropped afterwards.
+    Reload(oneshot::Sender<()>),
     Stop,
 }
 
@@ -49,32 +50,37 @@ impl Watch {
         thread::Builder::new().name(name.to_owned()).spawn(move || {
             let _watcher = watch_directories(&files, events);
             loop {
-                let mut force = false;
+                let mut reloads = Vec::new();
                 let first = match wakes.recv_timeout(POLL_INTERVAL) {
                     Ok(wake) => Some(wake),
                     Err(RecvTimeoutError::Timeout) => None,
                     Err(RecvTimeoutError::Disconnected) => return,
                 };
-                if first == Some(Wake::Event) {
+                if matches!(first, Some(Wake::Event)) {
                     thread::sleep(DEBOUNCE);
                 }
                 for wake in first.into_iter().chain(wakes.try_iter()) {
                     match wake {
                         Wake::Event => {}
-                        Wake::Reload => force = true,
+                        Wake::Reload(done) => reloads.push(done),
                         Wake::Stop => return,
                     }
                 }
-                check(force);
+                check(!reloads.is_empty());
             }
         })?;
         Ok(Self { wake })
     }
 
-    /// Has the files looked at again, changed or not.
-    pub fn reload(&self) {
+    /// Has the files looked at again, changed or not; what is returned completes afterwards.
+    pub fn reload(&self) -> impl Future<Output = ()> + use<> {
+        let (done, looked) = oneshot::channel();
         // It fails only if the thread is gone, and that ends with `self`.
-        let _ = self.wake.send(Wake::Reload);
+        let _ = self.wake.send(Wake::Reload(done));
+        async move {
+            // Nothing is ever sent: the end of the sender is the news.
+            let _ = looked.await;
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -27,7 +28,7 @@ use crate::upstream::Upstream;
 use crate::upstream::outbound::Outbound;
 use crate::watch::Watch;
 use crate::whitelist::watch::WatchedWhitelist;
-use crate::{admin, logging};
+use crate::{admin, logging, systemd};
 
 /// Some scrapers and probes. They are counted apart, so that they get through whatever clients do.
 const ADMIN_CONNECTIONS: usize = 64;
@@ -165,13 +166,16 @@ impl Service {
             servers.spawn(notifier.run(Arc::clone(&self.proxy.metrics), stopped.clone()));
         }
         servers.spawn(self.proxy.catalog.clone().keep_fresh(stopped));
+        // Not before hang-ups are handled: the manager may ask for a reload at once.
+        systemd::ready();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
-                Some(()) = hangups.recv() => self.watches.iter().for_each(Watch::reload),
+                Some(()) = hangups.recv() => reload(&self.watches),
             }
         }
+        systemd::stopping();
         info!("stopping: no new connections, running answers may finish");
         // It fails only if no server is left to stop.
         let _ = stop.send(true);
@@ -187,6 +191,16 @@ fn notifier(hook: Webhook) -> Result<(Outbox, Notifier), Failure> {
     let outbound = Outbound::from_env(&hook.origin)?;
     let client = Upstream::new(hook.origin.clone(), None, outbound)?;
     Ok(notify::notifier(hook, client))
+}
+
+/// Has all files read again, and says so when that is done. Nothing waits for it: file systems may hang.
+fn reload(watches: &[Watch]) {
+    systemd::reloading();
+    let reloads = join_all(watches.iter().map(Watch::reload));
+    tokio::spawn(async move {
+        reloads.await;
+        systemd::ready();
+    });
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {

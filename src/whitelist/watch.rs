@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn reloads_when_told() {
         let fixture = Fixture::new();
-        fixture.watch.reload();
+        drop(fixture.watch.reload());
         fixture.wait("a new generation", |list| list.current().generation == 2);
         assert!(fixture.list.current().contains("first"));
     }

@@ -37,6 +37,7 @@ mod resources;
 mod secrets;
 mod smuggling;
 mod structure;
+mod systemd;
 mod tls;
 mod tools;
 mod trust;

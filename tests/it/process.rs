@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -74,6 +75,11 @@ impl Process {
         // The shell's own: not every machine has the program.
         let kill = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// The file that it watches.
+    pub fn whitelist(&self) -> PathBuf {
+        self.directory.path().join("whitelist.toml")
     }
 
     pub fn id(&self) -> u32 {
@@ -215,7 +221,7 @@ async fn a_hangup_reloads_the_whitelist() {
     let before = generation().await;
     process.signal("HUP");
     until("a new generation", async || generation().await > before).await;
-    fs::write(process.directory.path().join("whitelist.toml"), list(&["docker"])).unwrap();
+    fs::write(process.whitelist(), list(&["docker"])).unwrap();
     process.signal("HUP");
     until("the edit", async || get(process.address, "/api/v4/packages").await.text().contains("docker"))
         .await;

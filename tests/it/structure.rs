@@ -78,7 +78,7 @@ fn uses_point_down() {
     // From the top of the map to its bottom; a module may use those of later rows only.
     let layers: &[&[&str]] = &[
         &["commands"],
-        &["admin", "server", "logging"],
+        &["admin", "server", "logging", "systemd"],
         &["proxy"],
         &["error"],
         &["catalog"],
