@@ -445,11 +445,11 @@ impl NameBuffer {
         if self.start != start {
             (self.start, self.len) = (start, 0);
         }
-        let end = self.len + bytes.len();
-        if let Some(room) = self.bytes.get_mut(self.len..end) {
-            room.copy_from_slice(bytes);
-        }
-        self.len = end;
+        // SECURITY: whatever fits, since the quote behind the longest name does not.
+        let room = &mut self.bytes[self.len.min(MAX_NAME)..];
+        let fit = room.len().min(bytes.len());
+        room[..fit].copy_from_slice(&bytes[..fit]);
+        self.len += bytes.len();
     }
 
     /// Returns which of `names` begins at `start`; its quote ends at the index `end` of a piece at `base`.

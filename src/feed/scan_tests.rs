@@ -126,6 +126,24 @@ fn reports_own_members_only() {
 }
 
 #[test]
+fn finds_the_longest_name_at_every_split() {
+    let name: String = "top_packages".bytes().map(|byte| format!("\\u00{byte:02x}")).collect();
+    let input = format!("[{{\"{name}\" : 1,\"{name}x\":2}}]");
+    assert_eq!(name.len(), MAX_NAME);
+    for path in Path::all() {
+        for at in 0..input.len() {
+            let mut scanner = Scanner::new(&["top_packages"]).on(path);
+            let mut events = Vec::new();
+            for part in [&input[..at], &input[at..at + 1], &input[at + 1..]] {
+                scanner.push(part.as_bytes(), |event| events.push(event)).expect("well-formed");
+            }
+            assert_eq!(events[0], Event::Member { name: 0, value: 79..80 }, "split at {at}");
+            assert_eq!(events.len(), 2, "split at {at}");
+        }
+    }
+}
+
+#[test]
 fn refuses_what_is_no_array() {
     use Problem as P;
     let check = |input: &[u8], problem: Problem, offset: usize| {

@@ -63,6 +63,8 @@ impl Route {
             Spelling::Feed { version, kind } => (version, kind),
             Spelling::Doubtful => return Self::Refused,
             Spelling::Other if spelling::names_feed(target) => return Self::Refused,
+            // As nginx does: what servers make of a broken encoding is anybody's guess.
+            Spelling::Other if !spelling::is_well_encoded(target.path()) => return Self::Refused,
             Spelling::Other => return Self::Forward(target.clone()),
         };
         if !read {
@@ -272,6 +274,9 @@ mod tests {
         assert_eq!(route("CONNECT", "example.com:443"), Route::Refused);
         assert_eq!(route("TRACE", "/"), Route::Refused);
         assert_eq!(route("OPTIONS", "*"), Route::Refused);
+        assert_eq!(route("GET", "/100%"), Route::Refused);
+        assert_eq!(route("GET", "/100%2"), Route::Refused);
+        assert_eq!(route("GET", "/%u0061b"), Route::Refused);
         assert_eq!(route("GET", "/livez"), Route::Live);
         assert_eq!(route("HEAD", "/readyz"), Route::Ready);
     }

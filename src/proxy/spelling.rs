@@ -74,6 +74,12 @@ pub fn names_feed(target: &PathAndQuery) -> bool {
     candidates.any(|candidate| matches!(Spelling::of(candidate), Spelling::Feed { .. }))
 }
 
+/// Do two hex digits follow each percent sign (RFC 3986 §2.1)?
+pub fn is_well_encoded(path: &str) -> bool {
+    let is_hex = |byte: &u8| byte.is_ascii_hexdigit();
+    path.split('%').skip(1).all(|rest| rest.len() >= 2 && rest.as_bytes()[..2].iter().all(is_hex))
+}
+
 /// Recognises a feed once a path is normalised: slashes, dots, parameters, case, blanks, odd letters.
 ///
 /// A host, a mount or a front controller may come before. After it, what servers take for the same: an index
