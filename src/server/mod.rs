@@ -70,7 +70,8 @@ where
         };
         let handler = handler.clone();
         let service = service_fn(move |request| {
-            let answer = handler(request, peer);
+            // A connection keeps room for its answer's state as long as it is open: most are idle.
+            let answer = Box::pin(handler(request, peer));
             async move { Ok::<_, Infallible>(answer.await) }
         });
         let connection = builder
