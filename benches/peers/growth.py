@@ -32,7 +32,7 @@ def sizes(servers, upstream, options):
         feed, path = options.feeds / f"{size}.json", f"/api/v{version}/packages"
         length = feed.stat().st_size
         pipe = median(length / run(command, feed, None)[0] for _ in range(options.rounds)) / 1e9
-        peak = run(command, feed, None, read=True)[1]
+        peak = run(command, feed, None, read=True)[2]
         proxy = servers.proxy(upstream.port)
         cold = median(time_to_end(proxy.port, f"{path}?{n}")[0] for n in range(options.rounds)) * 1e3
         servers.end(proxy)

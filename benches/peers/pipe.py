@@ -13,7 +13,7 @@ JQ = """[.[] | select(((.buy_url | type) != "string") or (.buy_url | test("^http
 
 
 def measure(servers, options):
-    print("| what, 111 MB | GB/s | peak memory MiB |\n| --- | --- | --- |")
+    print("| what, 111 MB | GB/s | GB a second of processor time | peak memory MiB |\n| --- | --- | --- | --- |")
     feed = options.feeds / "111.json"
     listing = servers.directory / "whitelist.toml"
     codes = "[" + ",".join(f'"{code}"' for code in SHOWN) + "]"
@@ -29,12 +29,14 @@ def measure(servers, options):
 
 def row(name, command, feed, rounds, env=None):
     length = feed.stat().st_size
-    speed = median(length / run(command, feed, env)[0] for _ in range(rounds)) / 1e9
-    print(f"| {name} | {speed:.2f} | {run(command, feed, env, read=True)[1]:.1f} |", flush=True)
+    times = [run(command, feed, env) for _ in range(rounds)]
+    wall, cpu = (median(length / each[part] for each in times) / 1e9 for part in (0, 1))
+    print(f"| {name} | {wall:.2f} | {cpu:.2f} | {run(command, feed, env, read=True)[2]:.1f} |", flush=True)
 
 
 def run(command, feed, env, read=False):
-    """Seconds with the output thrown away; or peak memory, looked up while the output is read."""
+    """Seconds, and of processor time, with the output thrown away. Peak memory if the output is read, looked
+    up while it is: what the system reports at the end counts the parent's as well."""
     with open(feed, "rb") as source, open(os.devnull, "wb") as sink:
         start = time.perf_counter()
         process = subprocess.Popen(
@@ -44,8 +46,9 @@ def run(command, feed, env, read=False):
         peak = 0
         while read and process.stdout.read1(1 << 16):
             peak = resident(process.pid) or peak
-        assert process.wait() == 0, command
-        return time.perf_counter() - start, peak
+        _, process.returncode, usage = os.wait4(process.pid, 0)
+        assert process.returncode == 0, command
+        return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, peak
 
 
 def resident(pid):
