@@ -20,7 +20,6 @@ def measure(servers, options):
     ours = [servers.binary, "filter", "--whitelist", listing]
     row("catalog-proxy filter", ours, feed, options.rounds)
     row("cat", ["cat"], feed, options.rounds)
-    row("wc -l", ["wc", "-l"], feed, options.rounds)
     row("jq", ["jq", "-c", "--argjson", "codes", codes, JQ], feed, 1)
     if php := shutil.which("php"):
         sample = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sample.php")

@@ -80,7 +80,8 @@ pub struct View {
 impl View {
     fn new(body: Vec<u8>) -> Self {
         let digest = Digest::of(&body);
-        let [zstd, gzip, brotli] = Encoding::ALL.map(|encoding| etag(format!("{digest}-{}", encoding.name())));
+        let [zstd, gzip, brotli] =
+            Encoding::ALL.map(|encoding| etag(format!("{digest}-{}", encoding.name())));
         Self { body: body.into(), digest, etags: [etag(digest.to_string()), zstd, gzip, brotli] }
     }
 

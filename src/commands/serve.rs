@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -103,10 +104,11 @@ impl Service {
         let mut hangups = signal(SignalKind::hangup()).map_err(Failure::failed)?;
         let (stop, stopped) = watch::channel(false);
         let mut servers = JoinSet::new();
+        let proxy = Arc::new(self.proxy.clone());
         for listener in self.listeners {
-            let proxy = self.proxy.clone();
+            let proxy = Arc::clone(&proxy);
             let handler = move |request, peer| {
-                let proxy = proxy.clone();
+                let proxy = Arc::clone(&proxy);
                 async move { proxy.answer(request, peer).await }
             };
             servers.spawn(server::serve(listener, handler, stopped.clone()));

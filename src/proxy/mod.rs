@@ -18,7 +18,7 @@ use tracing::{Level, debug, error, warn};
 use crate::body::{self, Body};
 use crate::catalog::copy::View;
 use crate::catalog::flight::Begun;
-use crate::catalog::{Catalog, Found, Key};
+use crate::catalog::{Arrival, Catalog, Found, Key};
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::upstream::Upstream;
@@ -75,7 +75,8 @@ impl Proxy {
     ) -> Result<Response<Body>, Error> {
         match route {
             Route::Packages(key) => self.packages(&request, &key).await,
-            Route::Categories { key, packages } => self.categories(&request, &key, &packages).await,
+            // The rarer ways are boxed: every request would pay for the room they take.
+            Route::Categories { key, packages } => Box::pin(self.categories(&request, &key, &packages)).await,
             Route::Live => Ok(probes::live()),
             Route::Ready => Ok(probes::ready(self)),
             Route::MethodNotAllowed => Err(respond::METHOD_NOT_ALLOWED),
@@ -86,7 +87,7 @@ impl Proxy {
                 let authority = request.uri().authority().cloned();
                 let host = authority.or_else(|| host?.parse().ok());
                 let client = Client { address: peer.ip(), host };
-                Ok(forward::forward(&self.upstream, request, target, &client).await?)
+                Ok(Box::pin(forward::forward(&self.upstream, request, target, &client)).await?)
             }
         }
     }
@@ -97,12 +98,13 @@ impl Proxy {
         let accepted = Accepted::of(request.headers());
         let (copy, arrival) = match self.catalog.look_up(key) {
             Found::Flight(flight, joined) if may_stream(request, &accepted) => {
-                match flight.begun(Arc::clone(&list)).await {
+                match Box::pin(flight.begun(Arc::clone(&list))).await {
                     Begun::Streaming(body) => return Ok(respond::stream(self.caching, key, body, joined)),
                     Begun::Ended(outcome) => outcome.map_err(Error::Feed)?.arrival(joined),
                 }
             }
-            found => self.catalog.landed(found).await.map_err(Error::Feed)?,
+            Found::Copy(copy, freshness) => (copy, Arrival::Copy(freshness)),
+            found => Box::pin(self.catalog.landed(found)).await.map_err(Error::Feed)?,
         };
         let view = self.catalog.view(&copy, None, &list).await.map_err(Error::Feed)?;
         self.view(request, &accepted, Served { key, copy: &copy, arrival }, &view).await
@@ -144,7 +146,7 @@ impl Proxy {
                 Some(bytes) => (best, bytes),
                 // While the best form is being made, the plain body is better than waiting.
                 None if accepted.identity => (None, view.body.clone()),
-                None => (best, self.catalog.encode(view, encoding).await.map_err(Error::Feed)?),
+                None => (best, Box::pin(self.catalog.encode(view, encoding)).await.map_err(Error::Feed)?),
             },
             // Nothing acceptable is no reason to refuse (RFC 9110 §12.5.3).
             None => (None, view.body.clone()),
