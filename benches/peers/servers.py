@@ -106,7 +106,7 @@ class Servers:
         return self.start("catalog-proxy", command, port, core=core, log=self.directory / "proxy.log", env=env)
 
     def nginx(self, name, locations, http="", core=SERVER):
-        """nginx at its fastest here: sendfile, files kept open, no logs, connections that stay."""
+        """nginx as distributions set it up, without logs and with connections that stay."""
         self.count += 1
         place, port = self.directory / f"nginx{self.count}", free_port()
         for part in ["cache", "body", "proxy", "fastcgi", "uwsgi", "scgi"]:
@@ -118,7 +118,7 @@ class Servers:
             events {{ worker_connections 8192; }}
             http {{
                 access_log off; default_type application/json; keepalive_requests 100000000;
-                sendfile on; tcp_nopush on; open_file_cache max=100; client_body_temp_path {place}/body; proxy_temp_path {place}/proxy;
+                sendfile on; tcp_nopush on; client_body_temp_path {place}/body; proxy_temp_path {place}/proxy;
                 fastcgi_temp_path {place}/fastcgi; uwsgi_temp_path {place}/uwsgi; scgi_temp_path {place}/scgi;
                 {http.format(place=place)}
                 server {{ listen 127.0.0.1:{port} backlog=8192; {locations} }}

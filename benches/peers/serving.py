@@ -35,7 +35,8 @@ def measure(servers, options):
     upstream = feeds(servers, options)
     proxy = servers.proxy(upstream.port)
     answers = {coding: warm(proxy, coding) for coding in CODINGS}
-    static = files(servers, answers)
+    static = files(servers, answers, "nginx static")
+    kept_open = files(servers, answers, "nginx open_file_cache", "open_file_cache max=100;")
     cache = servers.nginx(
         "nginx proxy_cache",
         f"""location / {{ proxy_pass http://127.0.0.1:{static.port}/identity; proxy_cache feeds;
@@ -54,9 +55,10 @@ def measure(servers, options):
         assert get(server.port, path, *lines).status == 304, server.name
         return server, path, lines
 
-    ours, theirs = same(proxy, lambda _: FEED), same(static, lambda form: f"/{form}")
-    cases = {form: [ours(form), theirs(form)] for form in CODINGS}
-    cases["304"] = [unchanged(proxy, FEED), unchanged(static, "/gzip")]
+    ours = same(proxy, lambda _: FEED)
+    theirs = [same(server, lambda form: f"/{form}") for server in (static, kept_open)]
+    cases = {form: [ours(form), *(their(form) for their in theirs)] for form in CODINGS}
+    cases["304"] = [unchanged(proxy, FEED), unchanged(static, "/gzip"), unchanged(kept_open, "/gzip")]
     for server, path in [(cache, "/"), (varnish, "/identity")]:
         if server:
             get(server.port, path, "Accept-Encoding: gzip")
@@ -71,14 +73,14 @@ def measure(servers, options):
     table(cases, options, {form: len(answer.body) for form, answer in answers.items()})
 
 
-def files(servers, answers):
+def files(servers, answers, name, http=""):
     """nginx with the very bytes that the proxy serves."""
     locations = ""
     for coding, answer in answers.items():
         (servers.directory / coding).write_bytes(answer.body)
         field = "" if coding == "identity" else f"add_header Content-Encoding {coding};"
         locations += f"location = /{coding} {{ alias {servers.directory}/{coding}; {field} }}"
-    return servers.nginx("nginx static", locations)
+    return servers.nginx(name, locations, http)
 
 
 def table(cases, options, sizes):
