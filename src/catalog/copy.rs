@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use tokio::time::Instant;
 
+use super::encode::Encoding;
 use super::freshness::Freshness;
 use crate::feed::{Kind, categories, packages};
 use crate::whitelist::Whitelist;
@@ -72,6 +73,27 @@ pub struct View {
     pub body: Bytes,
     /// Of the bytes.
     pub digest: Digest,
+    /// Written once, not for every answer: of the plain body and of each coding.
+    etags: [HeaderValue; 1 + Encoding::ALL.len()],
+}
+
+impl View {
+    fn new(body: Vec<u8>) -> Self {
+        let digest = Digest::of(&body);
+        let [zstd, gzip, brotli] =
+            Encoding::ALL.map(|encoding| etag(format!("{digest}-{}", encoding.name())));
+        Self { body: body.into(), digest, etags: [etag(digest.to_string()), zstd, gzip, brotli] }
+    }
+
+    /// Returns a strong validator: the same bytes have the same one, after a restart and on another replica.
+    pub fn etag(&self, encoding: Option<Encoding>) -> &HeaderValue {
+        &self.etags[encoding.map_or(0, |encoding| 1 + encoding as usize)]
+    }
+}
+
+fn etag(text: String) -> HeaderValue {
+    // Hexadecimal digits and names of codings are always fit.
+    HeaderValue::try_from(format!("\"{text}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
 impl Digest {
@@ -146,7 +168,7 @@ impl Content {
                 index.filter(&self.body, |code| shown.contains(code))
             }
         };
-        View { digest: Digest::of(&body), body: body.into() }
+        View::new(body)
     }
 
     /// Counts the elements that are no objects, and those that have no string for a code.

@@ -92,7 +92,7 @@ impl Flight {
     pub async fn begun(mut self, list: Arc<Whitelist>) -> Begun {
         // With the last segment the end is near, and a whole copy has a length and validators.
         let begun = |progress: &Progress| {
-            progress.segments.first().is_some_and(|segment| !segment.last) || progress.outcome.is_some()
+            progress.segments.last().is_some_and(|segment| !segment.last) || progress.outcome.is_some()
         };
         match self.0.wait_for(begun).await.map(|progress| progress.outcome.clone()) {
             Ok(None) => {}

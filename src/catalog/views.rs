@@ -91,20 +91,19 @@ impl Views {
             return Ok(view);
         }
         let cell = Arc::clone(lock(&self.making).entry(key).or_default());
-        let view = cell
-            .get_or_try_init(|| async {
-                let content = Arc::clone(&copy.content);
-                let packages = packages.map(|packages| Arc::clone(&packages.content));
-                let list = Arc::clone(list);
-                // Copying and hashing megabytes would hold up the other connections of this thread.
-                let view = spawn_blocking(move || Arc::new(content.view(packages.as_deref(), &list)))
-                    .await
-                    .map_err(|_| FetchError::Interrupted)?;
-                self.store.insert_view(key, Arc::clone(&view));
-                Ok(view)
-            })
-            .await
-            .cloned();
+        let making = cell.get_or_try_init(|| async {
+            let content = Arc::clone(&copy.content);
+            let packages = packages.map(|packages| Arc::clone(&packages.content));
+            let list = Arc::clone(list);
+            // Copying and hashing megabytes would hold up the other connections of this thread.
+            let view = spawn_blocking(move || Arc::new(content.view(packages.as_deref(), &list)))
+                .await
+                .map_err(|_| FetchError::Interrupted)?;
+            self.store.insert_view(key, Arc::clone(&view));
+            Ok(view)
+        });
+        // Boxed, for most requests need it not and would pay for its room.
+        let view = Box::pin(making).await.cloned();
         lock(&self.making).remove(&key);
         view
     }

@@ -18,7 +18,9 @@ pub mod terminal;
 pub mod whitelist_file;
 
 use std::fmt;
+use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 
 use crate::cli::{Action, Cli};
 use crate::config::{ConfigError, WHITELIST};
@@ -58,7 +60,9 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Action::Check(arguments) => check::check(arguments),
         Action::Filter(arguments) => {
             let whitelist = arguments.whitelist.unwrap_or_else(|| WHITELIST.into());
-            filter::filter(&whitelist, io::stdin().lock(), io::stdout().lock())
+            // Standard output's own buffer looks for line ends in all that leaves.
+            let output = io::stdout().as_fd().try_clone_to_owned().map_err(Failure::failed)?;
+            filter::filter(&whitelist, io::stdin().lock(), File::from(output))
         }
         Action::PanelIni(arguments) => panel_ini::panel_ini(&arguments),
         Action::News(arguments) => news::news(arguments),

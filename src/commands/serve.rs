@@ -145,10 +145,11 @@ impl Service {
             self.proxy.metrics.connections.port("service"),
         );
         let mut servers = JoinSet::new();
+        let proxy = Arc::new(self.proxy.clone());
         for listener in self.listeners {
-            let (proxy, certificate) = (self.proxy.clone(), self.certificate.clone());
+            let (proxy, certificate) = (Arc::clone(&proxy), self.certificate.clone());
             let handler = move |request, peer| {
-                let proxy = proxy.clone();
+                let proxy = Arc::clone(&proxy);
                 async move { proxy.answer(request, peer).await }
             };
             let connections = Arc::clone(&connections);

@@ -88,7 +88,10 @@ impl Proxy {
         admit::admit(&request, self.max_request_body)?;
         match route {
             Route::Packages(key) => self.packages(&request, &key, exchange).await,
-            Route::Categories { key, packages } => self.categories(&request, &key, &packages, exchange).await,
+            // The rarer ways are boxed: every request would pay for the room they take.
+            Route::Categories { key, packages } => {
+                Box::pin(self.categories(&request, &key, &packages, exchange)).await
+            }
             Route::Live => Ok(probes::live()),
             Route::Ready => Ok(probes::ready(self)),
             Route::MethodNotAllowed => Err(respond::METHOD_NOT_ALLOWED),
@@ -102,7 +105,7 @@ impl Proxy {
                 let client = Client { address: peer.ip(), host, secure: self.secure, trusted };
                 request.headers_mut().insert(X_REQUEST_ID, exchange.id().clone());
                 let (max_body, received) = (self.max_request_body, self.metrics.requests.received.clone());
-                forward::forward(&self.upstream, request, target, &client, max_body, received).await
+                Box::pin(forward::forward(&self.upstream, request, target, &client, max_body, received)).await
             }
         }
     }
@@ -118,7 +121,7 @@ impl Proxy {
         let accepted = Accepted::of(request.headers());
         let (copy, arrival) = match self.catalog.look_up(key) {
             Found::Flight(flight, joined) if may_stream(request, &accepted) => {
-                match flight.begun(Arc::clone(&list)).await {
+                match Box::pin(flight.begun(Arc::clone(&list))).await {
                     Begun::Streaming(body) => {
                         exchange.came(Arrival::Fetched(joined));
                         return Ok(respond::stream(self.caching, key, body, joined));
@@ -126,7 +129,8 @@ impl Proxy {
                     Begun::Ended(outcome) => outcome.map_err(Error::Feed)?.arrival(joined),
                 }
             }
-            found => self.catalog.landed(found).await.map_err(Error::Feed)?,
+            Found::Copy(copy, freshness) => (copy, Arrival::Copy(freshness)),
+            found => Box::pin(self.catalog.landed(found)).await.map_err(Error::Feed)?,
         };
         exchange.came(arrival);
         let view = self.catalog.view(&copy, None, &list).await.map_err(Error::Feed)?;
@@ -184,7 +188,7 @@ impl Proxy {
                 Some(bytes) => (best, bytes),
                 // While the best form is being made, the plain body is better than waiting.
                 None if accepted.identity => (None, view.body.clone()),
-                None => (best, self.catalog.encode(view, encoding).await.map_err(Error::Feed)?),
+                None => (best, Box::pin(self.catalog.encode(view, encoding)).await.map_err(Error::Feed)?),
             },
             // Nothing acceptable is no reason to refuse (RFC 9110 §12.5.3).
             None => (None, view.body.clone()),

@@ -43,10 +43,15 @@ pub struct Served<'a> {
 
 /// Finds the form of a view that the client has already, among those it accepts.
 pub fn known(request: &HeaderMap, view: &View, forms: &[Form]) -> Option<Form> {
+    // Nearly always it is one that we gave, as it was.
+    let given = request.get(header::IF_NONE_MATCH)?;
+    if let Some(form) = forms.iter().find(|form| view.etag(**form) == given) {
+        return Some(*form);
+    }
     let condition: IfNoneMatch = request.typed_get()?;
     let has = |form: &&Form| {
-        let etag = etag(view, **form).parse::<ETag>();
-        etag.is_ok_and(|etag| !condition.precondition_passes(&etag))
+        let etag = view.etag(**form).to_str().ok().and_then(|etag| etag.parse::<ETag>().ok());
+        etag.is_some_and(|etag| !condition.precondition_passes(&etag))
     };
     forms.iter().find(has).copied()
 }
@@ -87,16 +92,8 @@ fn represent(caching: Caching, served: Served<'_>, view: &View, form: Form) -> R
     let mut response = head(caching, copy.meta.content_type.as_ref(), age, &status);
     let headers = response.headers_mut();
     headers.insert(header::AGE, age.as_secs().into());
-    insert(headers, header::ETAG, &etag(view, form));
+    headers.insert(header::ETAG, view.etag(form).clone());
     response
-}
-
-/// Writes a strong validator: the same bytes have the same one, after a restart and on another replica.
-fn etag(view: &View, form: Form) -> String {
-    match form {
-        None => format!("\"{}\"", view.digest),
-        Some(encoding) => format!("\"{}-{}\"", view.digest, encoding.name()),
-    }
 }
 
 /// Answers a probe or the like.
@@ -177,7 +174,14 @@ fn cache_status(key: &Key, arrival: Arrival, ttl: Option<i64>) -> String {
     }
     // A structured-field string is printable ASCII (RFC 8941 §3.3.3).
     if key.as_str().bytes().all(|byte| matches!(byte, 0x20..=0x7e)) {
-        status += &format!("; key=\"{}\"", key.as_str().replace('\\', "\\\\").replace('"', "\\\""));
+        status += "; key=\"";
+        for c in key.as_str().chars() {
+            if matches!(c, '"' | '\\') {
+                status.push('\\');
+            }
+            status.push(c);
+        }
+        status.push('"');
     }
     status
 }

@@ -74,13 +74,16 @@ impl Route {
             let query = target.query().map(|query| format!("?{query}")).unwrap_or_default();
             let target = format!("/api/v{version}/{}{query}", kind.name());
             // It differs from a valid target by plain letters only.
-            target.parse().ok().map(|target: PathAndQuery| Key::new(kind, &target))
+            PathAndQuery::try_from(target).ok().map(|target| Key::new(kind, &target))
         };
-        match (kind, key(kind), key(Kind::Packages)) {
-            (_, Some(key), _) if key.as_str().len() > MAX_TARGET => Self::TargetTooLong,
-            (Kind::Packages, Some(key), _) => Self::Packages(key),
-            (Kind::Categories, Some(key), Some(packages)) => Self::Categories { key, packages },
-            _ => Self::Refused,
+        match (kind, key(kind)) {
+            (_, None) => Self::Refused,
+            (_, Some(key)) if key.as_str().len() > MAX_TARGET => Self::TargetTooLong,
+            (Kind::Packages, Some(key)) => Self::Packages(key),
+            (Kind::Categories, Some(own)) => match key(Kind::Packages) {
+                Some(packages) => Self::Categories { key: own, packages },
+                None => Self::Refused,
+            },
         }
     }
 

@@ -98,7 +98,10 @@ pub async fn serve<H, A>(
                             return converse(socket, peer, place, builder, handler, stop).await;
                         };
                         match timeout(HANDSHAKE_TIMEOUT, certificate.acceptor().accept(socket)).await {
-                            Ok(Ok(stream)) => converse(stream, peer, place, builder, handler, stop).await,
+                            // Boxed, so that connections without TLS do not keep room for one.
+                            Ok(Ok(stream)) => {
+                                Box::pin(converse(stream, peer, place, builder, handler, stop)).await;
+                            }
                             Ok(Err(error)) => debug!(client.addr = %peer, %error, "no TLS handshake"),
                             Err(_) => debug!(client.addr = %peer, "TLS handshake took too long"),
                         }
@@ -160,7 +163,8 @@ async fn converse<S, H, A>(
     let state = Arc::clone(&place.connection);
     let service = service_fn(move |request: Request<Incoming>| {
         let busy = state.begin(request.version() == Version::HTTP_2);
-        let answer = handler(request, peer);
+        // A connection keeps room for its answer's state as long as it is open: most are idle.
+        let answer = Box::pin(handler(request, peer));
         async move { Ok::<_, Infallible>(answer.await.map(|body| Answer::new(body, busy))) }
     });
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
