@@ -43,6 +43,11 @@ async fn running_out_of_them_is_survived() {
     let mut answer = [0; 12];
     tokio::time::timeout(crate::client::PATIENCE, waiting.read_exact(&mut answer)).await.unwrap().unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
+    // Those of the connections that went away come back one by one.
+    until("descriptors to ask the upstream with", async || {
+        get(process.address, "/api/v4/packages").await.status == 200
+    })
+    .await;
     assert_eq!(get(process.address, "/api/v4/packages").await.text(), "[]");
 }
 
