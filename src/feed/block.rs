@@ -192,8 +192,8 @@ pub(super) mod tests {
 
     /// Calls `check` with blocks in which every byte stands at every place.
     pub(in crate::feed) fn every_byte_at_every_place(check: impl Fn(&[u8; LEN])) {
-        // A sixteenth of them under Miri.
-        let step = if cfg!(miri) { 4 } else { 1 };
+        // Some of them under Miri, which takes seconds for each.
+        let step = if cfg!(miri) { 21 } else { 1 };
         for byte in (0..=255u8).step_by(step) {
             for at in (0..LEN).step_by(step) {
                 let mut block = [b'a'; LEN];
