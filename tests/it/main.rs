@@ -5,6 +5,7 @@
 
 mod client;
 mod clock;
+mod frames;
 mod lenient;
 mod proxy;
 #[path = "../support/feeds.rs"]
@@ -24,8 +25,8 @@ mod feeds;
 mod forward;
 mod generator;
 mod hostile;
-mod http2;
-mod http_2;
+mod http2_clients;
+mod http2_upstream;
 mod https;
 mod logs;
 mod metrics;

@@ -17,28 +17,14 @@ use tokio_rustls::server::TlsStream;
 
 use crate::client::{self, get, get_request, until};
 use crate::clock::Clock;
+use crate::frames::{
+    CONTINUATION, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame,
+};
 use crate::proxy::Proxy;
 use crate::tls::{Authority, listen};
 
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
 /// `:status: 200` (RFC 7541 appendix A).
 const OK: &[u8] = &[0x88];
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-    frame.extend([kind, flags]);
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
-}
 
 /// An upstream that answers each request with the frames that `answer` makes for the number of its connection
 /// and its stream; with none it says nothing ever again.

@@ -9,27 +9,11 @@ use tokio::net::TcpStream;
 
 use crate::client::{PATIENCE, get, until};
 use crate::clock::Clock;
+use crate::frames::{
+    CONTINUATION, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, frame,
+};
 use crate::proxy::Proxy;
 use crate::upstream::{Step, Upstream, head_of, status};
-
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-/// A frame (RFC 9113 §4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-    frame.extend([kind, flags]);
-    frame.extend(stream.to_be_bytes());
-    frame.extend_from_slice(payload);
-    frame
-}
 
 /// Fields as they are, neither indexed nor Huffman coded (RFC 7541 §6.2.2).
 fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
