@@ -156,7 +156,7 @@ impl Service {
             servers.spawn(server::serve(listener, connections, certificate, handler, stopped.clone()));
         }
         if let Some(listener) = self.admin {
-            let proxy = self.proxy.clone();
+            let proxy = Arc::clone(&proxy);
             let port = self.proxy.metrics.connections.port("admin");
             let connections =
                 Connections::new(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS, Trusted::default(), port);

@@ -3,8 +3,8 @@
 //! Pure: no I/O, no clocks. Everything here works on chunks as they arrive.
 
 #[cfg(target_arch = "x86_64")]
-pub mod avx2;
-pub mod block;
+mod avx2;
+mod block;
 pub mod categories;
 pub mod gather;
 mod grammar;

@@ -79,7 +79,8 @@ impl Default for Indexer {
 impl Indexer {
     /// Makes an indexer for a feed that is kept whole, so of at most [`MAX_ELEMENTS`] elements.
     pub fn bounded() -> Self {
-        Self { scanner: Scanner::new(MEMBERS).limited(MAX_ELEMENTS), ..Self::default() }
+        let indexer = Self::default();
+        Self { scanner: indexer.scanner.limited(MAX_ELEMENTS), ..indexer }
     }
 
     /// Sets the path that its scanner takes, before the first byte.

@@ -3,7 +3,7 @@
 //! The scanner accepts exactly the arrays of RFC 8259 (UTF-8, no BOM), at any chunking, and keeps no
 //! bytes: it reports where elements begin and end, and where the values of a few members of theirs
 //! stand, as offsets from the first byte ever pushed. The caller keeps the bytes from
-//! [`Scanner::settled`] on. What it holds is bounded by [`MAX_DEPTH`] and the limit on one element.
+//! the end of the last element on. What it holds is bounded by [`MAX_DEPTH`] and the limit on one element.
 //!
 //! As in RFC 8259 §8.2, an escaped lone surrogate (`"\ud800"`) is grammatical and accepted.
 
@@ -202,11 +202,6 @@ impl Scanner {
     /// Returns the end of the opening bracket; 0 before it was seen.
     pub fn head(&self) -> usize {
         self.head
-    }
-
-    /// Returns the end of the last complete element: bytes before it are not looked at again.
-    pub fn settled(&self) -> usize {
-        self.settled
     }
 
     fn piece(&mut self, piece: &[u8], on_event: &mut impl FnMut(Event)) -> Result<(), ScanError> {
