@@ -2,22 +2,22 @@
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Either, Full};
 
 /// What a body fails with; the cause goes to the log, the peer sees a cut transfer.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A body of any origin.
-pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+/// A body of known bytes, or of any origin.
+pub type Body = Either<Full<Bytes>, UnsyncBoxBody<Bytes, BoxError>>;
 
 /// Makes a body of known bytes.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+    Either::Left(Full::new(bytes.into()))
 }
 
 /// Makes an empty body.
 pub fn empty() -> Body {
-    Empty::new().map_err(|never| match never {}).boxed_unsync()
+    Either::Left(Full::default())
 }
 
 /// Passes another body on: its frames, trailers, size and end.
@@ -26,5 +26,5 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    body.map_err(Into::into).boxed_unsync()
+    Either::Right(body.map_err(Into::into).boxed_unsync())
 }

@@ -9,13 +9,14 @@ use http::{HeaderMap, HeaderValue};
 pub fn check(data: &[u8]) {
     let lines: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();
     let Some(accepted) = negotiate(&lines) else { return };
-    let distinct = Encoding::ALL.iter().filter(|encoding| accepted.encodings.contains(encoding)).count();
-    assert_eq!(accepted.encodings.len(), distinct, "a coding is there twice");
+    let encodings: Vec<Encoding> = accepted.encodings().collect();
+    let distinct = Encoding::ALL.iter().filter(|encoding| encodings.contains(encoding)).count();
+    assert_eq!(encodings.len(), distinct, "a coding is there twice");
 
     let text =
         lines.iter().filter_map(|line| HeaderValue::from_bytes(line).ok()?.to_str().ok().map(str::to_owned));
     let text = text.collect::<Vec<_>>().join(",");
-    for encoding in &accepted.encodings {
+    for encoding in encodings {
         let named = text.contains('*') || text.to_ascii_lowercase().contains(encoding.name());
         assert!(named, "{} was never mentioned", encoding.name());
     }
@@ -33,10 +34,10 @@ pub fn check(data: &[u8]) {
     // What comes first counts: with these, everything after is moot.
     let refused = format!("gzip;q=0,x-gzip;q=0,br;q=0.0,zstd;q=0.000,identity;q=0,{text}");
     let none = negotiate(&[refused.as_bytes()]).expect("a value");
-    assert_eq!((none.encodings.len(), none.identity), (0, false));
+    assert_eq!((none.encodings().count(), none.identity), (0, false));
     let ordered = format!("br;q=1,gzip;q=0.9,zstd;q=0.8,identity;q=0.1,{text}");
     let ordered = negotiate(&[ordered.as_bytes()]).expect("a value");
-    assert_eq!(ordered.encodings, [Encoding::Brotli, Encoding::Gzip, Encoding::Zstd]);
+    assert!(ordered.encodings().eq([Encoding::Brotli, Encoding::Gzip, Encoding::Zstd]));
     assert!(ordered.identity);
 }
 

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::StreamBody;
 use tokio::sync::watch;
 
 use super::copy::Copy;
 use super::fetch::FetchError;
-use crate::body::Body;
+use crate::body::{self, Body};
 use crate::feed::packages::{Filter, Segment};
 use crate::whitelist::Whitelist;
 
@@ -118,7 +118,7 @@ impl Flight {
                 }
             }
         });
-        Begun::Streaming(StreamBody::new(frames).map_err(Into::into).boxed_unsync())
+        Begun::Streaming(body::boxed(StreamBody::new(frames)))
     }
 }
 

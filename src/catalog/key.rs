@@ -22,6 +22,13 @@ impl Key {
         Self { kind, target: target.as_str().into() }
     }
 
+    /// Makes the key of a feed in one version of the interface, with a query as the client wrote it.
+    pub fn of(kind: Kind, version: &str, query: Option<&str>) -> Self {
+        let mark = if query.is_some() { "?" } else { "" };
+        let target = ["/api/v", version, "/", kind.name(), mark, query.unwrap_or_default()].concat();
+        Self { kind, target: target.into() }
+    }
+
     /// Returns which feed it is.
     pub fn kind(&self) -> Kind {
         self.kind

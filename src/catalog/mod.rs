@@ -41,7 +41,7 @@ use freshness::Policy;
 pub use key::Key;
 use snapshot::Snapshots;
 pub use state::FeedState;
-use store::Store;
+use store::{Store, ViewKey};
 use views::Views;
 
 /// Shortest time between two fetches of one key, whatever the upstream says: an upstream that forbids
@@ -151,6 +151,12 @@ impl Catalog {
         }
     }
 
+    /// Returns a fresh copy of a key.
+    pub fn fresh(&self, key: &Key) -> Option<Copy> {
+        let now = Instant::now();
+        self.0.store.copy(key, now).filter(|copy| Freshness::of(copy, now) == Freshness::Fresh)
+    }
+
     /// Waits for the end of what [`Catalog::look_up`] found.
     ///
     /// # Errors
@@ -161,6 +167,11 @@ impl Catalog {
             Found::Flight(flight, joined) => flight.finished().await.map(|landed| landed.arrival(joined)),
             Found::Failed(error) => Err(error),
         }
+    }
+
+    /// Returns the view of a copy for a list if it was made before.
+    pub fn made_view(&self, copy: &Copy, packages: Option<&Copy>, list: &Whitelist) -> Option<Arc<View>> {
+        self.0.store.view(ViewKey::new(copy, packages, list))
     }
 
     /// Returns the view of a copy for a list, made now if it was not before. See [`copy::Content::view`].

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::Key;
 use super::copy::{Content, Copy, Digest, Meta, View};
 use super::encode::Encoding;
+use crate::whitelist::Whitelist;
 
 /// Part of the bound that goes to what is known about keys; the rest is for bodies.
 const META_SHARE: u64 = 16;
@@ -42,6 +43,17 @@ pub struct ViewKey {
     pub packages: Option<Digest>,
     /// The whitelist.
     pub generation: u64,
+}
+
+impl ViewKey {
+    /// Names the view of a copy for a list. See [`Content::view`].
+    pub fn new(copy: &Copy, packages: Option<&Copy>, list: &Whitelist) -> Self {
+        Self {
+            content: copy.content.digest,
+            packages: packages.map(|packages| packages.content.digest),
+            generation: list.generation,
+        }
+    }
 }
 
 /// What is known about one key.
@@ -119,10 +131,12 @@ impl Store {
     /// Returns the copy for a key that a client asks for.
     pub fn copy(&self, key: &Key, now: Instant) -> Option<Copy> {
         let record = self.records.get(key)?;
-        record.asked.store(self.seconds(now), Ordering::Relaxed);
         let content = record.content.upgrade()?;
-        // Tells the store that it is in use.
-        self.bodies.get(&BodyKey::Content(content.digest))?;
+        let now = self.seconds(now);
+        // Tells the store that it is in use; once a second is enough.
+        if record.asked.swap(now, Ordering::Relaxed) != now {
+            self.bodies.get(&BodyKey::Content(content.digest))?;
+        }
         Some(Copy { content, meta: record.meta })
     }
 

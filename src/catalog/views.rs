@@ -82,11 +82,7 @@ impl Views {
         packages: Option<&Copy>,
         list: &Arc<Whitelist>,
     ) -> Result<Arc<View>, FetchError> {
-        let key = ViewKey {
-            content: copy.content.digest,
-            packages: packages.map(|packages| packages.content.digest),
-            generation: list.generation,
-        };
+        let key = ViewKey::new(copy, packages, list);
         if let Some(view) = self.store.view(key) {
             return Ok(view);
         }

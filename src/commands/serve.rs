@@ -148,10 +148,7 @@ impl Service {
         let proxy = Arc::new(self.proxy.clone());
         for listener in self.listeners {
             let (proxy, certificate) = (Arc::clone(&proxy), self.certificate.clone());
-            let handler = move |request, peer| {
-                let proxy = Arc::clone(&proxy);
-                async move { proxy.answer(request, peer).await }
-            };
+            let handler = move |request, peer| Arc::clone(&proxy).answer(request, peer);
             let connections = Arc::clone(&connections);
             servers.spawn(server::serve(listener, connections, certificate, handler, stopped.clone()));
         }

@@ -12,9 +12,12 @@ pub mod spelling;
 pub mod trust;
 mod upload;
 
+use std::future::{Ready, ready};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
+use futures_util::future::Either;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Version, header};
 use hyper::body::Incoming;
@@ -23,15 +26,15 @@ use tracing::{Level, debug, error, warn};
 use crate::body::{self, Body};
 use crate::catalog::copy::View;
 use crate::catalog::flight::Begun;
-use crate::catalog::{Arrival, Catalog, Found, Key};
+use crate::catalog::{Arrival, Catalog, Found, Freshness, Key};
 use crate::error::Error;
 use crate::metrics::{Failed, Metrics};
 use crate::upstream::{Upstream, UpstreamError};
 use crate::whitelist::watch::WatchedWhitelist;
-use exchange::{Exchange, X_REQUEST_ID};
+use exchange::{Exchange, Watched, X_REQUEST_ID};
 use headers::Client;
 use negotiate::Accepted;
-use respond::{Caching, Form, Served};
+use respond::{Caching, Served};
 use route::{MAX_TARGET, Route};
 use trust::Trusted;
 
@@ -56,26 +59,76 @@ pub struct Proxy {
     pub metrics: Arc<Metrics>,
 }
 
+/// An answer that is there, or to come. The second is boxed, so that the first is cheap.
+pub type Answer = Either<Ready<Response<Watched>>, Pin<Box<dyn Future<Output = Response<Watched>> + Send>>>;
+
 impl Proxy {
-    /// Answers a request from a client at `peer`.
-    pub async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    /// Answers a request from a client at `peer`: at once if there is nothing to wait for, as nearly always.
+    pub fn answer(self: Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Answer {
         let client = self.trusted.client(peer.ip(), request.headers());
         let route = Route::of(request.method(), request.uri());
-        // SECURITY: never the query of what is only passed on, which may hold tokens. The catalog names its keys.
-        let (method, target) = (request.method().clone(), request.uri().path_and_query().cloned());
         let mut exchange = Exchange::begin(&self.metrics, route.name(), &request, client);
-        let mut response = match self.route(route, request, peer, &mut exchange).await {
-            Ok(response) => response,
-            Err(error) => {
-                self.report(&error, target.as_ref().map_or("", PathAndQuery::path), &exchange);
-                respond::problem(&error)
-            }
+        let hit = match admit::admit(&request, self.max_request_body) {
+            Ok(()) => self.hit(&route, &request, &mut exchange).map(Ok),
+            Err(error) => Some(Err(error)),
         };
-        if method == Method::HEAD {
+        let is_head = *request.method() == Method::HEAD;
+        // SECURITY: never the query of what is only passed on, which may hold tokens. The catalog names its keys.
+        let target = request.uri().path_and_query();
+        if let Some(result) = hit {
+            let path = target.map_or("", PathAndQuery::path);
+            return Either::Left(ready(self.end(result, path, is_head, exchange)));
+        }
+        let target = target.cloned();
+        Either::Right(Box::pin(async move {
+            let result = self.route(route, request, peer, &mut exchange).await;
+            self.end(result, target.as_ref().map_or("", PathAndQuery::path), is_head, exchange)
+        }))
+    }
+
+    fn end(
+        &self,
+        result: Result<Response<Body>, Error>,
+        path: &str,
+        is_head: bool,
+        exchange: Exchange,
+    ) -> Response<Watched> {
+        let mut response = result.unwrap_or_else(|error| {
+            self.report(&error, path, &exchange);
+            respond::problem(&error)
+        });
+        if is_head {
             // What a GET would say, without the body (RFC 9110 §9.3.2).
             *response.body_mut() = body::empty();
         }
         exchange.answer(response)
+    }
+
+    /// Answers with what is in memory, fresh and in the form asked for.
+    fn hit(
+        &self,
+        route: &Route,
+        request: &Request<Incoming>,
+        exchange: &mut Exchange,
+    ) -> Option<Response<Body>> {
+        let (key, packages) = match route {
+            Route::Packages(key) => (key, None),
+            Route::Categories { key, packages } => (key, Some(packages)),
+            _ => return None,
+        };
+        // INVARIANT: one generation from here to the end of the answer.
+        let list = self.whitelist.current();
+        let copy = self.catalog.fresh(key)?;
+        let packages = match packages {
+            Some(key) => Some(self.catalog.fresh(key)?),
+            None => None,
+        };
+        let view = self.catalog.made_view(&copy, packages.as_ref(), &list)?;
+        let arrival = Arrival::Copy(Freshness::Fresh);
+        let served = Served { key, copy: &copy, arrival };
+        let response = self.at_hand(request, &Accepted::of(request.headers()), served, &view)?;
+        exchange.came(arrival);
+        Some(response)
     }
 
     async fn route(
@@ -85,13 +138,9 @@ impl Proxy {
         peer: SocketAddr,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Error> {
-        admit::admit(&request, self.max_request_body)?;
         match route {
             Route::Packages(key) => self.packages(&request, &key, exchange).await,
-            // The rarer ways are boxed: every request would pay for the room they take.
-            Route::Categories { key, packages } => {
-                Box::pin(self.categories(&request, &key, &packages, exchange)).await
-            }
+            Route::Categories { key, packages } => self.categories(&request, &key, &packages, exchange).await,
             Route::Live => Ok(probes::live()),
             Route::Ready => Ok(probes::ready(self)),
             Route::MethodNotAllowed => Err(respond::METHOD_NOT_ALLOWED),
@@ -103,9 +152,9 @@ impl Proxy {
                 let host = authority.or_else(|| host?.parse().ok());
                 let trusted = self.trusted.contains(peer.ip());
                 let client = Client { address: peer.ip(), host, secure: self.secure, trusted };
-                request.headers_mut().insert(X_REQUEST_ID, exchange.id().clone());
+                request.headers_mut().insert(X_REQUEST_ID, exchange.id().value());
                 let (max_body, received) = (self.max_request_body, self.metrics.requests.received.clone());
-                Box::pin(forward::forward(&self.upstream, request, target, &client, max_body, received)).await
+                forward::forward(&self.upstream, request, target, &client, max_body, received).await
             }
         }
     }
@@ -121,7 +170,7 @@ impl Proxy {
         let accepted = Accepted::of(request.headers());
         let (copy, arrival) = match self.catalog.look_up(key) {
             Found::Flight(flight, joined) if may_stream(request, &accepted) => {
-                match Box::pin(flight.begun(Arc::clone(&list))).await {
+                match flight.begun(Arc::clone(&list)).await {
                     Begun::Streaming(body) => {
                         exchange.came(Arrival::Fetched(joined));
                         return Ok(respond::stream(self.caching, key, body, joined));
@@ -130,7 +179,7 @@ impl Proxy {
                 }
             }
             Found::Copy(copy, freshness) => (copy, Arrival::Copy(freshness)),
-            found => Box::pin(self.catalog.landed(found)).await.map_err(Error::Feed)?,
+            found => self.catalog.landed(found).await.map_err(Error::Feed)?,
         };
         exchange.came(arrival);
         let view = self.catalog.view(&copy, None, &list).await.map_err(Error::Feed)?;
@@ -161,11 +210,11 @@ impl Proxy {
             let failed = Failed { outcome: failure.name(), phase: failure.phase() };
             self.metrics.forward_failures.get_or_create(&failed).inc();
         }
-        let (cause, request_id) = (error.chain(), exchange::text(exchange.id()));
+        let (cause, request_id) = (error.chain(), exchange.id());
         match error.answer().level {
-            Level::ERROR => error!(path, %error, cause, request_id, "request failed"),
-            Level::WARN => warn!(path, %error, cause, request_id, "request failed"),
-            _ => debug!(path, %error, cause, request_id, "request failed"),
+            Level::ERROR => error!(path, %error, cause, %request_id, "request failed"),
+            Level::WARN => warn!(path, %error, cause, %request_id, "request failed"),
+            _ => debug!(path, %error, cause, %request_id, "request failed"),
         }
     }
 
@@ -177,23 +226,38 @@ impl Proxy {
         served: Served<'_>,
         view: &Arc<View>,
     ) -> Result<Response<Body>, Error> {
-        let forms = accepted.encodings.iter().map(|encoding| Some(*encoding));
-        let forms: Vec<Form> = forms.chain(accepted.identity.then_some(None)).collect();
-        if let Some(known) = respond::known(request.headers(), view, &forms) {
-            return Ok(respond::not_modified(self.caching, served, view, known));
+        if let Some(response) = self.at_hand(request, accepted, served, view) {
+            return Ok(response);
         }
-        let best = accepted.encodings.first().copied();
-        let (form, body) = match best {
-            Some(encoding) => match self.catalog.encoded(view, encoding) {
-                Some(bytes) => (best, bytes),
-                // While the best form is being made, the plain body is better than waiting.
-                None if accepted.identity => (None, view.body.clone()),
-                None => (best, Box::pin(self.catalog.encode(view, encoding)).await.map_err(Error::Feed)?),
-            },
-            // Nothing acceptable is no reason to refuse (RFC 9110 §12.5.3).
-            None => (None, view.body.clone()),
+        let best = accepted.encodings().next();
+        let body = match best {
+            Some(encoding) => self.catalog.encode(view, encoding).await.map_err(Error::Feed)?,
+            None => view.body.clone(),
         };
-        Ok(respond::view(self.caching, served, view, form, body))
+        Ok(respond::view(self.caching, served, view, best, body))
+    }
+
+    /// Answers with a view unless the only form that the client takes is still to be made.
+    fn at_hand(
+        &self,
+        request: &Request<Incoming>,
+        accepted: &Accepted,
+        served: Served<'_>,
+        view: &Arc<View>,
+    ) -> Option<Response<Body>> {
+        let forms = accepted.encodings().map(Some).chain(accepted.identity.then_some(None));
+        if let Some(known) = respond::known(request.headers(), view, forms) {
+            return Some(respond::not_modified(self.caching, served, view, known));
+        }
+        let best = accepted.encodings().next();
+        let (form, body) = match best.map(|encoding| self.catalog.encoded(view, encoding)) {
+            Some(Some(bytes)) => (best, bytes),
+            Some(None) if !accepted.identity => return None,
+            // While the best form is being made, the plain body is better than waiting. And nothing acceptable is
+            // no reason to refuse (RFC 9110 §12.5.3).
+            _ => (None, view.body.clone()),
+        };
+        Some(respond::view(self.caching, served, view, form, body))
     }
 }
 

@@ -1,5 +1,7 @@
 //! `Accept-Encoding`: which coding a client wants (RFC 9110 §12.5.3).
 
+use std::cmp::Reverse;
+
 use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
 
@@ -9,7 +11,7 @@ use crate::catalog::encode::Encoding;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     /// Codings, best first.
-    pub encodings: Vec<Encoding>,
+    encodings: [Option<Encoding>; Encoding::ALL.len()],
     /// May the plain body be sent?
     pub identity: bool,
 }
@@ -21,32 +23,38 @@ impl Accepted {
     /// Reads the fields of a request. Without any, or with none that make sense, only identity is safe.
     pub fn of(headers: &HeaderMap) -> Self {
         let fields = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-        let choices: Vec<(&str, Weight)> =
-            fields.flat_map(|value| value.split(',')).filter_map(choice).collect();
-        let weight = |names: &[&str]| {
-            let named = |wanted: &str| choices.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
-            names.iter().find_map(|name| named(name)).map(|(_, weight)| *weight)
-        };
-        let any = weight(&["*"]);
-        let identity = weight(&["identity"]).or(any).unwrap_or(1);
-        let mut weighed: Vec<(Weight, Encoding)> = Encoding::ALL
-            .into_iter()
-            .map(|encoding| {
-                let names: &[&str] = match encoding {
-                    Encoding::Gzip => &["gzip", "x-gzip"],
-                    Encoding::Zstd => &["zstd"],
-                    Encoding::Brotli => &["br"],
-                };
-                (weight(names).or(any).unwrap_or(0), encoding)
-            })
-            // Less wanted than the plain body is not wanted.
-            .filter(|(weight, _)| *weight > 0 && *weight >= identity)
-            .collect();
-        weighed.sort_by_key(|(weight, encoding)| (std::cmp::Reverse(*weight), *encoding));
-        Self {
-            encodings: weighed.into_iter().map(|(_, encoding)| encoding).collect(),
-            identity: identity > 0,
+        let [mut zstd, mut gzip, mut x_gzip, mut brotli, mut any, mut identity] = [None; 6];
+        for (name, weight) in fields.flat_map(|value| value.split(',')).filter_map(choice) {
+            let named = [
+                ("zstd", &mut zstd),
+                ("gzip", &mut gzip),
+                ("x-gzip", &mut x_gzip),
+                ("br", &mut brotli),
+                ("*", &mut any),
+                ("identity", &mut identity),
+            ];
+            // The first of equal names counts.
+            let place = named.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known));
+            place.map(|(_, place)| place.get_or_insert(weight));
         }
+        let identity = identity.or(any).unwrap_or(1);
+        let mut encodings = Encoding::ALL.map(|encoding| {
+            let named = match encoding {
+                Encoding::Gzip => gzip.or(x_gzip),
+                Encoding::Zstd => zstd,
+                Encoding::Brotli => brotli,
+            };
+            let weight: Weight = named.or(any).unwrap_or(0);
+            // Less wanted than the plain body is not wanted.
+            (Reverse(weight), (weight > 0 && weight >= identity).then_some(encoding))
+        });
+        encodings.sort_unstable();
+        Self { encodings: encodings.map(|(_, encoding)| encoding), identity: identity > 0 }
+    }
+
+    /// Returns the codings, best first.
+    pub fn encodings(&self) -> impl Iterator<Item = Encoding> + Clone {
+        self.encodings.into_iter().flatten()
     }
 }
 
@@ -91,7 +99,7 @@ mod tests {
             headers.append(ACCEPT_ENCODING, HeaderValue::from_str(field).expect("a value"));
         }
         let accepted = Accepted::of(&headers);
-        let names: Vec<_> = accepted.encodings.iter().map(|encoding| encoding.name()).collect();
+        let names: Vec<_> = accepted.encodings().map(Encoding::name).collect();
         (names.join(" "), accepted.identity)
     }
 

@@ -1,5 +1,6 @@
 //! Answers that the proxy makes itself: feeds from the cache, and problems.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,12 @@ use crate::upstream::VIA;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// The media type of feeds, if the upstream does not tell.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Room for the fields of an answer from the cache.
+const FIELDS: usize = 12;
 
 /// What clients may keep without asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,24 +49,26 @@ pub struct Served<'a> {
 }
 
 /// Finds the form of a view that the client has already, among those it accepts.
-pub fn known(request: &HeaderMap, view: &View, forms: &[Form]) -> Option<Form> {
+pub fn known(
+    request: &HeaderMap,
+    view: &View,
+    mut forms: impl Iterator<Item = Form> + Clone,
+) -> Option<Form> {
     // Nearly always it is one that we gave, as it was.
     let given = request.get(header::IF_NONE_MATCH)?;
-    if let Some(form) = forms.iter().find(|form| view.etag(**form) == given) {
-        return Some(*form);
+    if let Some(form) = forms.clone().find(|form| view.etag(*form) == given) {
+        return Some(form);
     }
     let condition: IfNoneMatch = request.typed_get()?;
-    let has = |form: &&Form| {
-        let etag = view.etag(**form).to_str().ok().and_then(|etag| etag.parse::<ETag>().ok());
+    forms.find(|form| {
+        let etag = view.etag(*form).to_str().ok().and_then(|etag| etag.parse::<ETag>().ok());
         etag.is_some_and(|etag| !condition.precondition_passes(&etag))
-    };
-    forms.iter().find(has).copied()
+    })
 }
 
 /// Answers that the client has the view already (RFC 9110 §15.4.5).
 pub fn not_modified(caching: Caching, served: Served<'_>, view: &View, form: Form) -> Response<Body> {
     let mut response = represent(caching, served, view, form);
-    response.headers_mut().remove(header::CONTENT_TYPE);
     *response.status_mut() = StatusCode::NOT_MODIFIED;
     response
 }
@@ -68,6 +77,7 @@ pub fn not_modified(caching: Caching, served: Served<'_>, view: &View, form: For
 pub fn view(caching: Caching, served: Served<'_>, view: &View, form: Form, bytes: Bytes) -> Response<Body> {
     let mut response = represent(caching, served, view, form);
     let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, served.copy.meta.content_type.clone().unwrap_or(JSON));
     headers.insert(header::CONTENT_LENGTH, bytes.len().into());
     if let Some(encoding) = form {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
@@ -78,8 +88,8 @@ pub fn view(caching: Caching, served: Served<'_>, view: &View, form: Form, bytes
 
 /// Answers with a feed that is still arriving: no length and no validator yet.
 pub fn stream(caching: Caching, key: &Key, feed: Body, joined: Joined) -> Response<Body> {
-    let mut response =
-        head(caching, None, Duration::ZERO, &cache_status(key, Arrival::Fetched(joined), None));
+    let mut response = head(caching, Duration::ZERO, cache_status(key, Arrival::Fetched(joined), None));
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
     *response.body_mut() = feed;
     response
 }
@@ -87,9 +97,8 @@ pub fn stream(caching: Caching, key: &Key, feed: Body, joined: Joined) -> Respon
 fn represent(caching: Caching, served: Served<'_>, view: &View, form: Form) -> Response<Body> {
     let Served { key, copy, arrival } = served;
     let now = Instant::now();
-    let status = cache_status(key, arrival, Some(ttl(copy, now)));
     let age = copy.age(now);
-    let mut response = head(caching, copy.meta.content_type.as_ref(), age, &status);
+    let mut response = head(caching, age, cache_status(key, arrival, Some(ttl(copy, now))));
     let headers = response.headers_mut();
     headers.insert(header::AGE, age.as_secs().into());
     headers.insert(header::ETAG, view.etag(form).clone());
@@ -138,52 +147,55 @@ pub fn problem(error: &Error) -> Response<Body> {
 /// The error of a method that feeds and probes do not answer.
 pub const METHOD_NOT_ALLOWED: Error = Error::MethodNotAllowed { allow: READ_METHODS };
 
-fn head(
-    caching: Caching,
-    content_type: Option<&HeaderValue>,
-    age: Duration,
-    cache_status: &str,
-) -> Response<Body> {
+fn head(caching: Caching, age: Duration, cache_status: HeaderValue) -> Response<Body> {
     let mut response = Response::new(body::empty());
-    let headers = response.headers_mut();
-    let json = HeaderValue::from_static("application/json");
-    headers.insert(header::CONTENT_TYPE, content_type.cloned().unwrap_or(json));
-    let cache_control = match caching.max_age {
-        None => "no-cache".to_owned(),
+    // It does not grow field by field, nor does it for those that are still to come.
+    let mut headers = HeaderMap::with_capacity(FIELDS);
+    match caching.max_age {
+        None => drop(headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))),
         // Caches count from the age that they are told.
-        Some(max_age) => format!("public, max-age={}", age.as_secs() + max_age.as_secs()),
-    };
-    insert(headers, header::CACHE_CONTROL, &cache_control);
+        Some(max_age) => {
+            let max_age = format!("public, max-age={}", age.as_secs() + max_age.as_secs());
+            insert(&mut headers, header::CACHE_CONTROL, &max_age);
+        }
+    }
     headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     headers.insert(header::VIA, VIA);
-    insert(headers, CACHE_STATUS, cache_status);
+    headers.insert(CACHE_STATUS, cache_status);
+    *response.headers_mut() = headers;
     response
 }
 
 /// Writes the field of RFC 9211.
-fn cache_status(key: &Key, arrival: Arrival, ttl: Option<i64>) -> String {
-    let mut status = "catalog-proxy; ".to_owned();
+fn cache_status(key: &Key, arrival: Arrival, ttl: Option<i64>) -> HeaderValue {
+    let key = key.as_str();
+    let mut status = String::with_capacity(key.len() + 80);
     status += match arrival {
-        Arrival::Copy(Freshness::Fresh) => "hit",
-        Arrival::Copy(Freshness::Stale) => "fwd=stale",
-        Arrival::Fetched(Joined::Started) => "fwd=miss; stored",
-        Arrival::Fetched(Joined::Collapsed) => "fwd=miss; collapsed",
+        Arrival::Copy(Freshness::Fresh) => "catalog-proxy; hit",
+        Arrival::Copy(Freshness::Stale) => "catalog-proxy; fwd=stale",
+        Arrival::Fetched(Joined::Started) => "catalog-proxy; fwd=miss; stored",
+        Arrival::Fetched(Joined::Collapsed) => "catalog-proxy; fwd=miss; collapsed",
     };
     if let Some(ttl) = ttl {
-        status += &format!("; ttl={ttl}");
+        // Writing to a string does not fail.
+        let _ = write!(status, "; ttl={ttl}");
     }
     // A structured-field string is printable ASCII (RFC 8941 §3.3.3).
-    if key.as_str().bytes().all(|byte| matches!(byte, 0x20..=0x7e)) {
+    if key.bytes().all(|byte| matches!(byte, 0x20..=0x7e)) {
         status += "; key=\"";
-        for c in key.as_str().chars() {
-            if matches!(c, '"' | '\\') {
-                status.push('\\');
+        for part in key.split_inclusive(['"', '\\']) {
+            match part.as_bytes() {
+                [.., mark @ (b'"' | b'\\')] => {
+                    status += &part[..part.len() - 1];
+                    status.push('\\');
+                    status.push(char::from(*mark));
+                }
+                _ => status += part,
             }
-            status.push(c);
         }
         status.push('"');
     }
-    status
+    HeaderValue::from_str(&status).unwrap_or(HeaderValue::from_static("catalog-proxy"))
 }
 
 /// Returns the remaining freshness lifetime in seconds, negative if it is over.

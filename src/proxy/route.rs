@@ -70,20 +70,11 @@ impl Route {
         if !read {
             return Self::MethodNotAllowed;
         }
-        let key = |kind: Kind| {
-            let query = target.query().map(|query| format!("?{query}")).unwrap_or_default();
-            let target = format!("/api/v{version}/{}{query}", kind.name());
-            // It differs from a valid target by plain letters only.
-            PathAndQuery::try_from(target).ok().map(|target| Key::new(kind, &target))
-        };
+        let key = |kind: Kind| Key::of(kind, &version, target.query());
         match (kind, key(kind)) {
-            (_, None) => Self::Refused,
-            (_, Some(key)) if key.as_str().len() > MAX_TARGET => Self::TargetTooLong,
-            (Kind::Packages, Some(key)) => Self::Packages(key),
-            (Kind::Categories, Some(own)) => match key(Kind::Packages) {
-                Some(packages) => Self::Categories { key: own, packages },
-                None => Self::Refused,
-            },
+            (_, key) if key.as_str().len() > MAX_TARGET => Self::TargetTooLong,
+            (Kind::Packages, key) => Self::Packages(key),
+            (Kind::Categories, own) => Self::Categories { key: own, packages: key(Kind::Packages) },
         }
     }
 

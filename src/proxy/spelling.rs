@@ -1,5 +1,7 @@
 //! How else a feed's path can be written, as far as some server would take it for the feed.
 
+use std::borrow::Cow;
+
 use http::uri::PathAndQuery;
 use icu_normalizer::DecomposingNormalizerBorrowed;
 
@@ -10,11 +12,11 @@ const MAX_DECODINGS: usize = 8;
 
 /// What a path may be taken for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Spelling {
+pub enum Spelling<'a> {
     /// A feed.
     Feed {
         /// Of the interface.
-        version: String,
+        version: Cow<'a, str>,
         /// Which feed.
         kind: Kind,
     },
@@ -24,9 +26,16 @@ pub enum Spelling {
     Other,
 }
 
-impl Spelling {
+impl<'a> Spelling<'a> {
     /// Recognises a feed in a path, however it is written.
-    pub fn of(path: &str) -> Self {
+    pub fn of(path: &'a str) -> Self {
+        match canonical(path) {
+            Some((version, kind)) => Self::Feed { version: version.into(), kind },
+            None => Self::unusual(path),
+        }
+    }
+
+    fn unusual(path: &str) -> Self {
         // Servers decode before they fold letters, or after.
         let mut ways = vec![path.as_bytes().to_vec()];
         let mut doubtful = false;
@@ -35,7 +44,7 @@ impl Spelling {
                 // Upstreams cut parameters, queries and NULs off before or after they resolve dots.
                 let cut = path.iter().position(|byte| b";?#\0".contains(byte)).unwrap_or(path.len());
                 if let Some((version, kind)) = feed(path).or_else(|| feed(&path[..cut])) {
-                    return Self::Feed { version, kind };
+                    return Self::Feed { version: version.into(), kind };
                 }
             }
             let mut next = Vec::new();
@@ -80,6 +89,20 @@ pub fn is_well_encoded(path: &str) -> bool {
     path.split('%').skip(1).all(|rest| rest.len() >= 2 && rest.as_bytes()[..2].iter().all(is_hex))
 }
 
+/// Recognises a feed that is written as it should be, as it nearly always is.
+fn canonical(path: &str) -> Option<(&str, Kind)> {
+    let (version, name) = path.strip_prefix("/api/v")?.split_once('/')?;
+    Some((version, kind(name)?)).filter(|_| is_version(version))
+}
+
+fn kind(name: &str) -> Option<Kind> {
+    [Kind::Packages, Kind::Categories].into_iter().find(|kind| kind.name() == name)
+}
+
+fn is_version(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// Recognises a feed once a path is normalised: slashes, dots, parameters, case, blanks, odd letters.
 ///
 /// A host, a mount or a front controller may come before. After it, what servers take for the same: an index
@@ -92,13 +115,11 @@ fn feed(path: &[u8]) -> Option<(String, Kind)> {
         segments.windows(3).enumerate().find_map(|(at, window)| {
             let &["api", version, name] = window else { return None };
             let version = stem(version.strip_prefix('v')?);
-            let kind =
-                [Kind::Packages, Kind::Categories].into_iter().find(|kind| kind.name() == stem(name))?;
+            let kind = kind(stem(name))?;
             let after = &segments[at + 3..];
             let same =
                 name.contains('.') || after.iter().all(|name| matches!(stem(name), "index" | "default"));
-            let number = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
-            (number && same).then(|| (version.to_owned(), kind))
+            (is_version(version) && same).then(|| (version.to_owned(), kind))
         })
     })
 }
@@ -185,4 +206,20 @@ fn percent_decode(bytes: &[u8]) -> Vec<u8> {
         out.push(*first);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_canonical_is_no_other_feed(path in "/api/v([0-9a-z.%]{0,3})/(packages|categories|[a-z.;/]{0,9})") {
+            if let Some((version, kind)) = canonical(&path) {
+                prop_assert_eq!(Spelling::unusual(&path), Spelling::Feed { version: version.into(), kind });
+            }
+        }
+    }
 }

@@ -9,7 +9,7 @@ use http_body::{Frame, SizeHint};
 
 use super::connections::Busy;
 use super::streams::Progress;
-use crate::body::{Body, BoxError};
+use crate::body::BoxError;
 
 /// Most bytes that HTTP/2 is given at once, one frame of its default size: it takes whatever it is given out of
 /// the body's hands, however little of it the client lets it send.
@@ -17,16 +17,16 @@ const PIECE: usize = 16 << 10;
 
 /// A body that keeps its connection busy until it ends, and tells of its progress.
 #[derive(Debug)]
-pub(super) struct Answer {
-    body: Body,
+pub(super) struct Answer<B> {
+    body: B,
     /// What the body has given and HTTP/2 has not taken yet.
     rest: Bytes,
     progress: Option<Arc<Progress>>,
     _busy: Busy,
 }
 
-impl Answer {
-    pub(super) fn new(body: Body, busy: Busy) -> Self {
+impl<B> Answer<B> {
+    pub(super) fn new(body: B, busy: Busy) -> Self {
         let progress = Progress::of_stream();
         if let Some(progress) = &progress {
             progress.wait(0);
@@ -44,7 +44,7 @@ impl Answer {
     }
 }
 
-impl http_body::Body for Answer {
+impl<B: http_body::Body<Data = Bytes, Error = BoxError> + Unpin> http_body::Body for Answer<B> {
     type Data = Bytes;
     type Error = BoxError;
 

@@ -13,7 +13,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response, Version};
+use hyper::body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -31,7 +33,7 @@ use self::connections::{Full, Place};
 use self::socket::Socket;
 use self::streams::Streams;
 use self::tls::Certificate;
-use crate::body::Body;
+use crate::body::BoxError;
 use crate::proxy::admit::MAX_FIELDS;
 
 /// How long running answers may take to end at shutdown: what orchestrators grant before they kill.
@@ -71,7 +73,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Answers requests on `listener` until `stop` is set, then lets running answers finish.
 ///
 /// Speaks HTTP/1.1 and HTTP/2: over TLS with `certificate` as is agreed on, else as the client begins.
-pub async fn serve<H, A>(
+pub async fn serve<H, A, B>(
     listener: TcpListener,
     connections: Arc<Connections>,
     certificate: Option<Arc<Certificate>>,
@@ -79,7 +81,8 @@ pub async fn serve<H, A>(
     mut stop: watch::Receiver<bool>,
 ) where
     H: Fn(Request<Incoming>, SocketAddr) -> A + Clone + Send + 'static,
-    A: Future<Output = Response<Body>> + Send + 'static,
+    A: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error = BoxError> + Send + Unpin + 'static,
 {
     let builder = builder();
     let mut tasks = JoinSet::new();
@@ -148,7 +151,7 @@ fn builder() -> Builder<Streams> {
 }
 
 /// Serves one connection to its end.
-async fn converse<S, H, A>(
+async fn converse<S, H, A, B>(
     stream: S,
     peer: SocketAddr,
     place: Place,
@@ -158,13 +161,13 @@ async fn converse<S, H, A>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
     H: Fn(Request<Incoming>, SocketAddr) -> A + Clone + Send + 'static,
-    A: Future<Output = Response<Body>> + Send + 'static,
+    A: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error = BoxError> + Send + Unpin + 'static,
 {
     let state = Arc::clone(&place.connection);
     let service = service_fn(move |request: Request<Incoming>| {
         let busy = state.begin(request.version() == Version::HTTP_2);
-        // A connection keeps room for its answer's state as long as it is open: most are idle.
-        let answer = Box::pin(handler(request, peer));
+        let answer = handler(request, peer);
         async move { Ok::<_, Infallible>(answer.await.map(|body| Answer::new(body, busy))) }
     });
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
