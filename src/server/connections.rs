@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::metrics::connections::{Open as Counted, Port};
 use crate::proxy::trust::Trusted;
@@ -18,6 +18,10 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a connection may stay without a request. Load balancers keep theirs for 60 s; whoever is in
 /// front should close first, or a request may meet a connection that is being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// How long a connection keeps its buffers without a request: a client that asks for several things does so
+/// at once.
+const REST_AFTER: Duration = Duration::from_millis(100);
 
 /// The connections of one or several listeners.
 #[derive(Debug)]
@@ -54,6 +58,8 @@ struct State {
     since: Instant,
     /// HTTP/2: what is read and written between requests says nothing.
     multiplexed: bool,
+    /// Some of an answer has not been taken yet.
+    writing: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +115,7 @@ impl Connections {
             waits_for: WaitsFor::FirstRequest,
             since: Instant::now(),
             multiplexed: false,
+            writing: false,
         };
         let connection = Arc::new(Connection { network, state: Mutex::new(state), closing: Notify::new() });
         let id = open.next;
@@ -186,12 +193,18 @@ impl Connection {
         }
     }
 
-    /// Notes that bytes went out: the rest of an answer may take its time.
-    pub(super) fn sent(&self) {
+    /// Notes that bytes are to go out, or went: the rest of an answer may take its time.
+    pub(super) fn writes(&self, sent: bool) {
         let mut state = lock(&self.state);
-        if state.waits_for == WaitsFor::Request && !state.multiplexed {
+        state.writing = true;
+        if sent && state.waits_for == WaitsFor::Request && !state.multiplexed {
             state.since = Instant::now();
         }
+    }
+
+    /// Notes that all bytes went out.
+    pub(super) fn written(&self) {
+        lock(&self.state).writing = false;
     }
 
     /// Completes when the connection is to be closed.
@@ -199,9 +212,17 @@ impl Connection {
         self.closing.notified().await;
     }
 
-    /// Speaks it HTTP/2?
-    pub(super) fn is_multiplexed(&self) -> bool {
-        lock(&self.state).multiplexed
+    /// Completes when the connection has been answered and has had nothing to do for a while. An active one pays
+    /// for it ten times a second, not for every request.
+    pub(super) async fn rests(&self) {
+        loop {
+            let idle = lock(&self.state).idle_since();
+            match idle.map(|since| since + REST_AFTER) {
+                Some(due) if due <= Instant::now() => return,
+                Some(due) => sleep_until(due).await,
+                None => sleep(REST_AFTER).await,
+            }
+        }
     }
 }
 
@@ -222,6 +243,12 @@ impl State {
             WaitsFor::Request => IDLE_TIMEOUT,
         };
         (self.requests == 0).then(|| self.since + limit)
+    }
+
+    /// Since when nothing has been going on, if nothing is.
+    fn idle_since(&self) -> Option<Instant> {
+        let idle = self.requests == 0 && self.waits_for == WaitsFor::Request && !self.writing;
+        idle.then_some(self.since)
     }
 }
 
@@ -298,6 +325,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn whoever_has_nothing_to_do_rests() {
+        let connections = Connections::new(10, 10, Trusted::default(), Port::default());
+        let place = || connections.admit(peer("192.0.2.1")).expect("a place");
+        let rests = async |place: &Place| {
+            let second = tokio::time::timeout(SECOND, place.connection.rests());
+            second.await.is_ok()
+        };
+        let (fresh, idle, half, slow, busy) = (place(), place(), place(), place(), place());
+        for place in [&idle, &half, &slow, &busy] {
+            drop(place.connection.begin(false));
+        }
+        half.connection.received();
+        slow.connection.writes(false);
+        let request = busy.connection.begin(false);
+        assert!(!rests(&fresh).await, "it has no buffers yet");
+        assert!(!rests(&half).await && !rests(&slow).await && !rests(&busy).await);
+        assert!(rests(&idle).await);
+        slow.connection.written();
+        drop(request);
+        assert!(rests(&slow).await && rests(&busy).await);
+        let start = Instant::now();
+        drop(idle.connection.begin(false));
+        assert!(rests(&idle).await && start.elapsed() >= REST_AFTER, "not at once");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn whoever_takes_too_long_goes() {
         let connections = Connections::new(10, 10, Trusted::default(), Port::default());
         let place = || connections.admit(peer("192.0.2.1")).expect("a place");
@@ -312,11 +365,11 @@ mod tests {
             advance(SECOND).await;
             match second {
                 5 => half.connection.received(),
-                10 => slow.connection.sent(),
+                10 => slow.connection.writes(true),
                 // A ping and its answer are no requests.
                 11 => {
                     h2.connection.received();
-                    h2.connection.sent();
+                    h2.connection.writes(true);
                 }
                 _ => {}
             }

@@ -55,8 +55,8 @@ impl<S: AsyncWrite + Unpin> Socket<S> {
         context: &mut Context<'_>,
         step: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
+        self.connection.writes(matches!(step, Poll::Ready(Ok(_))));
         if let Poll::Ready(Ok(len)) = step {
-            self.connection.sent();
             self.taken += len;
             if self.taken >= WRITE_LEAST {
                 self.stop_waiting();
@@ -108,6 +108,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         let step = Pin::new(&mut self.stream).poll_flush(context);
         if step.is_ready() {
             // There is nothing left to take.
+            self.connection.written();
             self.stop_waiting();
         }
         self.limit(context, step)
