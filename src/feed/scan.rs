@@ -300,7 +300,7 @@ impl Scanner {
         if bad != 0 {
             return Err(block.unexpected(bad, objects & first(bad) != 0));
         }
-        // Only there, something will ask.
+        // Names are looked for only there, and no bracket comes between a name and its colon.
         if self.depth == 2 {
             self.opened = block.last(tokens.opening).unwrap_or(self.opened);
             self.closed = block.last(tokens.closing).unwrap_or(self.closed);
