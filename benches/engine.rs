@@ -1,17 +1,19 @@
-//! The filter engine beside serde_json, on the vendor's feed and on one that no processor's cache holds.
+//! The filter engine beside serde_json, sonic-rs and jiter: on the vendor's feed, on the same written in other
+//! ways, and on one that no processor's cache holds.
 //!
 //! Every contender writes the filtered feed to the same buffer. Machines differ and are noisy: compare
-//! within one run only.
+//! within one run only, as the tables at the end do.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use catalog_proxy::feed::packages::{Filter, Index, Indexer, Segment};
 use catalog_proxy::feed::scan::Path;
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput};
+use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use criterion::{criterion_group, criterion_main};
 use jiter::Jiter;
 use serde::Deserialize;
@@ -25,6 +27,11 @@ use feeds::{Feed, Shape};
 
 /// What hyper hands over at a time.
 const CHUNK: usize = 16 << 10;
+
+/// What the others are compared with.
+const RAW_VALUE: &str = "serde_json RawValue";
+const LAZY: &str = "sonic-rs, lazy, looking at nothing";
+const MEMCPY: &str = "memcpy";
 
 fn allowed(code: &str) -> bool {
     matches!(code, "wp-toolkit" | "docker")
@@ -105,80 +112,144 @@ fn skip(feed: &[u8]) {
     Jiter::new(feed).next_skip().expect("a feed");
 }
 
-/// Measures one contender, after checking that it does what it should.
-fn contend(
-    group: &mut BenchmarkGroup<'_, WallTime>,
-    (name, form): (&str, &str),
-    expected: &str,
-    mut run: impl FnMut(&mut Vec<u8>),
-) {
-    // Written once before: no contender pays for the pages of the buffer.
-    let mut out = vec![1; expected.len()];
-    out.clear();
-    run(&mut out);
-    let same = out == expected.as_bytes() || parsed(&out) == parsed(expected.as_bytes());
-    assert!(same, "{name}, {form}, filters wrongly");
-    group.bench_function(BenchmarkId::new(name, form), |bencher| {
-        bencher.iter(|| {
+/// One feed's contenders and their times.
+struct Race<'a> {
+    group: BenchmarkGroup<'a, WallTime>,
+    /// What is filtered, in bytes.
+    bytes: usize,
+    rows: Vec<(String, Duration)>,
+}
+
+impl<'a> Race<'a> {
+    fn new(criterion: &'a mut Criterion, name: &str, bytes: usize) -> Self {
+        let mut group = criterion.benchmark_group(name);
+        group.sample_size(10).sampling_mode(SamplingMode::Flat);
+        group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+        group.throughput(Throughput::Bytes(bytes as u64));
+        Self { group, bytes, rows: Vec::new() }
+    }
+
+    /// Measures one contender that filters, after checking that it does what it should.
+    fn filter(&mut self, name: &str, expected: &str, mut run: impl FnMut(&mut Vec<u8>)) {
+        // Written once before: no contender pays for the pages of the buffer.
+        let mut out = vec![1; expected.len()];
+        out.clear();
+        run(&mut out);
+        let same = out == expected.as_bytes() || parsed(&out) == parsed(expected.as_bytes());
+        assert!(same, "{name} filters wrongly");
+        self.run(name, || {
             out.clear();
             run(black_box(&mut out));
         });
-    });
+    }
+
+    fn run<T>(&mut self, name: &str, mut run: impl FnMut() -> T) {
+        let mut times = Vec::new();
+        self.group.bench_function(name, |bencher| {
+            bencher.iter_custom(|iterations| {
+                let start = Instant::now();
+                (0..iterations).for_each(|_| drop(black_box(run())));
+                let elapsed = start.elapsed();
+                times.push(elapsed / u32::try_from(iterations).expect("few"));
+                elapsed
+            });
+        });
+        times.sort();
+        // None, if a filter on the command line left it out.
+        self.rows.extend(times.get(times.len() / 2).map(|median| (name.to_owned(), *median)));
+    }
+
+    /// Ends it, with how many times as fast as each of `peers` every contender is.
+    fn table(self, name: &str, peers: &[&str]) -> String {
+        self.group.finish();
+        let time = |peer: &str| self.rows.iter().find(|(name, _)| name == peer).map(|(_, time)| *time);
+        let peers: Vec<_> =
+            peers.iter().filter_map(|peer| Some((*peer, time(peer)?.as_secs_f64()))).collect();
+        let mut table = format!("\n| {name} | GB/s |");
+        let columns: String = peers.iter().map(|(peer, _)| format!(" times {peer} |")).collect();
+        writeln!(table, "{columns}\n| --- | --- |{}", " --- |".repeat(peers.len())).expect("memory");
+        for (name, time) in &self.rows {
+            let seconds = time.as_secs_f64();
+            let ratios: String = peers.iter().map(|(_, peer)| format!(" {:.2} |", peer / seconds)).collect();
+            writeln!(table, "| {name} | {:.2} |{ratios}", self.bytes as f64 / seconds / 1e9).expect("memory");
+        }
+        table
+    }
 }
 
 fn parsed(feed: &[u8]) -> Vec<Value> {
     serde_json::from_slice(feed).expect("JSON")
 }
 
-fn engine(criterion: &mut Criterion) {
-    for (name, shape) in [("2.3 MB", Shape::VENDOR), ("111 MB", Shape::HUGE)] {
-        let generated = Feed::new(shape);
-        let bytes = Bytes::copy_from_slice(generated.json.as_bytes());
-        let feed = bytes.as_ref();
-        let shown = generated.expected(allowed);
-
-        let mut group = criterion.benchmark_group(format!("filter {name}"));
-        group.sample_size(10).sampling_mode(SamplingMode::Flat);
-        group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-        group.throughput(Throughput::Bytes(feed.len() as u64));
-        for path in Path::all() {
-            for (form, chunk) in [("chunks of 16 KB", CHUNK), ("whole", feed.len())] {
-                let name = format!("engine, {}", path.name());
-                contend(&mut group, (&name, form), &shown, |out| {
-                    stream(black_box(&bytes), (path, chunk), out);
-                });
-            }
+/// The filter and its peers on one feed.
+fn race(criterion: &mut Criterion, name: &str, feed: String, shown: &str) -> String {
+    let bytes = Bytes::from(feed);
+    let feed = bytes.as_ref();
+    let mut race = Race::new(criterion, name, feed.len());
+    for path in Path::all() {
+        for (form, chunk) in [("chunks of 16 KB", CHUNK), ("whole", feed.len())] {
+            race.filter(&format!("engine, {}, {form}", path.name()), shown, |out| {
+                stream(black_box(&bytes), (path, chunk), out);
+            });
         }
-        contend(&mut group, ("serde_json", "RawValue"), &shown, |out| {
-            raw_values(black_box(feed), out);
-        });
-        contend(&mut group, ("serde_json", "Value"), &shown, |out| {
-            tree(black_box(feed), out);
-        });
-        contend(&mut group, ("sonic-rs", "lazy, two members"), &shown, |out| {
-            lazy_members(black_box(feed), out);
-        });
-        group.bench_function("sonic-rs/lazy, nothing looked at", |bencher| {
-            bencher.iter(|| lazy(black_box(feed)));
-        });
-        group.bench_function("jiter/skip, nothing looked at", |bencher| {
-            bencher.iter(|| skip(black_box(feed)));
-        });
-        group.finish();
-
-        // After an edit of the whitelist: bytes are those that are kept.
-        let mut group = criterion.benchmark_group(format!("filter {name} again"));
-        group
-            .sample_size(10)
-            .warm_up_time(Duration::from_millis(300))
-            .measurement_time(Duration::from_secs(1));
-        group.throughput(Throughput::Bytes(shown.len() as u64));
-        let index = Index::of(&bytes).expect("a feed");
-        assert!(index.filter(feed, allowed) == shown.as_bytes());
-        group.bench_function("gather", |bencher| bencher.iter(|| index.filter(black_box(feed), allowed)));
-        group.bench_function("memcpy", |bencher| bencher.iter(|| black_box(&shown).as_bytes().to_vec()));
-        group.finish();
     }
+    race.filter(RAW_VALUE, shown, |out| raw_values(black_box(feed), out));
+    race.filter("serde_json Value", shown, |out| tree(black_box(feed), out));
+    race.filter("sonic-rs, lazy, two members", shown, |out| lazy_members(black_box(feed), out));
+    race.run(LAZY, || lazy(black_box(feed)));
+    race.run("jiter, skipping", || skip(black_box(feed)));
+    race.table(name, &[RAW_VALUE, LAZY])
+}
+
+/// After an edit of the whitelist; bytes are those that are kept.
+fn again(criterion: &mut Criterion, name: &str, feed: String, shown: &str) -> String {
+    let bytes = Bytes::from(feed);
+    let feed = bytes.as_ref();
+    let mut race = Race::new(criterion, name, shown.len());
+    let index = Index::of(&bytes).expect("a feed");
+    assert!(index.filter(feed, allowed) == shown.as_bytes());
+    race.run("gather", || index.filter(black_box(feed), allowed));
+    race.run(MEMCPY, || black_box(shown).as_bytes().to_vec());
+    race.table(name, &[MEMCPY])
+}
+
+/// Writes a feed without escapes and with most of its letters beyond ASCII.
+fn in_cyrillic(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            let letter = |c: char| {
+                if c.is_ascii_lowercase() { char::from_u32(c as u32 - 97 + 0x430) } else { Some(c) }
+            };
+            *text = text.chars().filter_map(letter).collect();
+        }
+        Value::Array(items) => items.iter_mut().for_each(in_cyrillic),
+        Value::Object(members) => {
+            let texts = members.iter_mut().filter(|(name, _)| !matches!(name.as_str(), "code" | "buy_url"));
+            texts.for_each(|(_, value)| in_cyrillic(value));
+        }
+        _ => {}
+    }
+}
+
+fn engine(criterion: &mut Criterion) {
+    let feed = Feed::new(Shape::VENDOR);
+    let huge = Feed::new(Shape::HUGE);
+    let (shown, huge_shown) = (feed.expected(allowed), huge.expected(allowed));
+    let (mut values, mut shown_values) = (parsed(feed.json.as_bytes()), parsed(shown.as_bytes()));
+    let pretty = serde_json::to_string_pretty(&values).expect("JSON");
+    values.iter_mut().for_each(in_cyrillic);
+    shown_values.iter_mut().for_each(in_cyrillic);
+    let cyrillic = serde_json::to_string(&values).expect("JSON");
+    let cyrillic_shown = serde_json::to_string(&shown_values).expect("JSON");
+    let tables = [
+        race(criterion, "2.3 MB", feed.json.clone(), &shown),
+        race(criterion, "2.3 MB, pretty-printed", pretty, &shown),
+        race(criterion, "2.3 MB, in Cyrillic", cyrillic, &cyrillic_shown),
+        race(criterion, "111 MB", huge.json.clone(), &huge_shown),
+        again(criterion, "2.3 MB again", feed.json, &shown),
+        again(criterion, "111 MB again", huge.json, &huge_shown),
+    ];
+    println!("{}", tables.concat());
 }
 
 criterion_group!(benches, engine);

@@ -1,18 +1,19 @@
 //! The fast path: vectors of thirty-two bytes, where the processor has them. All unsafe code is here.
 //!
-//! It lexes 1.45 times as fast as the portable path, which makes the whole filter 1.2 times as fast. There is
-//! nothing to it but the instructions: what is done with the bits is the same code for both paths.
+//! It makes the whole filter 1.15 to 1.3 times as fast. There is nothing to it but the instructions: what is done
+//! with the bits is the same code for both paths.
 #![allow(unsafe_code, reason = "intrinsics ask for it; each block says why it may")]
 
 use std::arch::x86_64::{
-    __m256i, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256,
-    _mm256_set1_epi8,
+    __m256i, _mm_clmulepi64_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_set1_epi8,
+    _mm256_broadcastsi128_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_max_epu8, _mm256_min_epu8,
+    _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_shuffle_epi8, _mm256_sub_epi8,
 };
 
 use super::block::{LEN, Vectors};
-use super::tokens::{Lexed, Lexer};
+use super::scan::{Event, ScanError, Scanner};
 
-/// The proof that the processor has AVX2 and the bit instructions that came with it.
+/// The proof that the processor has AVX2, the bit instructions that came with it, and carry-less products.
 #[derive(Debug, Clone, Copy)]
 pub struct Detected(());
 
@@ -20,6 +21,7 @@ impl Detected {
     /// Asks the processor.
     pub fn here() -> Option<Self> {
         let detected = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("pclmulqdq")
             && is_x86_feature_detected!("bmi1")
             && is_x86_feature_detected!("bmi2")
             && is_x86_feature_detected!("lzcnt")
@@ -27,30 +29,32 @@ impl Detected {
         detected.then_some(Self(()))
     }
 
-    /// Lexes a piece.
-    pub(super) fn lex(self, lexer: &mut Lexer, piece: &[u8], tokens: &mut [u16]) -> Lexed {
-        #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-        fn lex(lexer: &mut Lexer, piece: &[u8], tokens: &mut [u16]) -> Lexed {
-            lexer.blocks::<Halves>(piece, tokens)
+    /// Scans a chunk.
+    pub(super) fn scan(
+        self,
+        scanner: &mut Scanner,
+        chunk: &[u8],
+        on_event: &mut impl FnMut(Event),
+    ) -> Result<(), ScanError> {
+        #[target_feature(enable = "avx2,pclmulqdq,bmi1,bmi2,lzcnt,popcnt")]
+        fn scan(
+            scanner: &mut Scanner,
+            chunk: &[u8],
+            on_event: &mut impl FnMut(Event),
+        ) -> Result<(), ScanError> {
+            scanner.blocks::<Halves>(chunk, on_event)
         }
         // SAFETY: there is a `Detected` only where the processor has these features.
-        unsafe { lex(lexer, piece, tokens) }
+        unsafe { scan(scanner, chunk, on_event) }
     }
 }
 
 /// The bytes of a block.
 ///
-/// INVARIANT: private, and used by nothing but [`Detected::lex`], so its methods are called only where there
+/// INVARIANT: private, and used by nothing but [`Detected::scan`], so its methods are called only where there
 /// is a [`Detected`]. They are inlined into the function that has the features.
 #[derive(Debug, Clone, Copy)]
 struct Halves([__m256i; 2]);
-
-impl Halves {
-    #[inline(always)]
-    fn zip(self, other: Self, pair: impl Fn(__m256i, __m256i) -> __m256i) -> Self {
-        Self([pair(self.0[0], other.0[0]), pair(self.0[1], other.0[1])])
-    }
-}
 
 // SAFETY (of every block below): the processor has AVX2, by the invariant of `Halves`.
 impl Vectors for Halves {
@@ -62,30 +66,61 @@ impl Vectors for Halves {
     }
 
     #[inline(always)]
-    fn splat(byte: u8) -> Self {
-        Self([unsafe { _mm256_set1_epi8(byte.cast_signed()) }; 2])
+    fn with(self, bits: u8) -> Self {
+        Self(self.0.map(|half| unsafe { _mm256_or_si256(half, splat(bits)) }))
     }
 
     #[inline(always)]
-    fn equal(self, other: Self) -> Self {
-        self.zip(other, |a, b| unsafe { _mm256_cmpeq_epi8(a, b) })
+    fn minus(self, byte: u8) -> Self {
+        Self(self.0.map(|half| unsafe { _mm256_sub_epi8(half, splat(byte)) }))
     }
 
     #[inline(always)]
-    fn min(self, other: Self) -> Self {
-        self.zip(other, |a, b| unsafe { _mm256_min_epu8(a, b) })
+    fn is(self, byte: u8) -> u64 {
+        Self(self.0.map(|half| unsafe { _mm256_cmpeq_epi8(half, splat(byte)) })).high()
     }
 
     #[inline(always)]
-    fn or(self, other: Self) -> Self {
-        self.zip(other, |a, b| unsafe { _mm256_or_si256(a, b) })
+    fn at_most(self, byte: u8) -> u64 {
+        Self(self.0.map(|half| unsafe { _mm256_cmpeq_epi8(_mm256_min_epu8(half, splat(byte)), half) })).high()
     }
 
     #[inline(always)]
-    fn bits(self) -> u64 {
+    fn high(self) -> u64 {
         let [low, high] = self.0.map(|half| unsafe { _mm256_movemask_epi8(half) }.cast_unsigned());
         u64::from(low) | u64::from(high) << 32
     }
+
+    #[inline(always)]
+    fn is_printable(self) -> bool {
+        let [low, high] = self.minus(b' ').0;
+        let most = unsafe { _mm256_max_epu8(low, high) };
+        unsafe {
+            _mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_max_epu8(most, splat(0x5f)), splat(0x5f))) == -1
+        }
+    }
+
+    #[inline(always)]
+    fn between(bits: u64) -> u64 {
+        // A carry-less product with all ones sums up, at each bit, those at and below it.
+        unsafe {
+            let product = _mm_clmulepi64_si128::<0>(_mm_cvtsi64_si128(bits.cast_signed()), _mm_set1_epi8(-1));
+            _mm_cvtsi128_si64(product).cast_unsigned()
+        }
+    }
+
+    #[inline(always)]
+    fn frequent_escapes(self) -> u64 {
+        // Which of them, if any, has the low four bits of the index. (A byte beyond ASCII finds a zero.)
+        const BY_LOW_BITS: [u8; 16] = *b"\xff\0b\0t\0f\0\0\0\0\0\\\0n/";
+        let table = unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(BY_LOW_BITS.as_ptr().cast())) };
+        Self(self.0.map(|half| unsafe { _mm256_cmpeq_epi8(_mm256_shuffle_epi8(table, half), half) })).high()
+    }
+}
+
+#[inline(always)]
+fn splat(byte: u8) -> __m256i {
+    unsafe { _mm256_set1_epi8(byte.cast_signed()) }
 }
 
 #[cfg(test)]

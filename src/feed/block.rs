@@ -46,53 +46,48 @@ impl Path {
     }
 }
 
-/// The bytes of a block as vectors; a mark is a byte of ones.
+/// The bytes of a block as vectors; what is found is one bit a byte, the first byte's in the lowest.
 pub(super) trait Vectors: Copy {
     fn of(block: &[u8; LEN]) -> Self;
-    fn splat(byte: u8) -> Self;
-    /// Marks the bytes that equal those of `other`.
-    fn equal(self, other: Self) -> Self;
-    fn min(self, other: Self) -> Self;
-    fn or(self, other: Self) -> Self;
-    /// Collects the highest bits, the first byte's in the lowest.
-    fn bits(self) -> u64;
+    /// Sets bits of each byte.
+    fn with(self, bits: u8) -> Self;
+    fn minus(self, byte: u8) -> Self;
+    fn is(self, byte: u8) -> u64;
+    fn at_most(self, byte: u8) -> u64;
+    /// Finds the bytes that are not ASCII.
+    fn high(self) -> u64;
+    /// Tells whether all bytes are printable ASCII.
+    fn is_printable(self) -> bool;
 
+    /// Sets the bits from each odd one of `bits` to before the next even one.
     #[inline(always)]
-    fn is(self, byte: u8) -> Self {
-        self.equal(Self::splat(byte))
+    fn between(bits: u64) -> u64 {
+        between(bits)
     }
 
+    /// Finds some of what is an escape with nothing but the backslash before it, and nothing else: what
+    /// costs little to find.
     #[inline(always)]
-    fn at_most(self, byte: u8) -> Self {
-        self.min(Self::splat(byte)).equal(self)
-    }
-
-    /// Finds brackets, braces, colons and commas.
-    #[inline(always)]
-    fn structural(self) -> u64 {
-        // Brackets and braces differ in this one bit.
-        let brace = self.or(Self::splat(0x20));
-        brace.is(b'{').or(brace.is(b'}')).or(self.is(b':').or(self.is(b','))).bits()
+    fn frequent_escapes(self) -> u64 {
+        // PHP escapes every slash.
+        self.is(b'/')
     }
 
     /// Finds `\n`, `\r` and `\t`.
     #[inline(always)]
     fn line_space(self) -> u64 {
-        self.is(b'\n').or(self.is(b'\r')).or(self.is(b'\t')).bits()
+        self.is(b'\n') | self.is(b'\r') | self.is(b'\t')
     }
 
-    /// Finds what is an escape with nothing but the backslash before it.
+    /// Finds the letters that are an escape with nothing but the backslash before them.
     #[inline(always)]
-    fn simple_escapes(self) -> u64 {
-        let frequent = self.is(b'/').or(self.is(b'"')).or(self.is(b'\\').or(self.is(b'n')));
-        frequent.or(self.is(b'b').or(self.is(b'f')).or(self.is(b'r').or(self.is(b't')))).bits()
+    fn escape_letters(self) -> u64 {
+        self.with(4).is(b'f') | self.is(b'n') | self.is(b'r') | self.is(b't')
     }
 
     #[inline(always)]
     fn hex_digits(self) -> u64 {
-        let letters = self.or(Self::splat(0x20));
-        self.at_most(b'9').bits() & !self.at_most(b'0' - 1).bits()
-            | letters.at_most(b'f').bits() & !letters.at_most(b'a' - 1).bits()
+        self.minus(b'0').at_most(9) | self.with(0x20).minus(b'a').at_most(5)
     }
 }
 
@@ -102,8 +97,8 @@ pub(super) struct Quarters([u8x16; 4]);
 
 impl Quarters {
     #[inline(always)]
-    fn zip(self, other: Self, pair: impl Fn(u8x16, u8x16) -> u8x16) -> Self {
-        Self(std::array::from_fn(|n| pair(self.0[n], other.0[n])))
+    fn map(self, of: impl Fn(u8x16) -> u8x16) -> Self {
+        Self(self.0.map(of))
     }
 }
 
@@ -115,29 +110,37 @@ impl Vectors for Quarters {
     }
 
     #[inline(always)]
-    fn splat(byte: u8) -> Self {
-        Self([u8x16::splat(byte); 4])
+    fn with(self, bits: u8) -> Self {
+        self.map(|quarter| quarter | u8x16::splat(bits))
     }
 
     #[inline(always)]
-    fn equal(self, other: Self) -> Self {
-        self.zip(other, |a, b| a.simd_eq(b))
+    fn minus(self, byte: u8) -> Self {
+        self.map(|quarter| quarter - u8x16::splat(byte))
     }
 
     #[inline(always)]
-    fn min(self, other: Self) -> Self {
-        self.zip(other, |a, b| a.min(b))
+    fn is(self, byte: u8) -> u64 {
+        self.map(|quarter| quarter.simd_eq(u8x16::splat(byte))).high()
     }
 
     #[inline(always)]
-    fn or(self, other: Self) -> Self {
-        self.zip(other, |a, b| a | b)
+    fn at_most(self, byte: u8) -> u64 {
+        self.map(|quarter| quarter.min(u8x16::splat(byte)).simd_eq(quarter)).high()
     }
 
     #[inline(always)]
-    fn bits(self) -> u64 {
+    fn high(self) -> u64 {
         let [a, b, c, d] = self.0.map(|vector| u64::from(vector.to_bitmask()));
         a | b << 16 | c << 32 | d << 48
+    }
+
+    #[inline(always)]
+    fn is_printable(self) -> bool {
+        let [a, b, c, d] = self.minus(b' ').0;
+        let most = a.max(b).max(c.max(d));
+        let limit = u8x16::splat(0x7f - b' ');
+        most.max(limit).simd_eq(limit).to_bitmask() == 0xffff
     }
 }
 
@@ -148,9 +151,6 @@ impl Vectors for Quarters {
 #[inline(always)]
 pub(super) fn escapes(backslash: u64, carry: u64) -> (u64, u64) {
     const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
-    if backslash == 0 {
-        return (carry, 0);
-    }
     let candidates = backslash & !carry;
     let ends = ((candidates << 1) | ODD).wrapping_sub(candidates) ^ ODD;
     (ends ^ (backslash | carry), ends & backslash)
@@ -180,13 +180,19 @@ pub(super) mod tests {
             assert_eq!(found, expected, "{what} of {block:x?}");
         };
         for byte in [b'"', b'\\', b' ', b'u', 0, 0xff] {
-            check(vectors.is(byte).bits(), &|other| other == byte, "is");
-            check(vectors.at_most(byte).bits(), &|other| other <= byte, "at most");
+            check(vectors.is(byte), &|other| other == byte, "is");
+            check(vectors.at_most(byte), &|other| other <= byte, "at most");
         }
-        check(vectors.bits(), &|byte| byte >= 0x80, "beyond ASCII");
-        check(vectors.structural(), &|byte| b"{}[]:,".contains(&byte), "structural");
+        check(vectors.high(), &|byte| byte >= 0x80, "beyond ASCII");
+        let printable = block.iter().all(|byte| matches!(byte, b' '..=0x7f));
+        assert_eq!(vectors.is_printable(), printable, "{block:x?}");
+        for (n, byte) in block.iter().enumerate().filter(|(n, _)| vectors.frequent_escapes() >> n & 1 == 1) {
+            assert!(b"\\/bfnt".contains(byte), "frequent escapes of {block:x?} at {n}");
+        }
+        let quotes = vectors.is(b'a');
+        assert_eq!(V::between(quotes), between(quotes), "{quotes:x}");
         check(vectors.line_space(), &|byte| b"\n\r\t".contains(&byte), "line space");
-        check(vectors.simple_escapes(), &|byte| b"\"\\/bfnrt".contains(&byte), "simple escapes");
+        check(vectors.escape_letters(), &|byte| b"bfnrt".contains(&byte), "escape letters");
         check(vectors.hex_digits(), &|byte| byte.is_ascii_hexdigit(), "hex digits");
     }
 

@@ -1,5 +1,6 @@
 //! The categories feed: each category's `top_packages` keeps what the packages feed shows.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::gather::Gather;
@@ -118,7 +119,7 @@ impl TopPackages {
         let mut code = None;
         let mut entries = Vec::new();
         Scanner::new(&["code"]).limited(MAX_ELEMENTS).push(list, |event| match event {
-            Event::Member { value, .. } => code = text::decode(&list[value]).map(String::into),
+            Event::Member { value, .. } => code = text::decode(&list[value]).map(Cow::into),
             Event::Element(element) => {
                 entries.push((span.start + element.start..span.start + element.end, code.take()));
             }

@@ -1,129 +1,88 @@
-//! What may come behind what (RFC 8259 §2 to §5), as one table.
+//! What may come behind what (RFC 8259 §2 to §5), for all tokens of a block at once.
+//!
+//! Let *marks* be commas and colons. Wherever they stand, a value begins right behind a mark or an opening
+//! bracket and nowhere else; a mark or a closing bracket comes anywhere but there, save for the closing
+//! bracket of something empty. What else there is to know depends on the brackets around: between two
+//! of brackets and commas there is one colon in an object, behind a name, and none in an array.
 
 use super::scan::Problem;
+use super::tokens::Tokens;
 
-/// What may come next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    /// Only in the table: it takes a closer look, at a scalar, white space behind a string, or an error.
-    Look,
-    /// Only in the table: the innermost brackets close, and what is around them says.
-    Leave,
-    /// The opening bracket.
-    Start,
-    /// In an array: a value.
-    Item,
-    /// After `[`: a value or `]`.
-    ItemOrEnd,
-    /// In an array: `,` or `]`.
-    ItemNext,
-    /// After `,` in an object: a name.
-    Name,
-    /// After `{`: a name or `}`.
-    NameOrEnd,
-    /// After a name.
-    Colon,
-    /// In an object: a value.
-    Value,
-    /// In an object: `,` or `}`.
-    ValueNext,
-    /// After the array: nothing.
-    Done,
+/// What stands before a block.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Grammar {
+    /// 1 if the last token opens brackets.
+    open: u64,
+    /// 1 if the last token closes brackets.
+    close: u64,
+    /// 1 if the last token is a mark.
+    mark: u64,
+    /// 1 if there is a colon and neither bracket nor comma behind it.
+    named: u64,
 }
 
-/// An index into [`NEXT`] is the state, whether a string is right before the token, and its class.
-const CLASS_BITS: usize = 3;
-const TEXT: usize = 1 << CLASS_BITS;
-const STATE_SHIFT: usize = CLASS_BITS + 1;
-
-/// The tokens that the table knows, brackets last.
-const CLASSES: [u8; 7] = [0, b':', b',', b'{', b'[', b'}', b']'];
-
-/// The class of each byte; the first is that of all that have none.
-static CLASS: [u8; 256] = {
-    let mut classes = [0; 256];
-    let mut n = 1;
-    while n < CLASSES.len() {
-        classes[CLASSES[n] as usize] = n as u8;
-        n += 1;
-    }
-    classes
-};
-
-static NEXT: [State; 16 << STATE_SHIFT] = {
-    let mut table = [State::Look; 16 << STATE_SHIFT];
-    let mut n = 0;
-    while n < RULES.len() {
-        let (state, text, byte, next) = RULES[n];
-        let text = if text { TEXT } else { 0 };
-        table[(state as usize) << STATE_SHIFT | text | CLASS[byte as usize] as usize] = next;
-        n += 1;
-    }
-    table
-};
-
-/// The state before, whether a string is right before the token, the token, and what comes next.
-const RULES: [(State, bool, u8, State); 21] = {
-    use State as S;
-    [
-        (S::Name, true, b':', S::Value),
-        (S::NameOrEnd, true, b':', S::Value),
-        (S::NameOrEnd, false, b'}', S::Leave),
-        (S::Colon, false, b':', S::Value),
-        (S::Value, true, b',', S::Name),
-        (S::Value, true, b'}', S::Leave),
-        (S::Value, false, b'{', S::NameOrEnd),
-        (S::Value, false, b'[', S::ItemOrEnd),
-        (S::ValueNext, false, b',', S::Name),
-        (S::ValueNext, false, b'}', S::Leave),
-        (S::Item, true, b',', S::Item),
-        (S::Item, true, b']', S::Leave),
-        (S::Item, false, b'{', S::NameOrEnd),
-        (S::Item, false, b'[', S::ItemOrEnd),
-        (S::ItemOrEnd, true, b',', S::Item),
-        (S::ItemOrEnd, true, b']', S::Leave),
-        (S::ItemOrEnd, false, b'{', S::NameOrEnd),
-        (S::ItemOrEnd, false, b'[', S::ItemOrEnd),
-        (S::ItemOrEnd, false, b']', S::Leave),
-        (S::ItemNext, false, b',', S::Item),
-        (S::ItemNext, false, b']', S::Leave),
-    ]
-};
-
-/// Tells whether a token, if the table knows it, opens or closes brackets.
-#[inline(always)]
-pub(super) fn is_bracket(byte: u8) -> bool {
-    CLASS[usize::from(byte)] > 2
+/// Which tokens may not be where they are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wrong {
+    pub(super) anywhere: u64,
+    pub(super) in_object: u64,
+    pub(super) in_array: u64,
 }
 
-impl State {
-    /// Returns what comes behind a token that begins with `byte`.
+impl Grammar {
+    pub(super) fn new() -> Self {
+        Self { open: 0, close: 0, mark: 1, named: 0 }
+    }
+
+    /// Takes in the tokens of the next block.
     #[inline(always)]
-    pub(super) fn next(self, byte: u8, behind_text: bool) -> Self {
-        let class = usize::from(CLASS[usize::from(byte)]);
-        NEXT[(self as usize) << STATE_SHIFT | if behind_text { TEXT } else { 0 } | class]
+    pub(super) fn block(&mut self, tokens: &Tokens) -> Wrong {
+        let Tokens { opening, open, close, comma, colon, scalars, space, .. } = *tokens;
+        let behind_open = behind(open, &mut self.open, space);
+        let behind_close = behind(close, &mut self.close, space);
+        let behind_mark = behind(comma | colon, &mut self.mark, space);
+        let value = behind_open | behind_mark;
+
+        // A colon turns what it is added to into zeros, up to the next bracket or comma, which becomes one. A
+        // second colon stays.
+        let ends = open | close | comma;
+        let (named, over) = (!ends).overflowing_add(colon);
+        let (named, over_too) = named.overflowing_add(self.named);
+        self.named = u64::from(over | over_too);
+
+        let anywhere = (opening | scalars | open) & !value
+            | comma & value
+            | colon & (value | behind_close | named)
+            | close & behind_mark;
+        let unnamed = open | comma & !behind_close | close & !(behind_close | behind_open);
+        let in_object = unnamed & !named | scalars & named;
+        Wrong { anywhere, in_object, in_array: colon }
     }
 
-    /// Returns the state behind a string or any other value, if there may be one.
-    pub(super) fn behind_value(self) -> Option<Self> {
-        match self {
-            Self::Value => Some(Self::ValueNext),
-            Self::Item | Self::ItemOrEnd => Some(Self::ItemNext),
-            _ => None,
-        }
+    /// Says what is expected in an object or an array.
+    #[cold]
+    pub(super) fn expected(&self, in_object: bool) -> Problem {
+        let value = self.open | self.mark != 0;
+        Problem::Expected(match (in_object, value) {
+            (true, true) if self.open != 0 => "a member name or `}`",
+            (true, true) if self.named == 0 => "a member name",
+            (_, true) => "a value",
+            (true, false) if self.named | self.close == 0 => "`:`",
+            (true, false) => "`,` or `}`",
+            (false, false) => "`,` or `]`",
+        })
     }
 
-    /// Returns what is wrong with a token that may not come now.
-    pub(super) fn unexpected(self) -> Problem {
-        match self {
-            Self::Start => Problem::NotAnArray,
-            Self::Item | Self::ItemOrEnd | Self::Value => Problem::Expected("a value"),
-            Self::ItemNext => Problem::Expected("`,` or `]`"),
-            Self::Name => Problem::Expected("a member name"),
-            Self::NameOrEnd => Problem::Expected("a member name or `}`"),
-            Self::Colon => Problem::Expected("`:`"),
-            Self::ValueNext => Problem::Expected("`,` or `}`"),
-            Self::Done | Self::Look | Self::Leave => Problem::Trailing,
-        }
+    /// Tells whether a name, if this is in an object, is over or still being read.
+    pub(super) fn is_at_name(&self) -> bool {
+        self.open | self.mark | self.close | self.named == 0
     }
+}
+
+/// Returns the first bytes behind `tokens` that are no `space`; `carry` is 1 if one is still to come.
+#[inline(always)]
+fn behind(tokens: u64, carry: &mut u64, space: u64) -> u64 {
+    let (next, over) = (tokens << 1 | *carry).overflowing_add(space);
+    *carry = tokens >> 63 | u64::from(over);
+    next & !space
 }

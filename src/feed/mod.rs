@@ -9,6 +9,7 @@ pub mod categories;
 pub mod gather;
 mod grammar;
 pub mod listing;
+mod name;
 pub mod package;
 pub mod packages;
 mod scalar;

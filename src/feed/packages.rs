@@ -1,5 +1,6 @@
 //! The packages feed: chunks in, segments of whole elements out, and the filter over them.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -114,8 +115,7 @@ impl Indexer {
                     let value = member.take()?;
                     text::decode(&bytes[value.start - offset..value.end - offset])
                 });
-                let package =
-                    Package { code: code.map(String::into), seller: Seller::of(buy_url.as_deref()) };
+                let package = Package { code: code.map(Cow::into), seller: Seller::of(buy_url.as_deref()) };
                 entries.push(Entry { span, package });
             }
         })?;
@@ -143,7 +143,7 @@ impl Indexer {
         }
         if self.begun.is_empty() {
             // Mostly the rest of the element fits in as well.
-            self.begun.reserve(2 * USUAL_ELEMENT);
+            self.begun.reserve(chunk.len() - from + USUAL_ELEMENT);
         }
         self.begun.extend_from_slice(&chunk[from..]);
     }

@@ -10,10 +10,11 @@
 use std::ops::Range;
 
 pub use super::block::Path;
-use super::grammar::{self, State};
+use super::block::{LEN, Quarters, Vectors};
+use super::grammar::Grammar;
+use super::name::Names;
 use super::scalar::Scalar;
-use super::text;
-use super::tokens::{self, Bad, Lexer, PIECE};
+use super::tokens::{Lexer, Text, Tokens};
 
 /// Deepest nesting, the array itself included. PHP's `json_decode` gives up beyond 512 as well, so no
 /// Plesk server could read a deeper feed.
@@ -26,10 +27,6 @@ pub const MAX_ELEMENT: usize = 4 << 20;
 /// Most elements of a feed that is kept in memory, where each takes some hundred bytes: two hundred times
 /// the vendor's catalog.
 pub const MAX_ELEMENTS: usize = 100_000;
-
-/// Longest member name, in raw bytes with escapes, that can be one we look for: each byte of an
-/// 12-letter name written as `\u00XX` takes six.
-const MAX_NAME: usize = 12 * 6;
 
 /// What the scanner saw; offsets count from the first byte ever pushed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,65 +89,83 @@ pub enum Problem {
 /// The scanner; see the module's documentation.
 #[derive(Debug)]
 pub struct Scanner {
-    names: &'static [&'static str],
+    names: Names,
+    path: Path,
     /// How many more elements may come.
     left: usize,
     lexer: Lexer,
-    /// Room for the tokens of a piece.
-    tokens: Vec<u16>,
-    /// Offset of the next piece's first byte.
+    grammar: Grammar,
+    /// Offset of the next chunk's first byte.
     base: usize,
     /// End of the opening bracket.
     head: usize,
     /// End of the last complete element, or of the opening bracket before there is one.
     settled: usize,
-    state: State,
     depth: usize,
-    /// One bit a level: is it an object?
-    objects: [u64; MAX_DEPTH / 64 + 1],
+    /// Do the brackets of each level hold an object?
+    objects: [bool; MAX_DEPTH + 2],
+    /// All ones if the innermost brackets hold an object.
+    in_object: u64,
+    /// All ones where colons matter.
+    colons: u64,
+    /// All ones where strings and numbers matter.
+    values: u64,
     element_start: usize,
     value_start: usize,
     /// The name whose value comes next or is being read, if it was asked for.
     member: Option<usize>,
-    /// Offset of the string that the end of the last piece cut.
-    text: Option<usize>,
-    /// The byte before the next piece.
-    last: u8,
-    name: NameBuffer,
-    /// What the last piece cut.
+    /// Offset of the last opening quote.
+    opened: usize,
+    /// Offset of the last closing quote.
+    closed: usize,
+    /// What the last chunk cut.
     scalar: Option<Scalar>,
     error: Option<ScanError>,
 }
 
-/// The raw beginning of a member name that the end of a piece cut.
-#[derive(Debug)]
-struct NameBuffer {
-    start: usize,
-    len: usize,
-    bytes: [u8; MAX_NAME],
+/// A block that has tokens.
+#[derive(Clone, Copy)]
+struct Block<'a> {
+    /// The chunk that it is in, and where.
+    chunk: &'a [u8],
+    at: usize,
+    /// The same from the first byte ever pushed.
+    offset: usize,
+    text: Text,
+    tokens: Tokens,
+    /// What stands before it.
+    before: Grammar,
+}
+
+/// Is what to watch the same as before?
+#[derive(Clone, Copy)]
+enum Watch {
+    Same,
+    Other,
 }
 
 impl Scanner {
     /// Makes a scanner that reports the elements and those of their own members that have one of `names`.
     pub fn new(names: &'static [&'static str]) -> Self {
-        debug_assert!(names.iter().all(|name| name.len() * 6 <= MAX_NAME));
         Self {
-            names,
+            names: Names::new(names),
+            path: Path::fastest(),
             left: usize::MAX,
-            lexer: Lexer::new(Path::fastest()),
-            tokens: vec![0; tokens::ROOM],
+            lexer: Lexer::default(),
+            grammar: Grammar::new(),
             base: 0,
             head: 0,
             settled: 0,
-            state: State::Start,
             depth: 0,
-            objects: [0; MAX_DEPTH / 64 + 1],
+            objects: [false; MAX_DEPTH + 2],
+            in_object: 0,
+            colons: 0,
+            values: 0,
             element_start: 0,
             value_start: 0,
             member: None,
-            text: None,
-            last: 0,
-            name: NameBuffer { start: 0, len: 0, bytes: [0; MAX_NAME] },
+            opened: 0,
+            closed: 0,
             scalar: None,
             error: None,
         }
@@ -163,12 +178,12 @@ impl Scanner {
 
     /// Sets the path; it is the fastest one, if nobody says otherwise.
     pub fn on(self, path: Path) -> Self {
-        Self { lexer: Lexer::new(path), ..self }
+        Self { path, ..self }
     }
 
     /// Scans the next bytes and reports what they complete.
     ///
-    /// Of elements and members, strings, numbers and literals are complete when the byte behind has come.
+    /// Of elements and members, numbers and literals are complete when the byte behind has come.
     ///
     /// # Errors
     /// The first violation; every later call repeats it.
@@ -176,11 +191,14 @@ impl Scanner {
         if let Some(error) = &self.error {
             return Err(error.clone());
         }
-        let result = chunk.chunks(PIECE).try_for_each(|piece| self.piece(piece, &mut on_event));
-        if let Err(error) = &result {
-            self.error = Some(error.clone());
-        }
+        let result = match self.path {
+            Path::Portable => self.blocks::<Quarters>(chunk, &mut on_event),
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx2(detected) => detected.scan(self, chunk, &mut on_event),
+        };
         result
+            .or_else(|error| self.within_limit(error.offset).and(Err(error)))
+            .inspect_err(|error| self.error = Some(error.clone()))
     }
 
     /// Ends the input.
@@ -188,14 +206,11 @@ impl Scanner {
     /// # Errors
     /// If the array is not complete, or an error came before.
     pub fn finish(&self) -> Result<(), ScanError> {
-        match (&self.error, self.state) {
-            (Some(error), _) => Err(error.clone()),
-            (None, State::Done) => match self.text {
-                Some(offset) => Err(ScanError { offset, problem: Problem::Trailing }),
-                None => Ok(()),
-            },
-            (None, State::Start) if self.base == 0 => Err(ScanError { offset: 0, problem: Problem::Empty }),
-            (None, _) => Err(ScanError { offset: self.base, problem: Problem::CutOff }),
+        match &self.error {
+            Some(error) => Err(error.clone()),
+            None if self.depth == 0 && self.head > 0 => Ok(()),
+            None if self.base == 0 => Err(ScanError { offset: 0, problem: Problem::Empty }),
+            None => Err(ScanError { offset: self.base, problem: Problem::CutOff }),
         }
     }
 
@@ -204,133 +219,210 @@ impl Scanner {
         self.head
     }
 
-    fn piece(&mut self, piece: &[u8], on_event: &mut impl FnMut(Event)) -> Result<(), ScanError> {
-        let mut tokens = std::mem::take(&mut self.tokens);
-        let lexed = self.lexer.lex(piece, &mut tokens);
+    #[inline(always)]
+    pub(super) fn blocks<V: Vectors>(
+        &mut self,
+        chunk: &[u8],
+        on_event: &mut impl FnMut(Event),
+    ) -> Result<(), ScanError> {
         if let Some(scalar) = self.scalar.take() {
-            self.scalar(scalar, piece, 0, on_event)?;
+            self.scalar(scalar, chunk, 0, on_event)?;
         }
-        self.tokens(piece, &tokens[..lexed.tokens], on_event)?;
-        if let Some(Bad { at, problem }) = lexed.bad {
-            return Err(self.error_at(at, problem));
+        let (blocks, rest) = chunk.as_chunks();
+        for (n, block) in blocks.iter().enumerate() {
+            self.block::<V>(block, LEN, chunk, n * LEN, on_event)?;
         }
-        if self.lexer.is_in_text() {
-            let from = tokens[..lexed.tokens].last().map_or(0, |at| usize::from(*at));
-            let start = *self.text.get_or_insert_with(|| self.base + find_quote(piece, from));
-            if self.depth == 2 && matches!(self.state, State::Name | State::NameOrEnd) {
-                self.name.extend(start + 1, &piece[(start + 1).saturating_sub(self.base)..]);
-            }
+        if !rest.is_empty() {
+            let mut block = [b' '; LEN];
+            block[..rest.len()].copy_from_slice(rest);
+            self.block::<V>(&block, rest.len(), chunk, chunk.len() - rest.len(), on_event)?;
         }
-        self.tokens = tokens;
-        self.last = piece.last().copied().unwrap_or(self.last);
-        self.base += piece.len();
+        if self.depth == 2 && self.in_object != 0 && self.grammar.is_at_name() {
+            let start = self.opened + 1;
+            self.names.keep(start, &chunk[start.saturating_sub(self.base)..]);
+        }
+        self.base += chunk.len();
         self.within_limit(self.base)
     }
 
-    /// Handles tokens by their class, as far as the grammar knows that they are right.
+    /// Takes in the `len` bytes at `at`.
     #[inline(always)]
-    fn tokens(
+    fn block<V: Vectors>(
         &mut self,
-        piece: &[u8],
-        tokens: &[u16],
+        bytes: &[u8; LEN],
+        len: usize,
+        chunk: &[u8],
+        at: usize,
         on_event: &mut impl FnMut(Event),
     ) -> Result<(), ScanError> {
-        let mut text = self.text.take();
-        let (mut last, mut before) = (self.last, 0);
-        // A variable of its own stays in a register.
-        let mut state = self.state;
-        for at in tokens {
-            let at = usize::from(*at);
-            let byte = piece[at];
-            if at > 0 {
-                last = piece[at - 1];
-            }
-            let behind_text = last == b'"';
-            let next = state.next(byte, behind_text);
-            // Deeper than the elements' own members, nothing counts but the grammar.
-            if self.depth <= 2 || next == State::Look {
-                self.state = state;
-                if behind_text {
-                    let start = text.unwrap_or_else(|| self.base + find_quote(piece, before));
-                    self.string(start, piece, at, on_event)?;
-                }
-                if next == State::Look {
-                    self.token(piece, byte, at, on_event)?;
-                    (state, before, text) = (self.state, at, None);
-                    continue;
-                }
-                if next != State::Leave && grammar::is_bracket(byte) {
-                    self.begin_value(self.base + at);
-                }
-            }
-            state = next;
-            if next == State::Leave {
-                state = self.leave();
-                if self.depth <= 2 {
-                    self.end_value(self.base + at + 1, on_event)?;
-                }
-            } else if grammar::is_bracket(byte) {
-                self.enter(at, next)?;
-            }
-            (before, text) = (at, None);
+        let offset = self.base + at;
+        let text = self.lexer.text::<V>(bytes, len);
+        if text.is_all() {
+            return text.check(offset);
         }
-        (self.state, self.text) = (state, text);
+        let tokens = self.lexer.tokens::<V>(bytes, len, &text);
+        let block = Block { chunk, at, offset, text, tokens, before: self.grammar };
+        let wrong = self.grammar.block(&tokens);
+        let misplaced = |objects: u64| wrong.in_object & objects | wrong.in_array & !objects;
+        let bad = text.bad() | wrong.anywhere;
+        // What is right so far.
+        let mut rest = bad.wrapping_sub(1) & !bad;
+        if self.depth == 0 {
+            rest &= self.outside(block, u64::MAX)?;
+        }
+
+        // Where an object is the innermost, as far as the events got.
+        let mut objects = self.in_object;
+        let mut events = self.watched(&tokens) & rest;
+        let mut result = Ok(());
+        while events != 0 {
+            // Up to and including the event.
+            let passed = events ^ (events - 1);
+            if misplaced(objects) & rest & passed != 0 {
+                break;
+            }
+            let event = self.event(&block, events.trailing_zeros() as usize, on_event);
+            objects = objects & passed | self.in_object & !passed;
+            match event {
+                Ok(Watch::Same) => events &= events - 1,
+                Ok(Watch::Other) if self.depth > 0 => events = self.watched(&tokens) & rest & !passed,
+                ended => {
+                    result = ended.and_then(|_| self.outside(block, !passed)).map(|_| ());
+                    rest &= passed;
+                    break;
+                }
+            }
+        }
+        match misplaced(objects) & rest {
+            0 => result?,
+            bits => return Err(block.unexpected(bits, objects & first(bits) != 0)),
+        }
+        if bad != 0 {
+            return Err(block.unexpected(bad, objects & first(bad) != 0));
+        }
+        // Names are looked for only there, and no bracket comes between a name and its colon.
+        if self.depth == 2 {
+            self.opened = block.last(tokens.opening).unwrap_or(self.opened);
+            self.closed = block.last(tokens.closing).unwrap_or(self.closed);
+        }
         Ok(())
     }
 
-    /// Handles the string that begins at the offset `start` and ends before `at`.
-    fn string(
-        &mut self,
-        start: usize,
-        piece: &[u8],
-        at: usize,
-        on_event: &mut impl FnMut(Event),
-    ) -> Result<(), ScanError> {
-        if let State::Name | State::NameOrEnd = self.state {
-            self.state = State::Colon;
-            if self.depth == 2 {
-                self.member = self.name.find(self.names, start + 1, piece, self.base, at);
-            }
-            return Ok(());
-        }
-        let Some(state) = self.state.behind_value() else { return Err(self.unexpected(start)) };
-        self.begin_value(start);
-        self.state = state;
-        self.end_value(self.base + at, on_event)
+    /// Returns which of the tokens are events now.
+    #[inline(always)]
+    fn watched(&self, tokens: &Tokens) -> u64 {
+        tokens.brackets()
+            | tokens.odd
+            | tokens.colon & self.colons
+            | (tokens.opening | tokens.closing | tokens.scalars) & self.values
     }
 
-    /// Handles a token that the table knows nothing of.
+    /// Decides what to watch.
     #[inline(always)]
-    fn token(
+    fn watch(&mut self) -> Watch {
+        let values = self.depth == 1 || self.depth == 2 && self.member.is_some();
+        self.values = 0u64.wrapping_sub(u64::from(values));
+        self.colons = if self.depth == 2 { self.in_object } else { 0 };
+        Watch::Other
+    }
+
+    /// Looks at the tokens of `bits` before or behind the array, and returns the bits behind the opening
+    /// bracket, if it is there. (The block comes as a copy, for its address would keep it out of registers.)
+    #[cold]
+    fn outside(&mut self, block: Block<'_>, bits: u64) -> Result<u64, ScanError> {
+        let bit = first(block.tokens.all() & bits);
+        if bit == 0 {
+            return Ok(0);
+        }
+        let n = bit.trailing_zeros() as usize;
+        let offset = block.offset + n;
+        if self.head == 0 && block.chunk[block.at + n] == b'[' {
+            self.head = offset + 1;
+            self.settled = self.head;
+            self.depth = 1;
+            self.watch();
+            return Ok(!(bit | (bit - 1)));
+        }
+        Err(ScanError {
+            offset,
+            problem: if self.head == 0 { Problem::NotAnArray } else { Problem::Trailing },
+        })
+    }
+
+    /// Handles the token at `n`, and says whether what to watch has changed.
+    #[inline(always)]
+    fn event(
         &mut self,
-        piece: &[u8],
+        block: &Block<'_>,
+        n: usize,
+        on_event: &mut impl FnMut(Event),
+    ) -> Result<Watch, ScanError> {
+        let (tokens, offset) = (&block.tokens, block.offset + n);
+        let byte = block.chunk[block.at + n];
+        if tokens.brackets() >> n & 1 == 1 {
+            return self.bracket(block, n, byte, on_event);
+        }
+        match byte {
+            b':' => {
+                self.member = self.name(block, n);
+                return Ok(if self.member.is_some() { self.watch() } else { Watch::Same });
+            }
+            b'"' if tokens.opening >> n & 1 == 1 => self.begin_value(self.depth, offset),
+            b'"' => self.end_value(offset + 1, on_event)?,
+            _ => self.odd(block, n, on_event)?,
+        }
+        Ok(self.watch())
+    }
+
+    /// Enters or leaves brackets; most are deep inside elements, so these ask the fewest questions.
+    #[inline(always)]
+    fn bracket(
+        &mut self,
+        block: &Block<'_>,
+        n: usize,
         byte: u8,
-        at: usize,
         on_event: &mut impl FnMut(Event),
-    ) -> Result<(), ScanError> {
-        match (byte, self.state) {
-            // The string before one of these was not right before a bracket, a colon or a comma.
-            (b'"' | b' ' | b'\n' | b'\r' | b'\t', _) => Ok(()),
-            (b'[', State::Start) => {
-                self.enter(at, State::ItemOrEnd)?;
-                self.state = State::ItemOrEnd;
-                self.head = self.base + at + 1;
-                self.settled = self.head;
-                Ok(())
-            }
-            (_, state) => match Scalar::beginning_with(byte) {
-                Some(scalar) if state.behind_value().is_some() => {
-                    self.begin_value(self.base + at);
-                    self.scalar(scalar, piece, at + 1, on_event)
-                }
-                _ => Err(self.unexpected(self.base + at)),
-            },
+    ) -> Result<Watch, ScanError> {
+        // `{` and `[` have the one bit, `{` and `}` the other one.
+        let (opens, object) = (byte >> 1 & 1 == 1, byte >> 5 & 1 == 1);
+        let (outer, in_object) = (self.depth, self.in_object != 0);
+        // Beyond the innermost level, this changes nothing.
+        self.objects[outer + 1] = object;
+        self.depth = outer + 2 * usize::from(opens) - 1;
+        self.in_object = 0u64.wrapping_sub(u64::from(self.objects[self.depth]));
+        if !opens & (object != in_object) {
+            return Err(block.unexpected(1 << n, in_object));
         }
+        let offset = block.offset + n;
+        if self.depth > MAX_DEPTH {
+            return Err(ScanError { offset, problem: Problem::TooDeep });
+        }
+        if outer + usize::from(opens) > 3 {
+            return Ok(Watch::Same);
+        }
+        match opens {
+            true => self.begin_value(outer, offset),
+            false => self.end_value(offset + 1, on_event)?,
+        }
+        Ok(self.watch())
+    }
+
+    /// Returns which of the names asked for stands before the colon at `n`.
+    #[inline(always)]
+    fn name(&mut self, block: &Block<'_>, n: usize) -> Option<usize> {
+        let before = (1 << n) - 1;
+        let opening = block.tokens.opening & before;
+        let closed = block.last(block.tokens.closing & before).unwrap_or(self.closed);
+        let Some(opened) = block.last(opening) else {
+            return self.names.find_cut(self.opened + 1..closed, block.chunk, self.base);
+        };
+        let is_plain = block.text.is_plain(before & u64::MAX << opening.ilog2());
+        self.names.find(&block.chunk[opened + 1 - self.base..closed - self.base], is_plain)
     }
 
     #[inline(always)]
-    fn begin_value(&mut self, offset: usize) {
-        match self.depth {
+    fn begin_value(&mut self, depth: usize, offset: usize) {
+        match depth {
             1 => {
                 self.element_start = offset;
                 self.member = None;
@@ -340,28 +432,24 @@ impl Scanner {
         }
     }
 
-    /// Enters the brackets that open at `at`, where `state` comes next.
+    /// Looks at the scalar that has its first byte or its first one that is no digit at `n`.
     #[inline(always)]
-    fn enter(&mut self, at: usize, state: State) -> Result<(), ScanError> {
-        if self.depth == MAX_DEPTH {
-            return Err(self.error_at(at, Problem::TooDeep));
+    fn odd(
+        &mut self,
+        block: &Block<'_>,
+        n: usize,
+        on_event: &mut impl FnMut(Event),
+    ) -> Result<(), ScanError> {
+        let start = (block.tokens.scalars & u64::MAX >> (63 - n)).ilog2() as usize;
+        // It was read when it began.
+        if n > start && self.values != 0 {
+            return Ok(());
         }
-        self.depth += 1;
-        let (word, bit) = (self.depth / 64, self.depth % 64);
-        let object = u64::from(state == State::NameOrEnd);
-        self.objects[word] = self.objects[word] & !(1 << bit) | object << bit;
-        Ok(())
-    }
-
-    /// Leaves the innermost brackets and returns what may come next.
-    #[inline(always)]
-    fn leave(&mut self) -> State {
-        self.depth -= 1;
-        let in_object = self.objects[self.depth / 64] >> (self.depth % 64) & 1 == 1;
-        match self.depth {
-            0 => State::Done,
-            _ if in_object => State::ValueNext,
-            _ => State::ItemNext,
+        let (at, offset) = (block.at + start, block.offset + start);
+        self.begin_value(self.depth, offset);
+        match Scalar::beginning_with(block.chunk[at]) {
+            Some(scalar) => self.scalar(scalar, block.chunk, at + 1, on_event),
+            None => Err(ScanError { offset, problem: Problem::Expected("a value") }),
         }
     }
 
@@ -369,26 +457,25 @@ impl Scanner {
     fn scalar(
         &mut self,
         mut scalar: Scalar,
-        piece: &[u8],
+        chunk: &[u8],
         at: usize,
         on_event: &mut impl FnMut(Event),
     ) -> Result<(), ScanError> {
-        let len = match scalar.read(&piece[at..]) {
+        let error_at = |at, problem| ScanError { offset: self.base + at, problem };
+        let len = match scalar.read(&chunk[at..]) {
             Ok(Some(len)) => len,
             Ok(None) => {
                 self.scalar = Some(scalar);
                 return Ok(());
             }
-            Err((n, problem)) => return Err(self.error_at(at + n, problem)),
+            Err((n, problem)) => return Err(error_at(at + n, problem)),
         };
-        self.state = self.state.behind_value().unwrap_or(self.state);
-        let end = at + len;
-        self.end_value(self.base + end, on_event)?;
         // What touches a scalar is no token of its own.
-        match piece.get(end) {
-            Some(b' ' | b'\n' | b'\r' | b'\t' | b',' | b']' | b'}') | None => Ok(()),
-            Some(_) => Err(self.unexpected(self.base + end)),
+        if !matches!(chunk[at + len], b' ' | b'\n' | b'\r' | b'\t' | b',' | b']' | b'}') {
+            let problem = if self.in_object != 0 { "`,` or `}`" } else { "`,` or `]`" };
+            return Err(error_at(at + len, Problem::Expected(problem)));
         }
+        self.end_value(self.base + at + len, on_event)
     }
 
     #[inline(always)]
@@ -403,6 +490,7 @@ impl Scanner {
             }
             (2, Some(name)) => {
                 self.member = None;
+                self.watch();
                 on_event(Event::Member { name, value: self.value_start..end });
             }
             _ => {}
@@ -411,54 +499,37 @@ impl Scanner {
     }
 
     fn within_limit(&self, end: usize) -> Result<(), ScanError> {
-        if end - self.settled > MAX_ELEMENT {
+        if end.saturating_sub(self.settled) > MAX_ELEMENT {
             return Err(ScanError { offset: self.settled, problem: Problem::ElementTooLarge });
         }
         Ok(())
     }
-
-    #[cold]
-    fn unexpected(&self, offset: usize) -> ScanError {
-        ScanError { offset, problem: self.state.unexpected() }
-    }
-
-    #[cold]
-    fn error_at(&self, at: usize, problem: Problem) -> ScanError {
-        ScanError { offset: self.base + at, problem }
-    }
 }
 
-/// Returns the index of the first quote from `from` on, where there is one.
-#[inline(always)]
-fn find_quote(piece: &[u8], from: usize) -> usize {
-    from + piece[from..].iter().take_while(|byte| **byte != b'"').count()
-}
-
-impl NameBuffer {
-    /// Adds bytes of the name at `start`; one beyond the capacity only counts, for it matches nothing.
-    fn extend(&mut self, start: usize, bytes: &[u8]) {
-        if self.start != start {
-            (self.start, self.len) = (start, 0);
-        }
-        // SECURITY: whatever fits, since the quote behind the longest name does not.
-        let room = &mut self.bytes[self.len.min(MAX_NAME)..];
-        let fit = room.len().min(bytes.len());
-        room[..fit].copy_from_slice(&bytes[..fit]);
-        self.len += bytes.len();
-    }
-
-    /// Returns which of `names` begins at `start`; its quote ends at the index `end` of a piece at `base`.
+impl Block<'_> {
+    /// Returns the offset of the last of `bits`.
     #[inline(always)]
-    fn find(&mut self, names: &[&str], start: usize, piece: &[u8], base: usize, end: usize) -> Option<usize> {
-        let len = base + end - 1 - start;
-        if start >= base {
-            return text::position_of_name(&piece[start - base..end - 1], names);
-        }
-        if len > self.len {
-            self.extend(start, &piece[..end - 1]);
-        }
-        text::position_of_name(self.bytes.get(..len)?, names)
+    fn last(&self, bits: u64) -> Option<usize> {
+        Some(self.offset + bits.checked_ilog2()? as usize)
     }
+
+    /// Says what is wrong with the first of `bits`, where all is well before.
+    #[cold]
+    fn unexpected(self, bits: u64, in_object: bool) -> ScanError {
+        let bit = first(bits);
+        let problem = self.text.problem(bit).unwrap_or_else(|| {
+            let mut grammar = self.before;
+            grammar.block(&self.tokens.before(bit));
+            grammar.expected(in_object)
+        });
+        ScanError { offset: self.offset + bit.trailing_zeros() as usize, problem }
+    }
+}
+
+/// Returns the lowest one of `bits`.
+#[inline(always)]
+fn first(bits: u64) -> u64 {
+    bits & bits.wrapping_neg()
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::super::block;
+use super::super::block::LEN;
+use super::super::name::MAX_NAME;
 use super::*;
 
 const NAMES: &[&str] = &["code", "buy_url"];
@@ -28,20 +29,23 @@ fn scan_on<'a>(path: Path, chunks: impl Iterator<Item = &'a [u8]>) -> Result<Vec
     Ok(events)
 }
 
-/// Scans at every way to cut the input in two, byte by byte, and at every place in the scanner's own blocks
-/// and pieces; all must agree with the whole.
+/// Scans at every way to cut the input in two, byte by byte, and at every place in the scanner's own blocks;
+/// all must agree with the whole.
 fn scan_every_way(input: &[u8]) -> Result<Vec<Event>, ScanError> {
     let whole = scan([input]);
     for at in 0..=input.len() {
         let (a, b) = input.split_at(at);
         assert_eq!(scan([a, b]), whole, "split at {at} of {}", String::from_utf8_lossy(input));
         assert_eq!(scan([a, b"", b]), whole, "split at {at} with an empty chunk");
-        // Miri would take a day for whole pieces.
-        let edges = if cfg!(miri) { &[block::LEN][..] } else { &[block::LEN, tokens::PIECE] };
-        for edge in edges.iter().filter(|edge| at <= **edge) {
-            let moved = [b" ".repeat(edge - at), input.to_vec()].concat();
-            let expected = shifted(whole.clone(), edge - at);
-            assert_eq!(scan([moved.as_slice()]), expected, "{} at {edge}", String::from_utf8_lossy(b));
+        if at <= LEN {
+            let moved = [b" ".repeat(LEN - at), input.to_vec()].concat();
+            let expected = shifted(whole.clone(), LEN - at);
+            assert_eq!(
+                scan([moved.as_slice()]),
+                expected,
+                "{} at a block's edge",
+                String::from_utf8_lossy(b)
+            );
         }
     }
     assert_eq!(scan(input.chunks(1)), whole, "byte by byte: {}", String::from_utf8_lossy(input));
@@ -85,6 +89,10 @@ fn reports_elements() {
     check("[1]", &["1"]);
     check("[1,2]", &["1", "2"]);
     check("[ 1 , -0.5e+10 ,0, 1E5,1.25e-3 ]", &["1", "-0.5e+10", "0", "1E5", "1.25e-3"]);
+    check(
+        "[10,[0,20,3.5,-4,1e5],{\"a\":12345678901234567890}]",
+        &["10", "[0,20,3.5,-4,1e5]", "{\"a\":12345678901234567890}"],
+    );
     check("[true,false,null]", &["true", "false", "null"]);
     check(r#"["",[],{}]"#, &[r#""""#, "[]", "{}"]);
     check(r#"["a,b]",{"x":"]}"},[[1],[{"y":[]}]]]"#, &[r#""a,b]""#, r#"{"x":"]}"}"#, r#"[[1],[{"y":[]}]]"#]);
@@ -155,6 +163,14 @@ fn refuses_what_is_no_array() {
     check(b"<html></html>", P::NotAnArray, 0);
     check(b"{}", P::NotAnArray, 0);
     check(b"null", P::NotAnArray, 0);
+    check(b"12", P::NotAnArray, 0);
+    check(b"]", P::NotAnArray, 0);
+    check(b",", P::NotAnArray, 0);
+    check(b"\"\\x", P::NotAnArray, 0);
+    check(b"\xff", P::NotAnArray, 0);
+    check(b"[]1", P::Trailing, 2);
+    check(b"[] :", P::Trailing, 3);
+    check(b"[]\xff", P::Trailing, 2);
     check(b"\xef\xbb\xbf[]", P::NotAnArray, 0);
     check(b"\0[]", P::NotAnArray, 0);
     check(b"[", P::CutOff, 1);
@@ -175,6 +191,8 @@ fn refuses_what_is_no_array() {
     check(b"[{\"a\" 1}]", P::Expected("`:`"), 6);
     check(b"[{\"a\":1,}]", P::Expected("a member name"), 8);
     check(b"[{a:1}]", P::Expected("a member name or `}`"), 2);
+    check(b"[{1 :1}]", P::Expected("a member name or `}`"), 2);
+    check(b"[{\"code\":1,2 :3}]", P::Expected("a member name"), 11);
     check(b"[{1:1}]", P::Expected("a member name or `}`"), 2);
     check(b"[{\"a\":}]", P::Expected("a value"), 6);
     check(b"[}", P::Expected("a value"), 1);
@@ -192,6 +210,16 @@ fn refuses_what_is_no_array() {
     check(b"[1e]", P::Number, 3);
     check(b"[1e+]", P::Number, 4);
     check(b"[+1]", P::Expected("a value"), 1);
+    check(b"[[00]]", P::Expected("`,` or `]`"), 3);
+    check(b"[{\"a\":{\"b\":12,\"c\":012}}]", P::Expected("`,` or `}`"), 19);
+    check(b"[[12x]]", P::Expected("`,` or `]`"), 4);
+    check(b"[[1.x]]", P::Number, 4);
+    check(b"[[12 3]]", P::Expected("`,` or `]`"), 5);
+    check(b"[[12[3]]]", P::Expected("`,` or `]`"), 4);
+    check(b"[[12\"3\"]]", P::Expected("`,` or `]`"), 4);
+    check(b"[{\"a\":1 12:3}]", P::Expected("`,` or `}`"), 8);
+    check(b"[{\"a\":{}:1}]", P::Expected("`,` or `}`"), 8);
+    check(b"[{\"a\":[]:1}]", P::Expected("`,` or `}`"), 8);
     check(b"[0x1]", P::Expected("`,` or `]`"), 2);
     check(b"[NaN]", P::Expected("a value"), 1);
     check(b"[Infinity]", P::Expected("a value"), 1);
@@ -234,7 +262,7 @@ fn refuses_what_is_no_array() {
     check(b"[{\"a\":\"b\"]", P::Expected("`,` or `}`"), 9);
     check(b"[\"a\"}", P::Expected("`,` or `]`"), 4);
     check(b"[\\\"a\"]", P::Expected("a value"), 1);
-    check(b"\"a\"", P::CutOff, 3);
+    check(b"\"a\"", P::NotAnArray, 0);
     check(b"\"a\" ", P::NotAnArray, 0);
     check(b"[\"\\", P::CutOff, 3);
     check(b"[\"\xc3", P::CutOff, 3);
@@ -242,7 +270,22 @@ fn refuses_what_is_no_array() {
     check(b"[\"\\\xff\"]", P::Escape, 3);
     check(b"[\"\\u00\xc3\xa9\"]", P::Escape, 6);
     check(b"[\"\xc3\x01\"]", P::Utf8, 3);
-    check(b"[\xff]", P::Utf8, 1);
+    check(b"[\xff]", P::Expected("a value"), 1);
+    check(b"[1\xff]", P::Expected("`,` or `]`"), 2);
+}
+
+/// A scalar that ends with a block, a block with none, and one that begins with the next block.
+#[test]
+fn scalars_begin_anew_behind_a_block_without_any() {
+    let check = |last: &str, expected: bool| {
+        let text = "a".repeat(LEN - 6);
+        let input = format!("{}[[12,[\"{text}\"],{last}]]", " ".repeat(LEN - 4));
+        assert_eq!(input.find(last), Some(2 * LEN));
+        assert_eq!(scan([input.as_bytes()]).is_ok(), expected, "{input}");
+    };
+    check("34", true);
+    check("x4", false);
+    check("04", false);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! JSON string literals: what may begin a character, names, and decoding.
+//! JSON string literals: names, and decoding.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,32 +6,43 @@ use std::fmt;
 use serde::Deserializer as _;
 use serde::de::{Error, Visitor};
 
-/// Can `byte` begin a character of more than one byte (RFC 3629 §4)?
-pub(super) fn begins_character(byte: u8) -> bool {
-    matches!(byte, 0xc2..=0xf4)
-}
-
 /// Returns which of `names` a raw name (between its quotes) spells once its escapes are decoded.
 pub(super) fn position_of_name(raw: &[u8], names: &[&str]) -> Option<usize> {
-    let plain = names.iter().position(|name| name.as_bytes() == raw);
-    // An escape takes six bytes for one, or is none of a letter.
-    if plain.is_some() || raw.len() <= 6 || !raw.contains(&b'\\') {
-        return plain;
+    if !raw.contains(&b'\\') {
+        return names.iter().position(|name| name.as_bytes() == raw);
     }
-    let decoded = decode(&[b"\"", raw, b"\""].concat())?;
+    let literal = [b"\"", raw, b"\""].concat();
+    let decoded = decode(&literal)?;
     names.iter().position(|name| *name == decoded)
 }
 
 /// Decodes a JSON string literal, quotes included; a lone surrogate becomes U+FFFD.
 ///
 /// Returns nothing if `literal` is any other value.
-pub(super) fn decode(literal: &[u8]) -> Option<String> {
+pub(super) fn decode(literal: &[u8]) -> Option<Cow<'_, str>> {
     let inside = literal.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     if !inside.contains(&b'\\') {
-        return String::from_utf8(inside.to_vec()).ok();
+        return std::str::from_utf8(inside).ok().map(Cow::Borrowed);
+    }
+    if let Some(text) = simply_escaped(inside) {
+        return String::from_utf8(text).ok().map(Cow::Owned);
     }
     // As bytes, because only there serde_json lets lone surrogates through (as WTF-8).
-    serde_json::Deserializer::from_slice(literal).deserialize_bytes(Text).ok()
+    serde_json::Deserializer::from_slice(literal).deserialize_bytes(Text).ok().map(Cow::Owned)
+}
+
+/// Decodes what has no other escapes than those of slashes, quotes and backslashes, as PHP writes links.
+fn simply_escaped(mut rest: &[u8]) -> Option<Vec<u8>> {
+    let mut text = Vec::with_capacity(rest.len());
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        let (before, escape) = rest.split_at(at);
+        let ([_, byte @ (b'/' | b'"' | b'\\')], behind) = escape.split_first_chunk()? else { return None };
+        text.extend_from_slice(before);
+        text.push(*byte);
+        rest = behind;
+    }
+    text.extend_from_slice(rest);
+    Some(text)
 }
 
 struct Text;

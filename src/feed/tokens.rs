@@ -1,234 +1,244 @@
-//! Bytes to the places of tokens. Strings, escapes and characters are checked here; the rest is grammar.
+//! Bytes to tokens, as one bit a byte. Strings, escapes and characters are checked here; the rest is grammar.
 
-use super::block::{self, LEN, Path, Vectors};
-use super::scan::Problem;
-use super::text;
+use super::block::{self, LEN, Vectors};
+use super::scan::{Problem, ScanError};
 
-/// Most bytes looked at at once: they and their tokens stay in the nearest caches.
-pub(super) const PIECE: usize = 16 << 10;
-
-/// Room for the tokens of a piece, and for a block more so that writing them needs no question.
-pub(super) const ROOM: usize = PIECE + LEN;
-
-/// Finds the tokens of a text that comes in pieces.
-///
-/// Tokens are brackets, colons and commas; where a scalar, or what stands in the place of one, begins; and
-/// the byte behind a string, whatever it is.
-#[derive(Debug)]
+/// Finds the tokens of a text that comes in blocks.
+#[derive(Debug, Default)]
 pub(super) struct Lexer {
-    path: Path,
     /// 1 if the next byte is escaped.
     escaped: u64,
     /// Which of the next four bytes must be hex digits.
     digits: u64,
     /// All ones in a string.
     in_text: u64,
-    /// 1 behind a closing quote.
-    behind_text: u64,
     /// 1 behind a byte of a scalar.
     in_scalar: u64,
-    /// The character that the end of the last piece cut.
-    character: Character,
+    /// Which of the next three bytes must go on with a character.
+    going_on: u64,
+    /// The byte before, if it is not ASCII.
+    last: u8,
 }
 
-/// The first bytes of a character.
-#[derive(Debug, Clone, Copy, Default)]
-struct Character {
-    bytes: [u8; 4],
-    len: usize,
-}
-
-/// What was found in a piece.
+/// Where the tokens of a block are.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Lexed {
-    /// How many tokens there are before the bad byte.
-    pub(super) tokens: usize,
-    /// The first byte that nothing can have there.
-    pub(super) bad: Option<Bad>,
+pub(super) struct Tokens {
+    /// Opening quotes.
+    pub(super) opening: u64,
+    /// Closing quotes.
+    pub(super) closing: u64,
+    /// `[` and `{`
+    pub(super) open: u64,
+    /// `]` and `}`
+    pub(super) close: u64,
+    pub(super) comma: u64,
+    pub(super) colon: u64,
+    /// First bytes of scalars, or of what stands in the place of one.
+    pub(super) scalars: u64,
+    /// In each of them that is no plain integer, the first byte that is no digit.
+    pub(super) odd: u64,
+    /// White space outside strings.
+    pub(super) space: u64,
 }
 
-/// A byte that is wrong.
+/// Where the strings of a block are.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bad {
-    pub(super) at: usize,
-    pub(super) problem: Problem,
+pub(super) struct Text {
+    /// Quotes that are not escaped.
+    quotes: u64,
+    /// Bytes of strings, opening quotes included.
+    text: u64,
+    backslash: u64,
+    /// Bytes that are wrong in an escape.
+    misspelt: u64,
+    /// Bytes that are wrong in a character of a string. (Elsewhere, there can be none.)
+    broken: u64,
+    /// Control characters in strings.
+    control: u64,
 }
 
 impl Lexer {
-    pub(super) fn new(path: Path) -> Self {
-        Self {
-            path,
-            escaped: 0,
-            digits: 0,
-            in_text: 0,
-            behind_text: 0,
-            in_scalar: 0,
-            character: Character::default(),
-        }
-    }
-
-    /// Tells whether a string has begun whose token is still to come.
-    pub(super) fn is_in_text(&self) -> bool {
-        self.in_text | self.behind_text != 0
-    }
-
-    /// Takes in the next piece, of at most [`PIECE`] bytes, and writes where its tokens are.
-    ///
-    /// # Panics
-    /// If `tokens` has less than [`ROOM`] places.
-    pub(super) fn lex(&mut self, piece: &[u8], tokens: &mut [u16]) -> Lexed {
-        match self.path {
-            Path::Portable => self.blocks::<block::Quarters>(piece, tokens),
-            #[cfg(target_arch = "x86_64")]
-            Path::Avx2(detected) => detected.lex(self, piece, tokens),
-        }
-    }
-
+    /// Takes in the first `len` bytes of a block; blanks, which are nothing anywhere, fill it up.
     #[inline(always)]
-    pub(super) fn blocks<V: Vectors>(&mut self, piece: &[u8], tokens: &mut [u16]) -> Lexed {
-        let mut lexed = Lexed { tokens: 0, bad: None };
-        let mut all = V::splat(0);
-        let (blocks, rest) = piece.as_chunks();
-        for (n, block) in blocks.iter().enumerate() {
-            all = all.or(V::of(block));
-            self.block(V::of(block), n * LEN, LEN, tokens, &mut lexed);
-            if lexed.bad.is_some() {
-                break;
-            }
-        }
-        if lexed.bad.is_none() && !rest.is_empty() {
-            // Blanks are nothing anywhere, so they fill the block up.
-            let mut block = [b' '; LEN];
-            block[..rest.len()].copy_from_slice(rest);
-            all = all.or(V::of(&block));
-            self.block(V::of(&block), piece.len() - rest.len(), rest.len(), tokens, &mut lexed);
-        }
-        // PHP writes ASCII, if nobody tells it otherwise.
-        if all.bits() != 0 || self.character.len > 0 {
-            self.check_characters(piece, tokens, &mut lexed);
-        }
-        lexed
-    }
-
-    /// Takes in the `len` bytes at `at`.
-    #[inline(always)]
-    fn block(&mut self, bytes: impl Vectors, at: usize, len: usize, tokens: &mut [u16], lexed: &mut Lexed) {
-        let within = u64::MAX >> (LEN - len);
-        let (escaped, escapes) = block::escapes(bytes.is(b'\\').bits(), self.escaped);
+    pub(super) fn text<V: Vectors>(&mut self, block: &[u8; LEN], len: usize) -> Text {
+        let bytes = V::of(block);
+        let (backslash, quote) = (bytes.is(b'\\'), bytes.is(b'"'));
+        let (escaped, escapes) = block::escapes(backslash, self.escaped);
         self.escaped = escapes >> (len - 1) & 1;
-        let quotes = bytes.is(b'"').bits() & !escaped;
-        // From the opening quote to before the closing one.
-        let text = block::between(quotes) ^ self.in_text;
-        self.in_text = 0u64.wrapping_sub(text >> 63);
+        let quotes = quote & !escaped;
+        let mut text = self.in_text;
+        if quotes != 0 {
+            // From the opening quote to before the closing one.
+            text ^= V::between(quotes);
+            self.in_text = 0u64.wrapping_sub(text >> 63);
+        }
 
+        // PHP escapes every slash; the other escapes are rare.
+        let rare = escaped & text & !(quote | backslash | bytes.frequent_escapes());
         let mut misspelt = 0;
-        let escaped = escaped & text;
-        if escaped | self.digits != 0 {
-            let u = bytes.is(b'u').bits();
-            let unicode = u128::from(escaped & u);
-            let digits = u128::from(self.digits) | unicode << 1 | unicode << 2 | unicode << 3 | unicode << 4;
-            self.digits = (digits >> len) as u64;
-            misspelt = escaped & !(bytes.simple_escapes() | u) | digits as u64 & !bytes.hex_digits();
-            misspelt &= within;
+        if rare | self.digits != 0 {
+            misspelt = self.misspelt(bytes, rare, len);
         }
-
-        let control = bytes.at_most(0x1f).bits();
-        let mut found = 0;
-        // Most of a catalog is text.
-        if text & !quotes != u64::MAX {
-            let closing = quotes & !text;
-            let outside = !(text | closing);
-            let structural = bytes.structural() & outside;
-            let mut scalars = outside & !structural;
-            if scalars != 0 {
-                scalars &= !bytes.is(b' ').bits();
-                if scalars & control != 0 {
-                    scalars &= !bytes.line_space();
-                }
+        let (mut broken, mut control) = (0, 0);
+        if !bytes.is_printable() || self.going_on != 0 {
+            control = bytes.at_most(0x1f) & text;
+            // PHP writes ASCII, if nobody tells it otherwise.
+            if bytes.high() | self.going_on != 0 {
+                broken = self.broken(bytes, len) & (text | quotes);
+                self.last = block[len - 1];
             }
-            found = structural | closing << 1 | self.behind_text | scalars & !(scalars << 1 | self.in_scalar);
-            found &= within;
-            self.behind_text = closing >> (len - 1) & 1;
-            self.in_scalar = scalars >> (len - 1) & 1;
         }
-
-        let bad = control & text | misspelt;
-        if bad != 0 {
-            let n = bad.trailing_zeros();
-            found &= (1 << n) - 1;
-            let problem = if misspelt >> n & 1 == 1 { Problem::Escape } else { Problem::Control };
-            lexed.bad = Some(Bad { at: at + n as usize, problem });
-        }
-        note(&mut tokens[lexed.tokens..], at, found);
-        lexed.tokens += found.count_ones() as usize;
+        Text { quotes, text, backslash, misspelt, broken, control }
     }
 
-    /// Finds the first byte that is not in its place in a character, unless another one is bad before.
+    /// Takes in the same block.
+    #[inline(always)]
+    pub(super) fn tokens<V: Vectors>(&mut self, block: &[u8; LEN], len: usize, text: &Text) -> Tokens {
+        let bytes = V::of(block);
+        let (opening, closing) = (text.quotes & text.text, text.quotes & !text.text);
+        let outside = !(text.text | closing);
+        let bracket = bytes.with(0x20);
+        let open = bracket.is(b'{') & outside;
+        let close = bracket.is(b'}') & outside;
+        let comma = bytes.is(b',') & outside;
+        let colon = bytes.is(b':') & outside;
+        let other = outside & !(open | close | comma | colon);
+        let mut tokens = Tokens { opening, closing, open, close, comma, colon, scalars: 0, odd: 0, space: 0 };
+        if other == 0 {
+            self.in_scalar = 0;
+            return tokens;
+        }
+        tokens.space = other & (bytes.is(b' ') | bytes.line_space());
+        let all = other & !tokens.space;
+        let starts = all & !(all << 1 | self.in_scalar);
+        self.in_scalar = all >> (len - 1) & 1;
+        if starts != 0 {
+            let digits = bytes.minus(b'0').at_most(9) & all;
+            // No leading zeros; and what the block's end cuts takes a closer look, too.
+            let plain = digits & !(starts & bytes.is(b'0') & digits >> 1) & !(1 << (len - 1));
+            // A start goes through all digits and ends on what is none.
+            tokens.odd = starts.wrapping_add(plain) & !plain & all;
+            tokens.scalars = starts;
+        }
+        tokens
+    }
+
+    /// Finds what is wrong in escapes, given the bytes behind backslashes.
+    #[inline(always)]
+    fn misspelt(&mut self, bytes: impl Vectors, escaped: u64, len: usize) -> u64 {
+        let u = bytes.is(b'u');
+        // The four bits behind each; what begins within four bytes is wrong before it disturbs.
+        let digits = (u128::from(escaped & u) * 0b1_1110) | u128::from(self.digits);
+        self.digits = (digits >> len) as u64;
+        let mut misspelt = escaped & !(bytes.escape_letters() | u);
+        if digits != 0 {
+            misspelt |= digits as u64 & !bytes.hex_digits();
+        }
+        misspelt & within(len)
+    }
+
+    /// Finds the bytes that are not in their place in a character (RFC 3629 §4).
+    #[inline(always)]
+    fn broken(&mut self, bytes: impl Vectors, len: usize) -> u64 {
+        let high = bytes.high();
+        let going_on = high & bytes.at_most(0xbf);
+        let first = high & !going_on;
+        let mut broken = first & bytes.at_most(0xc1);
+        let long = first & !bytes.at_most(0xdf);
+        let mut due = u128::from(first) << 1 | u128::from(self.going_on);
+        if long != 0 || self.last >= 0xe0 {
+            let four = first & !bytes.at_most(0xef);
+            due |= u128::from(long) << 2 | u128::from(four) << 3;
+            let (below_a0, below_90) = (bytes.at_most(0x9f), bytes.at_most(0x8f));
+            // Spelt with more bytes than it takes, a surrogate, or beyond the last character.
+            broken |= self.behind(bytes, 0xe0) & below_a0
+                | self.behind(bytes, 0xed) & !below_a0
+                | self.behind(bytes, 0xf0) & below_90
+                | self.behind(bytes, 0xf4) & !below_90
+                | four & !bytes.at_most(0xf4);
+        }
+        self.going_on = (due >> len) as u64;
+        (broken | due as u64 ^ going_on) & within(len)
+    }
+
+    /// Finds the bytes behind each `byte`.
+    #[inline(always)]
+    fn behind(&self, bytes: impl Vectors, byte: u8) -> u64 {
+        bytes.is(byte) << 1 | u64::from(self.last == byte)
+    }
+}
+
+impl Text {
+    /// Tells whether there is nothing but the inside of a string.
+    #[inline(always)]
+    pub(super) fn is_all(&self) -> bool {
+        self.text & !self.quotes == u64::MAX
+    }
+
+    /// Tells whether there are no escapes in the bytes of `bits`.
+    #[inline(always)]
+    pub(super) fn is_plain(&self, bits: u64) -> bool {
+        self.backslash & bits == 0
+    }
+
+    /// Finds the bytes that nothing can have there.
+    #[inline(always)]
+    pub(super) fn bad(&self) -> u64 {
+        self.misspelt | self.broken | self.control
+    }
+
+    /// Checks them, at `offset`.
+    #[inline(always)]
+    pub(super) fn check(&self, offset: usize) -> Result<(), ScanError> {
+        match self.bad() {
+            0 => Ok(()),
+            bad => Err(self.error(offset, bad)),
+        }
+    }
+
     #[cold]
-    fn check_characters(&mut self, piece: &[u8], tokens: &[u16], lexed: &mut Lexed) {
-        let Some(at) = self.characters(piece) else { return };
-        let is_first = lexed.bad.is_none_or(|bad| match bad.problem {
-            // An escape has a say before the character.
-            Problem::Escape => at < bad.at,
-            _ => at <= bad.at,
-        });
-        if is_first {
-            lexed.tokens = tokens[..lexed.tokens].partition_point(|token| usize::from(*token) < at);
-            lexed.bad = Some(Bad { at, problem: Problem::Utf8 });
-        }
+    fn error(self, offset: usize, bad: u64) -> ScanError {
+        let problem = self.problem(bad & bad.wrapping_neg()).unwrap_or(Problem::Control);
+        ScanError { offset: offset + bad.trailing_zeros() as usize, problem }
     }
 
-    /// Returns the first byte that is not in its place in a character (RFC 3629 §3).
-    fn characters(&mut self, piece: &[u8]) -> Option<usize> {
-        let mut begin = 0;
-        let Character { bytes, len } = &mut self.character;
-        while *len > 0 {
-            bytes[*len] = *piece.get(begin)?;
-            *len += 1;
-            match std::str::from_utf8(&bytes[..*len]) {
-                Ok(_) => *len = 0,
-                Err(error) if error.error_len().is_some() => return Some(begin),
-                Err(_) => {}
-            }
-            begin += 1;
-        }
-        let error = std::str::from_utf8(&piece[begin..]).err()?;
-        let start = begin + error.valid_up_to();
-        match error.error_len() {
-            // A byte that begins nothing is wrong itself, else the one that does not go on.
-            Some(len) if text::begins_character(piece[start]) => Some(start + len),
-            Some(_) => Some(start),
-            None => {
-                *len = piece.len() - start;
-                bytes[..*len].copy_from_slice(&piece[start..]);
-                None
-            }
+    /// Says what is wrong with a byte that is `bad`.
+    pub(super) fn problem(&self, bit: u64) -> Option<Problem> {
+        [(self.misspelt, Problem::Escape), (self.broken, Problem::Utf8), (self.control, Problem::Control)]
+            .into_iter()
+            .find_map(|(bits, problem)| (bits & bit != 0).then_some(problem))
+    }
+}
+
+impl Tokens {
+    #[inline(always)]
+    pub(super) fn brackets(&self) -> u64 {
+        self.open | self.close
+    }
+
+    /// Returns all but the closing quotes.
+    pub(super) fn all(&self) -> u64 {
+        self.opening | self.brackets() | self.comma | self.colon | self.scalars
+    }
+
+    /// Returns what comes before `bit`, and blanks from there on.
+    pub(super) fn before(&self, bit: u64) -> Self {
+        let before = bit - 1;
+        Self {
+            opening: self.opening & before,
+            closing: self.closing & before,
+            open: self.open & before,
+            close: self.close & before,
+            comma: self.comma & before,
+            colon: self.colon & before,
+            scalars: self.scalars & before,
+            odd: 0,
+            space: self.space & before | !before,
         }
     }
 }
 
-/// Writes where the tokens `found` in the block at `at` are.
-#[inline(always)]
-fn note(room: &mut [u16], at: usize, mut found: u64) {
-    let count = found.count_ones() as usize;
-    let room = &mut room[..LEN];
-    let mut next = || {
-        let place = at + found.trailing_zeros() as usize;
-        found &= found.wrapping_sub(1);
-        place as u16
-    };
-    // Writing a few too many costs less than a loop whose end no processor can foresee.
-    for place in &mut room[..4] {
-        *place = next();
-    }
-    if count > 4 {
-        for place in &mut room[4..8] {
-            *place = next();
-        }
-    }
-    if count > 8 {
-        for place in &mut room[8..count] {
-            *place = next();
-        }
-    }
+/// Returns the bits of the first `len` bytes of a block.
+fn within(len: usize) -> u64 {
+    u64::MAX >> (LEN - len)
 }
