@@ -41,4 +41,5 @@ mod structure;
 mod systemd;
 mod tls;
 mod tools;
+mod tools_files;
 mod trust;
