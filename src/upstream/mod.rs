@@ -5,6 +5,7 @@
 mod connect;
 pub mod outbound;
 mod resolve;
+pub mod retry_after;
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;
