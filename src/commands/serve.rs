@@ -160,7 +160,11 @@ impl Service {
             let port = self.proxy.metrics.connections.port("admin");
             let connections =
                 Connections::new(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS, Trusted::default(), port);
-            let handler = move |request, _| std::future::ready(admin::answer(&proxy, &request));
+            let certificate = self.certificate.clone();
+            let handler = move |request, _| {
+                let certificate = certificate.as_ref().map(|certificate| certificate.state());
+                std::future::ready(admin::answer(&proxy, certificate, &request))
+            };
             servers.spawn(server::serve(listener, connections, None, handler, stopped.clone()));
         }
         if let Some(notifier) = self.notifier {

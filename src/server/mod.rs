@@ -6,6 +6,7 @@ pub mod descriptors;
 mod socket;
 mod streams;
 pub mod tls;
+pub mod validity;
 
 use std::convert::Infallible;
 use std::io;
