@@ -15,6 +15,8 @@ use rustix::fs::OFlags;
 use tokio::sync::oneshot;
 use tracing::warn;
 
+use crate::printable::joined;
+
 /// How often files are looked at when no event says that they changed: an edit must show within a second.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -147,5 +149,7 @@ fn watch_directories(files: &[PathBuf], events: Sender<Wake>) -> Option<notify::
         }
         Ok(watcher)
     });
-    watcher.inspect_err(|error| warn!(?directories, %error, "no file events, so files are only polled")).ok()
+    let directories: Vec<_> = directories.iter().map(|directory| directory.display()).collect();
+    let directories = joined(&directories);
+    watcher.inspect_err(|error| warn!(%directories, %error, "no file events, so files are only polled")).ok()
 }

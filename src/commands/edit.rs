@@ -205,7 +205,7 @@ impl<'a> Draft<'a> {
 
     /// Neither in the list nor, as far as is known, in the catalog.
     fn not_listed(&self, code: &str) -> Result<String, Refusal> {
-        let entries = whitelist::entries(&self.text).map_err(EditError::from)?;
+        let entries = whitelist::entries(&self.text).unwrap_or_default();
         let meant = alike(code, entries.iter().map(|entry| entry.code.as_str()));
         match (meant, self.catalog) {
             (Some(meant), _) => Err(format!("{code:?} is not listed; did you mean {meant:?}?")),

@@ -55,6 +55,9 @@ pub fn allow(text: &str, code: &str, comment: Option<&str>) -> Result<Option<Str
 /// # Errors
 /// If the text cannot be edited.
 pub fn hide(text: &str, code: &str, comment: Option<&str>) -> Result<Option<String>, EditError> {
+    if is_empty(text) {
+        return Ok(None);
+    }
     let (_, before) = array(text)?;
     let mut expected = codes(&before);
     expected.retain(|listed| *listed != code);
@@ -332,7 +335,8 @@ mod tests {
         check("extensions = [\n  \"x\", # X\n  \"x\", # twice\n]\n", "extensions = [\n  # twice\n]\n");
         assert_eq!(hide("extensions = [\n'x', #\n]", "x", None), Ok(Some("extensions = [\n#\n]".into())));
         assert_eq!(hide("extensions = ['a']", "x", None), Ok(None));
-        assert!(matches!(hide("# none", "x", None), Err(EditError::Invalid(_))));
+        assert_eq!(hide("# none", "x", None), Ok(None));
+        assert!(matches!(hide("extension = []", "x", None), Err(EditError::Invalid(_))));
         assert!(matches!(allow("extensions = 1", "x", None), Err(EditError::Invalid(_))));
     }
 

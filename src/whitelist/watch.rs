@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
 use super::{Finding, Whitelist, mount};
+use crate::printable::joined;
 use crate::watch::{self, Watch};
 
 /// How long a good file must stay as it is before it counts: editors write in several steps.
@@ -146,7 +147,7 @@ impl WatchedWhitelist {
                 let before = self.current.load();
                 info!(
                     path = %self.path.display(), generation = list.generation, codes = list.len(),
-                    added = ?list.minus(&before), removed = ?before.minus(&list), "whitelist reloaded"
+                    added = %joined(&list.minus(&before)), removed = %joined(&before.minus(&list)), "whitelist reloaded"
                 );
                 self.current.store(Arc::new(list));
                 *status = Status { loaded_at: SystemTime::now(), last_error: None };
