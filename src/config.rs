@@ -171,13 +171,10 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong.
     pub fn load(typed: Settings) -> Result<Self, ConfigError> {
-        let source = File::open(typed.config.as_deref())?;
-        let file = source.settings()?;
-        // Wrong values are told by where they are from.
-        let wrong = |flag, typed: bool, message: String| {
-            let at = if typed { Source::Named(cli::source(flag)) } else { source.of(flag) };
-            ConfigError::Value { at, message }
-        };
+        let file_text = File::open(typed.config.as_deref())?;
+        let file = file_text.settings()?;
+        let source = |flag, typed| if typed { Source::Named(cli::source(flag)) } else { file_text.of(flag) };
+        let wrong = |flag, typed, message| ConfigError::Value { at: source(flag, typed), message };
         let bytes = |typed: Option<bytesize::ByteSize>, file: Option<_>, default| {
             typed.or(file).map_or(default, |size| size.as_u64())
         };
@@ -188,11 +185,7 @@ impl Config {
         let notify_typed = typed.notify_url.is_some();
         let notify = typed.notify_url.or(file.notify_url).map(|url| url.parse()).transpose();
         let tls_typed = typed.tls_cert.is_some() || typed.tls_key.is_some();
-        let log_source = if typed.log_level.is_some() {
-            Source::Named(cli::source("--log-level"))
-        } else {
-            source.of("--log-level")
-        };
+        let log_source = source("--log-level", typed.log_level.is_some());
         let log_level = typed.log_level.or(file.log_level);
         let max_feed_size_typed = typed.max_feed_size.is_some();
         let connections =

@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
 use super::validity::{Overdue, Validity};
+use crate::cli;
 use crate::config::Tls;
 use crate::metrics::state::CertificateState;
 use crate::watch::{self, Watch};
@@ -31,7 +32,7 @@ const MAX_FILE_SIZE: u64 = 1 << 20;
 
 /// Why a pair cannot be used; names the file.
 #[derive(Debug, thiserror::Error)]
-#[error("{setting}: {}: {reason}", path.display())]
+#[error("{}: {}: {reason}", cli::source(setting), path.display())]
 pub struct TlsError {
     setting: &'static str,
     path: PathBuf,

@@ -58,8 +58,16 @@ fn wrong_settings_are_told_by_where_they_are() {
             self::said(&session.command(&format!("serve {flag}")).env(&variable, value).output().unwrap());
         assert!(code == Some(2) && !said.contains(&variable), "{said}");
     }
+    let files = [("UPSTREAM_CA", "x"), ("TLS_CERT", "x"), ("TLS_KEY", "x")];
+    let files = files.map(|(name, value)| (format!("CATALOG_PROXY_{name}"), value));
+    let (said, _) = self::said(&session.command("check --feed packages.json").envs(files).output().unwrap());
+    assert!(
+        said.contains("CATALOG_PROXY_UPSTREAM_CA: error: ")
+            && said.contains("CATALOG_PROXY_TLS_CERT: error: "),
+        "{said}"
+    );
     // Blanks in a list are no part of its values: this gets as far as the upstream.
-    let (said, _) = said(
+    let (said, _) = self::said(
         &session
             .command("check --feed no-such.json")
             .env("CATALOG_PROXY_TRUSTED_PROXY", "10.0.0.0/8, ::1")
