@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use catalog_proxy::config::Tls;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 use crate::client::{self, get, get_request, until};
 use crate::clock::Clock;
 use crate::proxy::{Proxy, array, free, plesk};
+use crate::tls::Authority;
 use crate::upstream::{Step, Upstream, chunk, head_of, ok, status};
 
 const PACKAGES: &str = "/api/v4/packages";
@@ -260,7 +262,21 @@ async fn full_scrape() -> String {
     }
     upstream.stop().await;
     proxy.get("/api/v4/packages?gone").await.assert_problem(502);
-    scrape(&proxy).await
+    scrape(&proxy).await + &certificate_scrape().await
+}
+
+/// What a proxy with a certificate has more.
+async fn certificate_scrape() -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let (certificate, key) = Authority::new().sign("localhost", |_| ());
+    let files = Tls { cert: directory.path().join("cert.pem"), key: directory.path().join("key.pem") };
+    fs::write(&files.cert, certificate.pem()).unwrap();
+    fs::write(&files.key, key.serialize_pem()).unwrap();
+    let upstream = Upstream::with_feeds("[]", "[]").await;
+    let proxy = Proxy::start_with(&upstream.url(), |config| config.tls = Some(files)).await;
+    let text = scrape(&proxy).await;
+    let lines = text.split_inclusive('\n').filter(|line| line.contains("catalog_proxy_certificate_"));
+    lines.collect()
 }
 
 /// Metrics by name, with their types.
