@@ -5,16 +5,20 @@ use hyper::body::Incoming;
 
 use crate::body::{self, Body};
 use crate::metrics::CONTENT_TYPE;
-use crate::metrics::state::WhitelistState;
+use crate::metrics::state::{CertificateState, WhitelistState};
 use crate::proxy::{Proxy, probes, respond};
 
 /// Answers a request to the admin port.
-pub fn answer(proxy: &Proxy, request: &Request<Incoming>) -> Response<Body> {
+pub fn answer(
+    proxy: &Proxy,
+    certificate: Option<CertificateState>,
+    request: &Request<Incoming>,
+) -> Response<Body> {
     let read = matches!(*request.method(), Method::GET | Method::HEAD);
     let mut response = match (request.uri().path(), read) {
         ("/livez", true) => probes::live(),
         ("/readyz", true) => probes::ready(proxy),
-        ("/metrics", true) => metrics(proxy),
+        ("/metrics", true) => metrics(proxy, certificate),
         ("/livez" | "/readyz" | "/metrics", false) => respond::problem(&respond::METHOD_NOT_ALLOWED),
         _ => respond::plain(
             StatusCode::NOT_FOUND,
@@ -28,7 +32,7 @@ pub fn answer(proxy: &Proxy, request: &Request<Incoming>) -> Response<Body> {
     response
 }
 
-fn metrics(proxy: &Proxy) -> Response<Body> {
+fn metrics(proxy: &Proxy, certificate: Option<CertificateState>) -> Response<Body> {
     let (list, status) = (proxy.whitelist.current(), proxy.whitelist.status());
     let mut state = proxy.catalog.observe(&list);
     state.whitelist = WhitelistState {
@@ -38,6 +42,7 @@ fn metrics(proxy: &Proxy) -> Response<Body> {
         reload_succeeded: status.last_error.is_none(),
         ..state.whitelist
     };
+    state.certificate = certificate;
     match proxy.metrics.encode(&state) {
         Ok(text) => respond::plain(StatusCode::OK, CONTENT_TYPE, text),
         Err(_) => {

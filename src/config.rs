@@ -1,18 +1,20 @@
 //! Settings, checked: a flag wins over a variable over the file over the default.
 
+mod file;
 mod origin;
 mod webhook;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
-use std::{fs, io};
+use std::{fmt, io};
 
 use ipnet::IpNet;
 
-use crate::cli::{AdminListen, LogFormat, Settings};
+use crate::cli::{self, AdminListen, LogFormat, Settings};
 use crate::place::Place;
+use file::File;
 pub use origin::Origin;
 pub use webhook::Webhook;
 
@@ -70,7 +72,30 @@ pub struct Config {
     /// How log lines look.
     pub log_format: LogFormat,
     /// Which there are.
-    pub log_level: Option<String>,
+    pub log_level: Option<LogLevel>,
+}
+
+/// Which lines are logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLevel {
+    /// As given.
+    pub directives: String,
+    /// Where.
+    pub source: Source,
+}
+
+/// Where a value is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A flag, or a variable.
+    Named(String),
+    /// The configuration file.
+    File {
+        /// Its name.
+        path: PathBuf,
+        /// Where in it the value stands.
+        place: Place,
+    },
 }
 
 /// The admin port.
@@ -130,21 +155,11 @@ pub enum ConfigError {
         /// The reason.
         source: io::Error,
     },
-    /// The file is not a configuration.
-    #[error("{}:{place}: {message}", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// Where in it.
-        place: Place,
-        /// What is wrong.
-        message: String,
-    },
-    /// A value makes no sense.
-    #[error("{setting}: {message}")]
+    /// A value makes no sense, or the file is not a configuration.
+    #[error("{at}: {message}")]
     Value {
-        /// Flag of the setting.
-        setting: &'static str,
+        /// Where it stands.
+        at: Source,
         /// What is wrong, with the value.
         message: String,
     },
@@ -156,16 +171,23 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong.
     pub fn load(typed: Settings) -> Result<Self, ConfigError> {
-        let file = match &typed.config {
-            Some(path) => read_file(path)?,
-            None => Settings::default(),
-        };
+        let file_text = File::open(typed.config.as_deref())?;
+        let file = file_text.settings()?;
+        let source = |flag, typed| if typed { Source::Named(cli::source(flag)) } else { file_text.of(flag) };
+        let wrong = |flag, typed, message| ConfigError::Value { at: source(flag, typed), message };
         let bytes = |typed: Option<bytesize::ByteSize>, file: Option<_>, default| {
             typed.or(file).map_or(default, |size| size.as_u64())
         };
         let max_fresh_for = typed.fresh_for.or(file.fresh_for).map(Duration::from);
         let stale_for = typed.stale_for.or(file.stale_for).map(Duration::from);
+        let upstream_typed = typed.upstream.is_some();
         let upstream = typed.upstream.or(file.upstream).unwrap_or_else(|| UPSTREAM.to_owned());
+        let notify_typed = typed.notify_url.is_some();
+        let notify = typed.notify_url.or(file.notify_url).map(|url| url.parse()).transpose();
+        let tls_typed = typed.tls_cert.is_some() || typed.tls_key.is_some();
+        let log_source = source("--log-level", typed.log_level.is_some());
+        let log_level = typed.log_level.or(file.log_level);
+        let max_feed_size_typed = typed.max_feed_size.is_some();
         let connections =
             typed.max_connections.or(file.max_connections).map_or(MAX_CONNECTIONS, NonZeroUsize::get);
         let config = Self {
@@ -182,15 +204,13 @@ impl Config {
                 (Some(cert), Some(key)) => Some(Tls { cert, key }),
                 (None, None) => None,
                 (cert, _) => {
-                    let setting = if cert.is_some() { "--tls-cert" } else { "--tls-key" };
+                    let flag = if cert.is_some() { "--tls-cert" } else { "--tls-key" };
                     let message = "--tls-cert and --tls-key belong together".to_owned();
-                    return Err(ConfigError::Value { setting, message });
+                    return Err(wrong(flag, tls_typed, message));
                 }
             },
             trusted: if typed.trusted_proxy.is_empty() { file.trusted_proxy } else { typed.trusted_proxy },
-            upstream: upstream
-                .parse()
-                .map_err(|message| ConfigError::Value { setting: "--upstream", message })?,
+            upstream: upstream.parse().map_err(|message| wrong("--upstream", upstream_typed, message))?,
             upstream_ca: typed.upstream_ca.or(file.upstream_ca),
             whitelist: typed.whitelist.or(file.whitelist).unwrap_or_else(|| WHITELIST.into()),
             cache: Cache {
@@ -210,39 +230,25 @@ impl Config {
                     .map_or_else(|| share_of_address(connections), NonZeroUsize::get),
                 request_body: bytes(typed.max_request_body, file.max_request_body, MAX_REQUEST_BODY),
             },
-            notify: (typed.notify_url.or(file.notify_url).map(|url| url.parse()).transpose())
-                .map_err(|message| ConfigError::Value { setting: "--notify-url", message })?,
+            notify: notify.map_err(|message| wrong("--notify-url", notify_typed, message))?,
             log_format: typed.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
-            log_level: typed.log_level.or(file.log_level),
+            log_level: log_level.map(|directives| LogLevel { directives, source: log_source }),
         };
         if config.cache.max_feed_size == 0 {
             let message = "must be more than 0".to_owned();
-            return Err(ConfigError::Value { setting: "--max-feed-size", message });
+            return Err(wrong("--max-feed-size", max_feed_size_typed, message));
         }
         Ok(config)
     }
 }
 
-/// Reads a configuration file; paths in it are relative to its directory.
-fn read_file(path: &Path) -> Result<Settings, ConfigError> {
-    let text =
-        fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    let mut settings: Settings = toml::from_str(&text).map_err(|error| {
-        let place = Place::of(&text, error.span().map_or(0, |span| span.start));
-        ConfigError::Parse { path: path.to_owned(), place, message: error.message().to_owned() }
-    })?;
-    let directory = path.parent().unwrap_or(Path::new(""));
-    let paths = [
-        &mut settings.whitelist,
-        &mut settings.upstream_ca,
-        &mut settings.cache_dir,
-        &mut settings.tls_cert,
-        &mut settings.tls_key,
-    ];
-    for relative in paths.into_iter().flatten() {
-        *relative = directory.join(&*relative);
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named(name) => f.write_str(name),
+            Self::File { path, place } => write!(f, "{}:{place}", path.display()),
+        }
     }
-    Ok(settings)
 }
 
 fn share_of_address(connections: usize) -> usize {
@@ -273,6 +279,9 @@ impl Default for Cache {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use clap::Parser;
 
     use super::*;
@@ -368,5 +377,10 @@ mod tests {
         check("fresh-for = \"10\"", "1:13", "invalid value \"10\"");
         check("listen = \"nowhere\"", "1:10", "expected an address");
         check("listen = [", "1:11", "unclosed array");
+        check("fresh-for = \"1m\"\nupstream = \"nowhere\"", "2:12", "\"nowhere\" has no scheme or host");
+        check("notify-url = 'x'", "1:14", "not an http or https URL");
+        check("max-feed-size = \"0\"", "1:17", "must be more than 0");
+        check("tls-key = \"key.pem\"", "1:11", "belong together");
+        check("\"a\\u001b\" = 1", "1:1", "unknown field `a\\u{1b}`");
     }
 }

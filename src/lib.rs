@@ -32,3 +32,5 @@ pub mod body;
 pub mod metrics;
 pub mod place;
 pub mod watch;
+
+pub mod printable;

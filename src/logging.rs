@@ -5,24 +5,35 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 
 use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::fmt::FormatFields;
-use tracing_subscriber::fmt::format::{DefaultFields, Writer};
+use tracing_subscriber::fmt::format::{DefaultFields, Format, Json, JsonFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::cli::LogFormat;
+use crate::config::{LogLevel, Source};
+use crate::printable;
 
 /// Where levels come from if no flag tells them; the variable of all programs that log like this one.
 const VARIABLE: &str = "RUST_LOG";
 
 /// Levels that cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{setting}: {directive:?} is no level; expected error, warn, info, debug, trace, off or target=level"
-)]
+#[error("{at}: {}", self.message())]
 pub struct LevelError {
-    setting: &'static str,
+    /// Where they were given.
+    pub at: Source,
     directive: String,
+}
+
+impl LevelError {
+    /// Says what is wrong with them.
+    pub fn message(&self) -> String {
+        let Self { directive, .. } = self;
+        format!("{directive:?} is no level; expected error, warn, info, debug, trace, off or target=level")
+    }
 }
 
 /// Starts logging at the levels that `level` gives, else at `RUST_LOG`'s, else at `info`. Does nothing the
@@ -30,7 +41,7 @@ pub struct LevelError {
 ///
 /// # Errors
 /// If the levels cannot be understood.
-pub fn start(format: LogFormat, level: Option<&str>) -> Result<(), LevelError> {
+pub fn start(format: LogFormat, level: Option<&LogLevel>) -> Result<(), LevelError> {
     let filter = levels(level)?;
     let color = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = tracing_subscriber::fmt()
@@ -41,7 +52,10 @@ pub fn start(format: LogFormat, level: Option<&str>) -> Result<(), LevelError> {
     // It fails only if a subscriber is set already, and then that one is wanted.
     let _ = match format {
         LogFormat::Text => lines.fmt_fields(OneLine).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        LogFormat::Json => {
+            let format = Format::default().json().flatten_event(true).with_target(false);
+            lines.fmt_fields(JsonFields::new()).event_format(PlainJson(format)).try_init()
+        }
     };
     Ok(())
 }
@@ -50,11 +64,11 @@ pub fn start(format: LogFormat, level: Option<&str>) -> Result<(), LevelError> {
 ///
 /// # Errors
 /// If they cannot be understood.
-pub fn levels(level: Option<&str>) -> Result<EnvFilter, LevelError> {
+pub fn levels(level: Option<&LogLevel>) -> Result<EnvFilter, LevelError> {
     let variable = env::var_os(VARIABLE).filter(|levels| !levels.is_empty());
     match (level, variable) {
-        (Some(level), _) => filter("--log-level", &our_own(level)),
-        (None, Some(levels)) => filter(VARIABLE, &levels.to_string_lossy()),
+        (Some(LogLevel { directives, source }), _) => filter(source, &our_own(directives)),
+        (None, Some(levels)) => filter(&Source::Named(VARIABLE.to_owned()), &levels.to_string_lossy()),
         (None, None) => Ok(EnvFilter::new(LevelFilter::INFO.to_string())),
     }
 }
@@ -69,7 +83,7 @@ fn our_own(levels: &str) -> String {
     }
 }
 
-fn filter(setting: &'static str, levels: &str) -> Result<EnvFilter, LevelError> {
+fn filter(source: &Source, levels: &str) -> Result<EnvFilter, LevelError> {
     for directive in levels.split(',').map(str::trim) {
         // A bare word that is no level would be taken for a module, and nothing logged but that.
         let understood = match directive.contains(['=', '[']) {
@@ -78,11 +92,11 @@ fn filter(setting: &'static str, levels: &str) -> Result<EnvFilter, LevelError> 
             false => !directive.is_empty() && directive.parse::<LevelFilter>().is_ok(),
         };
         if !understood {
-            return Err(LevelError { setting, directive: directive.to_owned() });
+            return Err(LevelError { at: source.clone(), directive: directive.to_owned() });
         }
     }
     let levels: String = levels.chars().filter(|c| !c.is_whitespace()).collect();
-    EnvFilter::try_new(&levels).map_err(|_| LevelError { setting, directive: levels })
+    EnvFilter::try_new(&levels).map_err(|_| LevelError { at: source.clone(), directive: levels })
 }
 
 /// Fields as text, with whatever could break a line or fool a terminal escaped.
@@ -96,21 +110,29 @@ impl<'writer> FormatFields<'writer> for OneLine {
     fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
         let mut text = String::new();
         DefaultFields::new().format_fields(Writer::new(&mut text), fields)?;
-        text.chars().try_for_each(|c| match is_plain(c) {
-            true => writer.write_char(c),
-            false => write!(writer, "{}", c.escape_default()),
-        })
+        writer.write_str(&printable::escaped(&text))
     }
 }
 
-/// Does a character stand for itself alone, without an effect on those around it?
-fn is_plain(c: char) -> bool {
-    /// Separators of lines, and marks that turn the direction of text.
-    const OTHERS: [char; 11] = [
-        '\u{2028}', '\u{2029}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}', '\u{2066}',
-        '\u{2067}', '\u{2068}', '\u{2069}',
-    ];
-    !c.is_control() && !OTHERS.contains(&c)
+/// Lines of JSON, which may have any character but ASCII's controls in their strings, with the same ones escaped.
+#[derive(Debug)]
+struct PlainJson(Format<Json>);
+
+impl<S, N> FormatEvent<S, N> for PlainJson
+where
+    S: Subscriber + for<'lookup> LookupSpan<'lookup>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        writer.write_str(&printable::escaped_json(&line))
+    }
 }
 
 #[cfg(test)]
@@ -119,12 +141,16 @@ mod tests {
 
     use super::*;
 
+    fn flag() -> Source {
+        Source::Named("--log-level".to_owned())
+    }
+
     #[test]
     fn levels_that_make_no_sense_are_named() {
         for levels in
             ["info", "DEBUG", "off", "catalog_proxy=debug,hyper=warn", "info, hyper=debug", "a[b]=info"]
         {
-            filter("--log-level", levels).expect(levels);
+            filter(&flag(), levels).expect(levels);
         }
         for (levels, directive) in [
             ("debg", "debg"),
@@ -133,7 +159,7 @@ mod tests {
             ("a=debug=x", "a=debug=x"),
             ("info,", ""),
         ] {
-            let error = filter("--log-level", levels).expect_err(levels).to_string();
+            let error = filter(&flag(), levels).expect_err(levels).to_string();
             assert!(
                 error.starts_with(&format!("--log-level: {directive:?} is no level; expected ")),
                 "{error}"
@@ -182,7 +208,7 @@ mod tests {
             let text = String::from_utf8(lines.0.lock().expect("no panic").clone()).expect("text");
             let (line, rest) = text.split_once('\n').expect("a line");
             assert_eq!(rest, "");
-            assert!(line.chars().all(is_plain), "{line:?}");
+            assert!(line.chars().all(printable::is_plain), "{line:?}");
             assert!(line.contains(r"shown=a\nb\rc\u{1b}[2Jd\u{9b}e\u{85}f\u{2028}g\u{202e}h\té"), "{line}");
         }
     }

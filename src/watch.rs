@@ -2,15 +2,20 @@
 //! mounts, NFS, some ConfigMap mounts).
 
 use std::collections::BTreeSet;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
 use notify::{EventKind, RecursiveMode, Watcher as _};
+use rustix::fs::OFlags;
 use tokio::sync::oneshot;
 use tracing::warn;
+
+use crate::printable::joined;
 
 /// How often files are looked at when no event says that they changed: an edit must show within a second.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -90,6 +95,38 @@ impl Drop for Watch {
     }
 }
 
+/// Reads a file of at most so many bytes.
+///
+/// Never waits for a pipe that somebody put in the file's place, nor takes what it says: it could be read once
+/// only.
+///
+/// # Errors
+/// Why there is no such file.
+pub fn read(path: &Path, max_size: u64) -> Result<Vec<u8>, String> {
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let open = || {
+        let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
+        Ok((file.metadata()?.is_file(), file))
+    };
+    match open().map_err(|error: io::Error| error.to_string())? {
+        (true, file) => read_all(file, max_size),
+        (false, _) => Err("it is not a regular file".to_owned()),
+    }
+}
+
+/// Reads at most so many bytes to their end.
+///
+/// # Errors
+/// If there are more, or they cannot be read.
+pub fn read_all(file: File, max_size: u64) -> Result<Vec<u8>, String> {
+    let mut content = Vec::new();
+    match file.take(max_size + 1).read_to_end(&mut content) {
+        Ok(len) if len as u64 > max_size => Err(format!("more than {max_size} bytes")),
+        Ok(_) => Ok(content),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// Asks the system for events in the files' directories: the files themselves may be replaced any time.
 fn watch_directories(files: &[PathBuf], events: Sender<Wake>) -> Option<notify::RecommendedWatcher> {
     let directories: BTreeSet<&Path> = files
@@ -112,5 +149,7 @@ fn watch_directories(files: &[PathBuf], events: Sender<Wake>) -> Option<notify::
         }
         Ok(watcher)
     });
-    watcher.inspect_err(|error| warn!(?directories, %error, "no file events, so files are only polled")).ok()
+    let directories: Vec<_> = directories.iter().map(|directory| directory.display()).collect();
+    let directories = joined(&directories);
+    watcher.inspect_err(|error| warn!(%directories, %error, "no file events, so files are only polled")).ok()
 }

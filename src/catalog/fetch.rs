@@ -17,12 +17,13 @@ use url::Url;
 use super::Key;
 use super::copy::{Content, Copy, Index, Meta};
 use super::decode::{ACCEPT_ENCODING, DecodeError, Decoder};
-use super::freshness::{self, Freshness, Policy};
+use super::freshness::{Freshness, Policy};
 use crate::body;
 use crate::feed::packages::Segment;
 use crate::feed::scan::ScanError;
 use crate::feed::{Kind, categories, packages};
 use crate::metrics::Failed;
+use crate::upstream::retry_after::retry_after;
 use crate::upstream::{Failure, USER_AGENT, Upstream, UpstreamError, VIA};
 
 /// Longest wait for the head of the answer, connecting included: Plesk itself waits some 30 s for a
@@ -81,7 +82,7 @@ pub enum FetchError {
     #[error("the upstream's feed has a broken or unknown content coding")]
     Coding,
     /// It has suspiciously few elements, and was not yet confirmed.
-    #[error("the upstream's feed shrank from {had} to {has} elements, seen {seen} times")]
+    #[error("the upstream's feed shrank from {had} to {has} elements, seen {seen} {}", if *.seen == 1 { "time" } else { "times" })]
     Shrunk {
         /// Elements of the copy in service.
         had: usize,
@@ -140,11 +141,8 @@ impl Fetcher {
                 meta: self.confirmed(&head.headers, &before.meta),
             }),
             (status, _) => {
-                let retry_after = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-                // By its own clock, since ours may be off.
-                let now = freshness::date(&head.headers).unwrap_or_else(SystemTime::now);
-                let pause = retry_after.and_then(|value| freshness::retry_after(value, now));
-                Err(FetchError::Status { status, retry_after: pause })
+                let retry_after = retry_after(&head.headers, SystemTime::now());
+                Err(FetchError::Status { status, retry_after })
             }
         }
     }

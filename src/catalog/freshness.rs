@@ -97,12 +97,6 @@ fn delta_seconds(text: &str) -> Option<Duration> {
     digits.then(|| Duration::from_secs(text.parse().unwrap_or(MAX).min(MAX)))
 }
 
-/// Reads a `Retry-After` value, seconds or a date, as a pause from `now` (RFC 9110 §10.2.3).
-pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
-    let date = || httpdate::parse_http_date(value.trim()).ok();
-    delta_seconds(value.trim()).or_else(|| Some(date()?.duration_since(now).unwrap_or_default()))
-}
-
 /// Returns when an answer was made, by the clock of whoever made it.
 pub fn date(headers: &HeaderMap) -> Option<SystemTime> {
     httpdate::parse_http_date(text(headers, DATE)?).ok()
@@ -183,21 +177,6 @@ mod tests {
         check(&[("expires", "Sun, 06 Nov 1994 08:50:10 GMT")], 10);
         check(&[date, ("expires", "Sun, 06 Nov 1994 08:30:00 GMT"), (cc, "max-age=60")], 60);
         check(&[date, ("expires", "0"), (cc, "no-store")], 0);
-    }
-
-    #[test]
-    fn reads_when_to_retry() {
-        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:00:00 GMT").expect("a date");
-        let check = |value: &str, expected: Option<u64>| {
-            assert_eq!(retry_after(value, now), expected.map(Duration::from_secs), "{value}");
-        };
-        check("120", Some(120));
-        check(" 0 ", Some(0));
-        check("Sun, 06 Nov 1994 08:01:00 GMT", Some(60));
-        check("Sun, 06 Nov 1994 07:00:00 GMT", Some(0));
-        check("-1", None);
-        check("soon", None);
-        check("", None);
     }
 
     #[test]

@@ -29,6 +29,7 @@ use tracing::{info, warn};
 use crate::config;
 use crate::metrics::{Failed, FeedName, Fetch, Metrics};
 use crate::news::News;
+use crate::printable::millis;
 use crate::upstream::Upstream;
 use crate::whitelist::Whitelist;
 use backoff::Failures;
@@ -295,7 +296,7 @@ impl Landing {
         {
             let now = Instant::now();
             if inner.is_servable(&copy, now) {
-                info!(%key, elements = copy.content.len(), age = ?copy.age(now), "restored from disk");
+                info!(%key, elements = copy.content.len(), age_ms = millis(copy.age(now)), "restored from disk");
                 let copy = inner.store.insert(&key, copy, now);
                 drop(self);
                 writer.finish(Ok(Landed { copy: copy.clone(), source: Source::Disk }));
@@ -387,13 +388,14 @@ impl Inner {
                 let (elements, bytes) = (copy.content.len(), copy.content.body.len());
                 let outcome = if changed { "changed" } else { "unchanged" };
                 self.count(key, Failed { outcome, phase: DONE }, elapsed);
-                info!(%key, elements, bytes, changed, ?elapsed, "fetched");
+                info!(%key, elements, bytes, changed, elapsed_ms = millis(elapsed), "fetched");
                 (Ok(Landed { copy, source: Source::Upstream }), comparison)
             }
             Err(error) => {
                 self.count(key, error.failed(), elapsed);
                 let retry_in = self.failures.remember(key, &error, now);
-                warn!(%key, %error, cause = error.chain(), ?elapsed, ?retry_in, "fetch failed");
+                let (elapsed_ms, retry_in_ms) = (millis(elapsed), millis(retry_in));
+                warn!(%key, %error, cause = error.chain(), elapsed_ms, retry_in_ms, "fetch failed");
                 (Err(error), None)
             }
         }

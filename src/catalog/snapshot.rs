@@ -12,8 +12,8 @@
 //! Whatever is wrong with a file or the disk is logged and costs no request.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex};
@@ -55,6 +55,8 @@ pub struct Snapshots {
 #[derive(Debug)]
 struct Shared {
     directory: PathBuf,
+    /// The directory itself, locked as long as there may be writes.
+    _lock: Option<File>,
     max_bytes: u64,
     files: Mutex<HashMap<PathBuf, Written>>,
 }
@@ -108,6 +110,7 @@ impl Snapshots {
     /// If the directory cannot be used at all.
     pub fn open(directory: &Path, max_bytes: u64) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
+        let lock = lock_directory(directory)?;
         let mut files = HashMap::new();
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
@@ -121,8 +124,8 @@ impl Snapshots {
             }
         }
         info!(directory = %directory.display(), copies = files.len(), "cache directory");
-        let shared =
-            Arc::new(Shared { directory: directory.to_owned(), max_bytes, files: Mutex::new(files) });
+        let (directory, files) = (directory.to_owned(), Mutex::new(files));
+        let shared = Arc::new(Shared { directory, _lock: lock, max_bytes, files });
         let (queue, jobs) = mpsc::sync_channel::<(Key, Copy)>(QUEUE);
         let writing = Arc::clone(&shared);
         let writer = thread::Builder::new().name("snapshots".to_owned()).spawn(move || {
@@ -296,6 +299,18 @@ pub fn decode(file: &Bytes, key: &Key, confirmed: SystemTime, now: SystemTime) -
             refresh_after: Duration::ZERO,
         },
     })
+}
+
+/// Claims a directory for this process: two that write there would remove each other's files, and forget each
+/// other's news. Where there are no locks (some network file systems), it has to do without.
+fn lock_directory(directory: &Path) -> io::Result<Option<File>> {
+    let Ok(lock) = File::open(directory) else { return Ok(None) };
+    match lock.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            Err(io::Error::new(ErrorKind::ResourceBusy, "another proxy uses it, so it is not used here"))
+        }
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(Some(lock)),
+    }
 }
 
 /// Reads the packages feed that was kept last in a directory, whatever its query, and when that was.

@@ -5,9 +5,11 @@ mod settings;
 mod tools;
 
 use std::env;
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::news::News;
@@ -31,8 +33,33 @@ pub struct Cli {
 impl Cli {
     /// Parses the command line and the environment; ends the process if they make no sense.
     pub fn read() -> Self {
-        let mut matches = without_empty_variables(Self::command()).get_matches();
-        Self::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
+        let parsed = without_empty_variables(Self::command()).try_get_matches();
+        parsed.and_then(|mut matches| Self::from_arg_matches_mut(&mut matches)).unwrap_or_else(|error| {
+            if let Some(variable) = variable_of(&error) {
+                eprintln!("The value is that of the variable {variable}.");
+            }
+            error.exit()
+        })
+    }
+}
+
+/// Returns the variable that has the value an error is about.
+fn variable_of(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return None };
+    let flag = argument.split(' ').next()?;
+    Some(source(flag)).filter(|source| source != flag)
+}
+
+/// Names where a setting was given: its flag, or else the variable that is set.
+pub fn source(flag: &str) -> String {
+    let is_flag =
+        |argument: &OsStr| argument.to_str().is_some_and(|text| text.split('=').next() == Some(flag));
+    let name = flag.trim_start_matches('-').replace('-', "_").to_uppercase();
+    let variable = format!("CATALOG_PROXY_{name}");
+    let is_set = env::var_os(&variable).is_some_and(|value| !value.is_empty());
+    match is_set && !env::args_os().any(|argument| is_flag(&argument)) {
+        true => variable,
+        false => flag.to_owned(),
     }
 }
 

@@ -20,7 +20,7 @@ pub struct Settings {
     #[serde(skip)]
     pub config: Option<PathBuf>,
     /// Address to serve on; may be repeated [default: 0.0.0.0:8080]
-    #[arg(long, value_name = "ADDR", env = "CATALOG_PROXY_LISTEN", value_delimiter = ',')]
+    #[arg(long, value_name = "ADDR", env = "CATALOG_PROXY_LISTEN", value_delimiter = ',', value_parser = address)]
     #[serde(default, deserialize_with = "addresses")]
     pub listen: Vec<SocketAddr>,
     /// Address of the admin port, or `off` [default: 127.0.0.1:8081]
@@ -132,8 +132,14 @@ where
     text.parse().map(Some).map_err(|error| de::Error::custom(format!("invalid value {text:?}: {error}")))
 }
 
-/// Reads a network, or an address as the network of itself.
+/// Reads an address; blanks are those of a list.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.trim().parse().map_err(|_| "expected an address like 0.0.0.0:8080 or [::]:8080".to_owned())
+}
+
+/// Reads a network, or an address as the network of itself; blanks are those of a list.
 fn network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
     let address = text.parse::<IpAddr>().map(IpNet::from);
     address
         .or_else(|_| text.parse())

@@ -111,7 +111,8 @@ impl Listing {
         let directory = config.cache_dir.as_deref()?;
         let (body, index, at) = snapshot::newest_packages(directory)?;
         let age = SystemTime::now().duration_since(at).unwrap_or_default();
-        let age = humantime::format_duration(Duration::from_secs(age.as_secs() / 60 * 60));
+        let unit = if age.as_secs() < 60 { 1 } else { 60 };
+        let age = humantime::format_duration(Duration::from_secs(age.as_secs() / unit * unit));
         let origin = format!("the copy in {} ({age} old)", directory.display());
         Some(Self { origin, packages: listing::list(&body, &index) })
     }

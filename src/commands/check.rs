@@ -8,19 +8,21 @@ use serde::Serialize;
 use super::Failure;
 use super::catalog_source::{Asking, Listing, block_on, origin};
 use super::diff::always_shown;
-use super::panel_ini::MAX_BASE;
+use super::panel_ini::{MAX_BASE, is_usable};
 use super::terminal::{Style, Terminal, print, print_json};
 use super::whitelist_file::WhitelistFile;
 use crate::cli::{Check, TextFormat};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Source, Tls};
+use crate::feed::listing::Listed;
 use crate::feed::package::Seller;
 use crate::logging;
 use crate::place::Place;
 use crate::server::tls::Certificate;
+use crate::server::validity::Overdue;
 use crate::whitelist::mount;
 use crate::whitelist::watch::LoadError;
 
-/// How bad it is. Either makes the check fail.
+/// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Level {
@@ -28,6 +30,8 @@ enum Level {
     Error,
     /// It works, but it can hardly be meant so.
     Warning,
+    /// Something to know. It does not make the check fail.
+    Note,
 }
 
 /// Something that is not in order.
@@ -45,8 +49,8 @@ struct Finding {
 #[derive(Debug, Default)]
 struct Report {
     findings: Vec<Finding>,
-    /// What is in order, for people.
-    good: Vec<String>,
+    /// What is in order, for people: the file, URL or flag, and what is said about it.
+    good: Vec<(String, String)>,
 }
 
 /// Checks everything and prints what was found.
@@ -55,11 +59,12 @@ struct Report {
 /// If anything was.
 pub fn check(arguments: Check) -> Result<(), Failure> {
     let mut report = Report::default();
-    if let Some(url) = &arguments.url {
-        report.base_url(url);
-    }
     let format = arguments.format;
-    match Config::load(arguments.settings) {
+    let config = Config::load(arguments.settings);
+    if let Some(url) = &arguments.url {
+        report.base_url(url, config.as_ref().is_ok_and(|config| config.tls.is_some()));
+    }
+    match config {
         Ok(config) => report.everything(&config, arguments.feed.as_deref())?,
         Err(error) => report.configuration(error),
     }
@@ -68,11 +73,11 @@ pub fn check(arguments: Check) -> Result<(), Failure> {
 
 impl Report {
     fn everything(&mut self, config: &Config, feed: Option<&Path>) -> Result<(), Failure> {
-        self.failed(logging::levels(config.log_level.as_deref()).map_err(Failure::from));
-        if let Some(files) = &config.tls
-            && self.failed(Certificate::load(files).map_err(Failure::from)).is_some()
-        {
-            self.good.push(format!("{}: a certificate and its key", files.cert.display()));
+        if let Err(error) = logging::levels(config.log_level.as_ref()) {
+            self.value(&error.at, error.message());
+        }
+        if let Some(files) = &config.tls {
+            self.certificate(files);
         }
         let file = self.whitelist(&config.whitelist);
         let catalog = self.catalog(config, feed)?;
@@ -87,14 +92,30 @@ impl Report {
 
     fn configuration(&mut self, error: ConfigError) {
         match error {
-            ConfigError::Parse { path, place, message } => {
-                self.at(Level::Error, &path.display().to_string(), place, message);
-            }
-            ConfigError::Value { setting, message } => self.about(Level::Error, setting, message),
+            ConfigError::Value { at, message } => self.value(&at, message),
             ConfigError::Read { path, source } => {
                 self.about(Level::Error, &path.display().to_string(), format!("cannot be read: {source}"));
             }
         }
+    }
+
+    fn value(&mut self, source: &Source, message: String) {
+        match source {
+            Source::Named(name) => self.about(Level::Error, name, message),
+            Source::File { path, place } => {
+                self.at(Level::Error, &path.display().to_string(), *place, message);
+            }
+        }
+    }
+
+    fn certificate(&mut self, files: &Tls) {
+        let Some(certificate) = self.failed(Certificate::load(files).map_err(Failure::from)) else { return };
+        let name = files.cert.display().to_string();
+        if let Err(overdue) = certificate.check_time() {
+            let level = if matches!(overdue, Overdue::Soon(_)) { Level::Note } else { Level::Error };
+            self.about(level, &name, overdue.to_string());
+        }
+        self.good.push((name, "a certificate and its key".to_owned()));
     }
 
     fn whitelist(&mut self, path: &Path) -> Option<WhitelistFile> {
@@ -115,7 +136,7 @@ impl Report {
                                    mount its directory instead";
                     self.about(Level::Warning, &name, message);
                 }
-                self.good.push(format!("{name}: {}", counted(file.list.len(), "extension", "extensions")));
+                self.good.push((name, counted(file.list.len(), "extension", "extensions")));
                 return Some(file);
             }
         }
@@ -124,11 +145,12 @@ impl Report {
 
     /// Returns the catalog to check codes against, the last copy on disk if need be.
     fn catalog(&mut self, config: &Config, feed: Option<&Path>) -> Result<Option<Listing>, Failure> {
+        let asking = self.failed(Asking::new(config));
         if let Some(feed) = feed {
             let catalog = Listing::from_file(feed, config.cache.max_feed_size);
             return Ok(self.failed(catalog).inspect(|catalog| self.feed(catalog, None)));
         }
-        let Some(asking) = self.failed(Asking::new(config)) else { return Ok(Listing::from_disk(config)) };
+        let Some(asking) = asking else { return Ok(Listing::from_disk(config)) };
         let asked = block_on(async {
             let packages = self.failed(asking.packages().await)?;
             Some((packages, self.failed(asking.categories().await)))
@@ -142,7 +164,27 @@ impl Report {
     fn feed(&mut self, catalog: &Listing, categories: Option<usize>) {
         let packages = counted(catalog.packages.len(), "package", "packages");
         let categories = categories.map(|count| format!(", {}", counted(count, "category", "categories")));
-        self.good.push(format!("{}: {packages}{}", catalog.origin, categories.unwrap_or_default()));
+        self.good.push((catalog.origin.clone(), format!("{packages}{}", categories.unwrap_or_default())));
+        let mut codes: Vec<_> =
+            catalog.packages.iter().filter_map(|listed| listed.package.code.as_deref()).collect();
+        let nameless =
+            |listed: &&Listed| listed.package.seller == Seller::Plesk && listed.package.code.is_none();
+        let nameless = catalog.packages.iter().filter(nameless).count();
+        if nameless > 0 {
+            let message = format!(
+                "{} sold by Plesk without a code, always hidden",
+                counted(nameless, "package", "packages")
+            );
+            self.about(Level::Note, &catalog.origin, message);
+        }
+        codes.sort_unstable();
+        for same in codes.chunk_by(|a, b| a == b).filter(|same| same.len() > 1) {
+            self.about(
+                Level::Note,
+                &catalog.origin,
+                format!("{} packages have the code {:?}", same.len(), same[0]),
+            );
+        }
     }
 
     fn codes(&mut self, file: &WhitelistFile, catalog: &Listing) {
@@ -171,7 +213,7 @@ impl Report {
         let here = |ancestor: &Path| if ancestor == Path::new("") { ".".into() } else { ancestor.to_owned() };
         let Some(nearest) = directory.ancestors().map(here).find(|path| path.exists()) else { return };
         match tempfile::Builder::new().prefix(".tmp-").tempfile_in(nearest) {
-            Ok(_) => self.good.push(format!("{}: writable", directory.display())),
+            Ok(_) => self.good.push((directory.display().to_string(), "writable".to_owned())),
             Err(error) => {
                 let name = directory.display().to_string();
                 self.about(Level::Error, &name, format!("cannot be written: {}", error.kind()));
@@ -179,8 +221,19 @@ impl Report {
         }
     }
 
-    fn base_url(&mut self, url: &str) {
+    fn base_url(&mut self, url: &str, tls: bool) {
         let base = url.trim_end_matches('/');
+        if !is_usable(base) {
+            return self.about(
+                Level::Error,
+                "--url",
+                format!("{base:?} is not an http or https URL for panel.ini"),
+            );
+        }
+        if tls && base.starts_with("http://") {
+            let message = "the proxy speaks HTTPS (--tls-cert), so it must begin with https://";
+            self.about(Level::Warning, base, message);
+        }
         if base.len() > MAX_BASE {
             let message = format!(
                 "has {} characters; with more than {MAX_BASE}, Plesk may mix up its cached answers",
@@ -227,13 +280,17 @@ impl Report {
     }
 
     fn text(&self, terminal: Terminal) -> String {
-        let style = |level| if level == Level::Error { Style::Red } else { Style::Yellow };
+        let style = |level| match level {
+            Level::Error => Style::Red,
+            Level::Warning => Style::Yellow,
+            Level::Note => Style::Plain,
+        };
         let bad = self.findings.iter().map(|finding| {
             let level = terminal.paint(style(finding.level), finding.level);
             format!("{}: {level}: {}\n", finding.place(), finding.message)
         });
-        let good = self.good.iter().map(|line| {
-            let (about, message) = line.split_once(": ").unwrap_or((line, ""));
+        let wrong = |about: &str| self.findings.iter().any(|f| f.level == Level::Error && f.about == about);
+        let good = self.good.iter().filter(|(about, _)| !wrong(about)).map(|(about, message)| {
             format!("{about}: {}: {message}\n", terminal.paint(Style::Green, "good"))
         });
         bad.chain(good).collect()
@@ -258,6 +315,7 @@ impl fmt::Display for Level {
         f.write_str(match self {
             Self::Error => "error",
             Self::Warning => "warning",
+            Self::Note => "note",
         })
     }
 }

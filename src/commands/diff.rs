@@ -79,7 +79,7 @@ pub fn always_shown(seller: Seller) -> String {
 
 impl Changes<'_> {
     fn text(&self, terminal: Terminal) -> String {
-        let mut table = Table::new(&["CODE", "NAME", "CHANGE"]);
+        let mut table = Table::new(&["CODE", "NAME", "CHANGE"]).whole("CHANGE");
         for (changes, word, style) in [
             (&self.appear, "appears", Style::Green),
             (&self.vanish, "vanishes", Style::Red),

@@ -18,7 +18,7 @@ use crate::place::Place;
 use crate::whitelist;
 use crate::whitelist::edit::{self, EditError};
 use crate::whitelist::replace::{Editing, Replaced};
-use crate::whitelist::watch::{LoadError, read_file};
+use crate::whitelist::watch::{LoadError, read_editable};
 
 /// Longest wait for the upstream: it only tells names and finds mistypings, and someone sits there.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -56,12 +56,12 @@ fn run(verb: Verb, arguments: &Edit) -> Result<(), Failure> {
     let config = Config::load(arguments.sources.settings())?;
     let path = config.whitelist.as_path();
     // A file that is not there should be told before anyone waits for the upstream.
-    read_file(path)?;
+    read_editable(path)?;
     let catalog = at_hand(&arguments.sources, &config)?;
     let cannot = |error| Failure::failed(format!("cannot write {}: {error}", path.display()));
     let editing = Editing::begin(path).map_err(cannot)?;
     for _ in 0..MAX_ROUNDS {
-        let bytes = read_file(path)?;
+        let bytes = read_editable(path)?;
         let refused = |finding| LoadError::Parse { path: path.to_owned(), finding };
         let text = whitelist::text(&bytes).map_err(refused)?;
         let (force, catalog) = (arguments.force, catalog.as_ref());
@@ -186,7 +186,8 @@ impl<'a> Draft<'a> {
     fn hide(&mut self, code: &str) -> Result<String, Refusal> {
         let listed = self.find(code);
         let seller = listed.map(|listed| listed.package.seller).filter(|seller| *seller != Seller::Plesk);
-        let (was, edited) = (self.place(self.before, code), edit::hide(&self.text, code)?);
+        let name = listed.and_then(|listed| listed.name.as_deref()).map(printable);
+        let (was, edited) = (self.place(self.before, code), edit::hide(&self.text, code, name.as_deref())?);
         match (edited, seller) {
             (Some(edited), seller) => {
                 self.text = edited;
@@ -204,7 +205,7 @@ impl<'a> Draft<'a> {
 
     /// Neither in the list nor, as far as is known, in the catalog.
     fn not_listed(&self, code: &str) -> Result<String, Refusal> {
-        let entries = whitelist::entries(&self.text).map_err(EditError::from)?;
+        let entries = whitelist::entries(&self.text).unwrap_or_default();
         let meant = alike(code, entries.iter().map(|entry| entry.code.as_str()));
         match (meant, self.catalog) {
             (Some(meant), _) => Err(format!("{code:?} is not listed; did you mean {meant:?}?")),

@@ -14,6 +14,7 @@ use crate::cli::{Explain, TextFormat};
 use crate::config::Config;
 use crate::feed::package::{self, Seller};
 use crate::place::Place;
+use crate::printable::joined;
 
 /// The answer.
 #[derive(Debug, Serialize)]
@@ -24,7 +25,14 @@ struct Explanation<'a> {
     shown: bool,
     buy_url: Option<&'a str>,
     host: Option<String>,
+    /// Where it is listed first.
     listed: Option<At>,
+    /// Where else.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    listed_again: Vec<At>,
+    /// Who sells other packages with this code.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    also: Vec<&'static str>,
     /// What to type to have it the other way, if that can be had.
     change: Option<String>,
 }
@@ -46,10 +54,11 @@ pub fn explain(arguments: &Explain) -> Result<(), Failure> {
     let file = WhitelistFile::read(&config.whitelist)?;
     let catalog = Listing::load(arguments.sources.feed.as_deref(), &config)?;
     let code = arguments.code.as_str();
-    let place = file.place(code).map(|Place { line, column }| {
+    let mut places = file.places(code).map(|Place { line, column }| {
         let file = config.whitelist.display().to_string();
         At { file, line, column }
     });
+    let place = places.next();
     let Some(listed) = catalog.find(code) else {
         let listed = place.map(|place| format!("{place}: ")).unwrap_or_default();
         return Err(Failure::failed(format!("{listed}{}", catalog.unknown(code))));
@@ -61,8 +70,14 @@ pub fn explain(arguments: &Explain) -> Result<(), Failure> {
         let flags = [("--config", &arguments.sources.config), ("--whitelist", &arguments.sources.whitelist)];
         let flags =
             flags.iter().filter_map(|(flag, path)| Some(format!(" {flag} {}", word(path.as_deref()?))));
-        format!("catalog-proxy {verb} {}{}", word(Path::new(code)), flags.collect::<String>())
+        let (flags, code) = (flags.collect::<String>(), word(Path::new(code)));
+        match code.starts_with('-') {
+            true => format!("catalog-proxy {verb}{flags} -- {code}"),
+            false => format!("catalog-proxy {verb} {code}{flags}"),
+        }
     };
+    let others = catalog.packages.iter().filter(|other| other.package.code.as_deref() == Some(code));
+    let others = others.filter(|other| !std::ptr::eq(*other, listed));
     let explanation = Explanation {
         code,
         name: listed.name.as_deref(),
@@ -71,6 +86,8 @@ pub fn explain(arguments: &Explain) -> Result<(), Failure> {
         buy_url: listed.buy_url.as_deref(),
         host: listed.buy_url.as_deref().and_then(package::host),
         listed: place,
+        listed_again: places.collect(),
+        also: others.map(|other| other.package.seller.name()).collect(),
         change: (seller == Seller::Plesk).then(change),
     };
     match arguments.format {
@@ -94,9 +111,10 @@ impl Explanation<'_> {
             (false, true) => "because it is in the whitelist",
             (false, false) => "because Plesk sells it and it is not in the whitelist",
         };
+        let places: Vec<_> = self.listed.iter().chain(&self.listed_again).collect();
         let listed = match &self.listed {
-            Some(place) if always => format!("{place}, which changes nothing"),
-            Some(place) => place.to_string(),
+            Some(_) if always => format!("{}, which changes nothing", joined(&places)),
+            Some(_) => joined(&places).to_string(),
             None => format!("not in {}", file.display()),
         };
         let code = printable(self.code);
@@ -111,6 +129,9 @@ impl Explanation<'_> {
         line("sold by", &sold);
         line("buy link", &printable(self.buy_url.unwrap_or("none")));
         line("whitelist", &listed);
+        if !self.also.is_empty() {
+            line("also", &format!("other packages have this code, by seller: {}", joined(&self.also)));
+        }
         if let Some(change) = &self.change {
             line(if self.shown { "to hide it" } else { "to show it" }, change);
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Failure;
 use crate::feed::packages::{Filter, Indexer, Segment};
-use crate::whitelist::watch::WatchedWhitelist;
+use crate::whitelist::watch::load_once;
 
 /// How much is read at once.
 const CHUNK: usize = 64 << 10;
@@ -16,7 +16,7 @@ const CHUNK: usize = 64 << 10;
 /// If the feed is not valid: what was written by then has no end, so no reader takes it for a feed.
 pub fn filter(whitelist: &Path, mut input: impl Read, mut output: impl Write) -> Result<(), Failure> {
     crate::logging::start(crate::cli::LogFormat::Text, None)?;
-    let list = WatchedWhitelist::load(whitelist)?.current();
+    let list = load_once(whitelist)?;
     let mut indexer = Indexer::default();
     let mut filter = Filter::default();
     let mut write = |segment: Segment| {

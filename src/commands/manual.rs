@@ -19,7 +19,9 @@ use crate::cli::Cli;
 pub fn completions(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "catalog-proxy", &mut script);
-    print(&String::from_utf8_lossy(&script))
+    // In bash's script, the name of a program with a hyphen is written in two ways, so that nothing is completed
+    // behind a command (https://github.com/clap-rs/clap/issues/6421).
+    print(&String::from_utf8_lossy(&script).replace("catalog__subcmd__proxy", "catalog__proxy"))
 }
 
 /// Prints the main page, or writes one page a command to a directory.

@@ -1,6 +1,5 @@
 //! `news`: what was new in the catalog, from the history in the cache directory.
 
-use std::io;
 use std::time::SystemTime;
 
 use super::Failure;
@@ -24,9 +23,8 @@ pub fn news(arguments: News) -> Result<(), Failure> {
     };
     let failed =
         |error| Failure::failed(format!("cannot read the history in {}: {error}", directory.display()));
-    if !directory.is_dir() {
-        return Err(failed(io::ErrorKind::NotADirectory.into()));
-    }
+    // A history that was never written is empty, but a directory must be there.
+    std::fs::read_dir(&directory).map_err(failed)?;
     let mut entries = history::read(&directory).map_err(failed)?;
     // A time before all times leaves nothing out.
     if let Some(start) = since.and_then(|since| SystemTime::now().checked_sub(*since)) {

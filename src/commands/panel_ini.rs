@@ -33,11 +33,16 @@ pub fn panel_ini(arguments: &PanelIni) -> Result<(), Failure> {
     Ok(())
 }
 
-fn line(key: &str, flag: &str, value: &str) -> Result<String, Failure> {
-    let usable =
+/// Can a URL stand in panel.ini?
+pub(super) fn is_usable(value: &str) -> bool {
+    let is_url =
         Url::parse(value).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     // Quotes would end the value, a dollar sign would begin a variable.
-    if !usable || value.chars().any(|c| matches!(c, '"' | '$' | '\\') || c.is_control() || c == ' ') {
+    is_url && !value.chars().any(|c| matches!(c, '"' | '$' | '\\') || c.is_control() || c == ' ')
+}
+
+fn line(key: &str, flag: &str, value: &str) -> Result<String, Failure> {
+    if !is_usable(value) {
         return Err(Failure::wrong(format!("{flag}: {value:?} is not an http or https URL for panel.ini")));
     }
     let plain = value.chars().all(|c| c.is_ascii_alphanumeric() || ":/._-".contains(c));

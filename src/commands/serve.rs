@@ -19,6 +19,7 @@ use crate::config::{Admin, Config, Limits, Webhook};
 use crate::metrics::Metrics;
 use crate::news::News;
 use crate::news::notify::{self, Notifier, Outbox};
+use crate::printable::joined;
 use crate::proxy::Proxy;
 use crate::proxy::respond::Caching;
 use crate::proxy::trust::Trusted;
@@ -53,7 +54,7 @@ pub struct Service {
 pub fn serve(settings: Settings) -> Result<(), Failure> {
     let config = Config::load(settings)?;
     let outbound = Outbound::from_env(&config.upstream)?;
-    logging::start(config.log_format, config.log_level.as_deref())?;
+    logging::start(config.log_format, config.log_level.as_ref())?;
     tokio::runtime::Runtime::new().map_err(Failure::failed)?.block_on(async {
         let service = Service::bind(&config, outbound).await?;
         service.run(shutdown_signal().map_err(Failure::failed)?).await
@@ -132,7 +133,8 @@ impl Service {
         let origin = self.proxy.upstream.origin();
         let list = self.proxy.whitelist.current();
         info!(
-            version = env!("CARGO_PKG_VERSION"), listen = ?self.addresses(), admin = ?self.admin_address(),
+            version = env!("CARGO_PKG_VERSION"), listen = %joined(&self.addresses()),
+            admin = self.admin_address().map(tracing::field::display),
             upstream = %format_args!("{}://{}", origin.scheme, origin.authority),
             outbound = %self.proxy.upstream.outbound(), extensions = list.len(), "serving"
         );
@@ -157,7 +159,11 @@ impl Service {
             let port = self.proxy.metrics.connections.port("admin");
             let connections =
                 Connections::new(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS, Trusted::default(), port);
-            let handler = move |request, _| std::future::ready(admin::answer(&proxy, &request));
+            let certificate = self.certificate.clone();
+            let handler = move |request, _| {
+                let certificate = certificate.as_ref().map(|certificate| certificate.state());
+                std::future::ready(admin::answer(&proxy, certificate, &request))
+            };
             servers.spawn(server::serve(listener, connections, None, handler, stopped.clone()));
         }
         if let Some(notifier) = self.notifier {

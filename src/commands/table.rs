@@ -11,17 +11,29 @@ const GAP: usize = 2;
 /// Least columns that a text is cut to; a terminal that has no room for that gets longer lines.
 const MIN: usize = 8;
 
-/// Rows under a header. The first column is never cut: it is what one types.
+/// Least columns that a code is cut to: the longest real one has some 40 characters, and it is what one types.
+const MIN_CODE: usize = 40;
+/// Title of the codes' column.
+const CODE: &str = "CODE";
+
+/// Rows under a header.
 #[derive(Debug)]
 pub struct Table {
     header: Vec<&'static str>,
+    /// The column that is never cut, if there is one.
+    whole: Option<&'static str>,
     rows: Vec<Vec<(String, Style)>>,
 }
 
 impl Table {
     /// Begins a table.
     pub fn new(header: &[&'static str]) -> Self {
-        Self { header: header.to_vec(), rows: Vec::new() }
+        Self { header: header.to_vec(), whole: None, rows: Vec::new() }
+    }
+
+    /// Never cuts the column with this title.
+    pub fn whole(self, title: &'static str) -> Self {
+        Self { whole: Some(title), ..self }
     }
 
     /// Adds a row.
@@ -46,7 +58,7 @@ impl Table {
         out
     }
 
-    /// Finds the columns' widths: the widest ones but the first give way until all fit.
+    /// Finds the columns' widths: long codes give way, then the widest of the others, until all fit.
     fn widths(&self, available: Option<usize>) -> Vec<usize> {
         let mut widths: Vec<_> = (0..self.header.len())
             .map(|n| {
@@ -56,8 +68,16 @@ impl Table {
         let gaps = GAP * widths.len().saturating_sub(1);
         let mut excess =
             available.map_or(0, |available| (widths.iter().sum::<usize>() + gaps).saturating_sub(available));
+        if let Some(at) = self.header.iter().position(|title| *title == CODE) {
+            let cut = excess.min(widths[at].saturating_sub(MIN_CODE));
+            widths[at] -= cut;
+            excess -= cut;
+        }
+        let is_whole = |title: &str| title == CODE || self.whole == Some(title);
         while excess > 0 {
-            let Some(widest) = widths.iter_mut().skip(1).max().filter(|width| **width > MIN) else { break };
+            let others = widths.iter_mut().zip(&self.header).filter(|(_, title)| !is_whole(title));
+            let widest = others.map(|(width, _)| width).max().filter(|width| **width > MIN);
+            let Some(widest) = widest else { break };
             *widest -= 1;
             excess -= 1;
         }
@@ -141,5 +161,27 @@ mod tests {
             assert!(render(Some(width)).lines().all(|line| line.width() <= width), "{width}");
         }
         assert!(render(Some(3)).contains("\nwp-toolkit  "));
+    }
+
+    #[test]
+    fn codes_are_whole() {
+        let row = |code: &str| {
+            let mut table = Table::new(&["CHANGE", "CODE", "NAME"]);
+            table.row([("vanishes", Style::Plain), (code, Style::Plain), (&"name ".repeat(9), Style::Plain)]);
+            let render = |width| table.render(Terminal { width, ..Terminal::default() });
+            (render(None), render(Some(80)), render(Some(40)))
+        };
+        let long = "x".repeat(MIN_CODE);
+        let (pipe, wide, narrow) = row(&long);
+        assert!([&pipe, &wide, &narrow].iter().all(|text| text.contains(&long)), "{wide}{narrow}");
+        assert!(wide.lines().all(|line| line.width() <= 80), "{wide}");
+        let monstrous = "x".repeat(200);
+        let (pipe, wide, _) = row(&monstrous);
+        assert!(pipe.contains(&monstrous) && wide.lines().all(|line| line.width() <= 80), "{wide}");
+        assert!(wide.contains("xxx…  name"), "{wide}");
+
+        let mut table = Table::new(&["CODE", "CHANGE"]).whole("CHANGE");
+        table.row([("a", Style::Plain), (&long, Style::Plain)]);
+        assert!(table.render(Terminal { width: Some(20), ..Terminal::default() }).contains(&long));
     }
 }

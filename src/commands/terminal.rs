@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::env;
-use std::fmt::{self, Display, Write as _};
+use std::fmt::{self, Display};
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use serde::Serialize;
 
 use super::Failure;
+use crate::printable::{escaped_json, is_plain};
 
 /// Standard output as it should be written for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -73,15 +74,11 @@ impl Terminal {
 ///
 /// SECURITY: names, codes and links come from the network.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    match text.contains(is_unprintable) {
-        true => text.replace(is_unprintable, "\u{fffd}").into(),
+    let is_odd = |c: char| !is_plain(c);
+    match text.contains(is_odd) {
+        true => text.replace(is_odd, "\u{fffd}").into(),
         false => text.into(),
     }
-}
-
-fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Writes to standard output.
@@ -104,20 +101,7 @@ pub fn print(text: &str) -> Result<(), Failure> {
 /// If that fails.
 pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let json = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
-    print(&(ascii_controls(&json) + "\n"))
-}
-
-/// Line breaks stand between members; inside of strings, where all others can only be, they are escaped.
-fn ascii_controls(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    for c in json.chars() {
-        match c {
-            // It fails for no string. All of these are in the basic plane.
-            c if c != '\n' && is_unprintable(c) => drop(write!(out, "\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out
+    print(&(escaped_json(&json) + "\n"))
 }
 
 #[cfg(test)]
@@ -130,10 +114,6 @@ mod tests {
         check("Größe 日本 🦀", "Größe 日本 🦀");
         check("a\x1b[31mb\r\n\t\x07\x7f", "a\u{fffd}[31mb\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}");
         check("a\u{9b}31m\u{202e}b\u{2066}", "a\u{fffd}31m\u{fffd}b\u{fffd}");
-        let text = "a\x1b\u{9b}\u{202e}\u{7f}\n\u{2028}é";
-        let json = ascii_controls(&serde_json::to_string_pretty(&[text]).expect("JSON"));
-        assert!(!json.replace('\n', "").contains(is_unprintable), "{json:?}");
-        assert_eq!(serde_json::from_str::<[String; 1]>(&json).expect("JSON"), [text]);
     }
 
     #[test]

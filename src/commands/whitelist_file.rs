@@ -35,9 +35,9 @@ impl WhitelistFile {
         Ok(Self { path: path.to_owned(), text, list, entries, warnings })
     }
 
-    /// Finds where a code is listed first.
-    pub fn place(&self, code: &str) -> Option<Place> {
-        let entry = self.entries.iter().find(|entry| entry.code == code)?;
-        Some(Place::of(&self.text, entry.span.start))
+    /// Finds where a code is listed.
+    pub fn places(&self, code: &str) -> impl Iterator<Item = Place> {
+        let entries = self.entries.iter().filter(move |entry| entry.code == code);
+        entries.map(|entry| Place::of(&self.text, entry.span.start))
     }
 }

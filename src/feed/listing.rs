@@ -5,11 +5,12 @@
 use std::fmt;
 
 use serde::Deserializer as _;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde_json::Value;
+use serde::de::{MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::package::Package;
 use super::packages::Index;
+use super::text;
 
 /// One element of a feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +26,6 @@ pub struct Listed {
 /// Lists the elements of a feed in their order.
 pub fn list(body: &[u8], index: &Index) -> Vec<Listed> {
     let listed = index.entries.iter().map(|entry| {
-        // What serde_json does not take, such as a lone surrogate, is not shown: it decides nothing here.
         let members =
             serde_json::Deserializer::from_slice(&body[entry.span.clone()]).deserialize_map(Members);
         let (name, buy_url) = members.unwrap_or_default();
@@ -45,16 +45,19 @@ impl<'de> Visitor<'de> for Members {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let (mut name, mut buy_url) = (Value::Null, Value::Null);
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "name" => name = map.next_value()?,
-                "buy_url" => buy_url = map.next_value()?,
-                _ => drop(map.next_value::<IgnoredAny>()?),
+        let (mut name, mut buy_url) = (None, None);
+        // Raw, for serde_json has no strings with lone surrogates, which PHP writes and the proxy takes.
+        while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+            match text::decode(key.get().as_bytes()).as_deref() {
+                Some("name") => name = Some(value),
+                Some("buy_url") => buy_url = Some(value),
+                _ => {}
             }
         }
-        let text =
-            |value: Value| value.as_str().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
+        let text = |value: Option<&RawValue>| {
+            let text = text::decode(value?.get().as_bytes())?.trim().to_owned();
+            Some(text).filter(|text| !text.is_empty())
+        };
         Ok((text(name), text(buy_url)))
     }
 }
@@ -88,6 +91,11 @@ mod tests {
         check(r#"{"name":["A"],"buy_url":7,"x":{"name":"B","buy_url":"c"}}"#, None, None);
         check(r#"{"name":"A","name":"B","n\u0061me":"C"}"#, Some("C"), None);
         check(r#"{"description":"\ud800","name":"A"}"#, Some("A"), None);
-        check(r#"{"code":"a","name":"\ud800"}"#, None, None);
+        check(
+            r#"{"code":"a","name":"A\ud800","buy_url":"b\ud800"}"#,
+            Some("A\u{fffd}\u{fffd}\u{fffd}"),
+            Some("b\u{fffd}\u{fffd}\u{fffd}"),
+        );
+        check(r#"{"\ud800":1,"name":"A"}"#, Some("A"), None);
     }
 }

@@ -32,6 +32,18 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const LATENCIES: [f64; 15] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
 
+/// Why requests that are passed on usually fail.
+const FORWARD_FAILURES: [(&str, &str); 8] = [
+    ("dns", "connect"),
+    ("refused", "connect"),
+    ("connect_timeout", "connect"),
+    ("unreachable", "connect"),
+    ("certificate", "tls"),
+    ("tls", "tls"),
+    ("head_timeout", "transfer"),
+    ("cut", "transfer"),
+];
+
 /// A family of latency histograms.
 type Latencies<L> = Family<L, Histogram, fn() -> Histogram>;
 
@@ -140,6 +152,9 @@ impl Default for Metrics {
                 drop(metrics.fetches.get_or_create(&Fetch { feed, outcome, phase }));
             }
         }
+        for (outcome, phase) in FORWARD_FAILURES {
+            drop(metrics.forward_failures.get_or_create(&Failed { outcome, phase }));
+        }
         for outcome in ["delivered", "failed", "dropped"] {
             drop(metrics.notifications.get_or_create(&Notified { outcome }));
         }
@@ -206,6 +221,7 @@ mod tests {
             "# TYPE catalog_proxy_fetches_total counter",
             "catalog_proxy_fetches_total{feed=\"packages\",outcome=\"shrunk\",phase=\"content\"} 1",
             "catalog_proxy_catalog_changes_total{change=\"new\",seller=\"plesk\"} 0",
+            "catalog_proxy_forward_failures_total{outcome=\"refused\",phase=\"connect\"} 0",
             "catalog_proxy_cached_keys 3",
             "# TYPE catalog_proxy_build_info gauge",
             concat!("catalog_proxy_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),

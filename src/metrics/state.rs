@@ -26,6 +26,8 @@ pub struct State {
     pub cache_limit: u64,
     /// The whitelist.
     pub whitelist: WhitelistState,
+    /// The certificate, if there is one.
+    pub certificate: Option<CertificateState>,
 }
 
 /// The state of all copies of one feed.
@@ -69,6 +71,15 @@ pub struct WhitelistState {
     pub reload_succeeded: bool,
 }
 
+/// The state of the certificate.
+#[derive(Debug, Clone, Copy)]
+pub struct CertificateState {
+    /// When it expires, if that is known.
+    pub not_after: Option<SystemTime>,
+    /// Are the files as they are now in use?
+    pub reload_succeeded: bool,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     outcome: &'static str,
@@ -96,6 +107,9 @@ impl State {
         registry.register_with_unit("cache_limit", "Bound of these", Unit::Bytes, bytes(self.cache_limit));
         self.register_feeds(registry);
         self.whitelist.register(registry);
+        if let Some(certificate) = self.certificate {
+            certificate.register(registry);
+        }
     }
 
     fn register_feeds(&self, registry: &mut Registry) {
@@ -139,11 +153,26 @@ impl WhitelistState {
         }
         let help = "Whether the whitelist file as it is now is in force";
         plain("whitelist_reload_succeeded", help, usize::from(self.reload_succeeded));
-        let loaded_at = self.loaded_at.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-        let loaded = gauge(loaded_at.map_or(0, |since| since.as_secs() as usize));
+        let loaded = self.loaded_at.map_or(0, timestamp);
         let help = "When the whitelist in force was loaded";
-        registry.register_with_unit("whitelist_loaded_timestamp", help, Unit::Seconds, loaded);
+        registry.register_with_unit("whitelist_loaded_timestamp", help, Unit::Seconds, gauge(loaded));
     }
+}
+
+impl CertificateState {
+    fn register(self, registry: &mut Registry) {
+        let help = "Whether the certificate and key as they are now are in use";
+        let succeeded = gauge(usize::from(self.reload_succeeded));
+        registry.register("certificate_reload_succeeded", help, succeeded);
+        if let Some(not_after) = self.not_after {
+            let (help, at) = ("When the certificate in use expires", gauge(timestamp(not_after)));
+            registry.register_with_unit("certificate_not_after_timestamp", help, Unit::Seconds, at);
+        }
+    }
+}
+
+fn timestamp(at: SystemTime) -> usize {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as usize)
 }
 
 fn gauge(value: usize) -> impl Metric {

@@ -6,7 +6,7 @@
 //!
 //! The number is the format's version. The file is written anew under a temporary name and renamed, so a crash
 //! leaves the old or the new one, and it can be read at any time. A line that is not what was written is
-//! dropped and logged; the others stay.
+//! left out, and that logged; the others stay.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -106,12 +106,16 @@ pub fn read(directory: &Path) -> io::Result<Vec<Entry>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         bytes => bytes?,
     };
-    let mut entries = Vec::new();
+    let (mut entries, mut damaged) = (Vec::new(), Vec::new());
     for (n, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
         match std::str::from_utf8(line).ok().and_then(parse) {
             Some(entry) => entries.push(entry),
-            None => warn!("{}:{}: damaged, or of another version: dropped", path.display(), n + 1),
+            None => damaged.push(n + 1),
         }
+    }
+    if let Some(first) = damaged.first() {
+        let (path, lines) = (path.display(), damaged.len());
+        warn!(%path, lines, first, "lines of the history are damaged, or of another version: they are left out");
     }
     Ok(entries)
 }

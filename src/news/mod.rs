@@ -24,6 +24,7 @@ use tracing::{info, warn};
 
 use crate::feed::package::Seller;
 use crate::metrics::{self, Metrics};
+use crate::printable::joined;
 use crate::whitelist::watch::WatchedWhitelist;
 use history::History;
 use notify::Outbox;
@@ -167,13 +168,13 @@ impl Teller {
     }
 }
 
-/// Shows the codes of some changes, in quotes.
+/// Shows the codes of some changes.
 struct Codes<'a>(&'a [Change], Box<dyn Fn(&Change) -> bool>);
 
 impl fmt::Display for Codes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let codes: Vec<&str> = self.0.iter().filter(|c| self.1(c)).map(|change| &*change.code).collect();
-        write!(f, "{:?}", &codes[..codes.len().min(MAX_LOGGED)])?;
+        write!(f, "{}", joined(&codes[..codes.len().min(MAX_LOGGED)]))?;
         match codes.len().checked_sub(MAX_LOGGED) {
             None | Some(0) => Ok(()),
             Some(more) => write!(f, " and {more} more"),

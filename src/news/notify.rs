@@ -17,6 +17,8 @@ use super::{Change, Kind};
 use crate::body;
 use crate::config::Webhook;
 use crate::metrics::{Metrics, Notified};
+use crate::printable::{escaped, millis};
+use crate::upstream::retry_after::retry_after;
 use crate::upstream::{USER_AGENT, Upstream};
 
 /// Notifications waiting for the one that is being sent; beyond that they are dropped.
@@ -47,6 +49,8 @@ pub struct Notifier {
     hook: Webhook,
     client: Upstream,
     queue: mpsc::Receiver<Bytes>,
+    /// Is one on its way that the queue has no more?
+    is_delivering: bool,
 }
 
 /// The body. A contract with whoever receives it, as documented in the README.
@@ -69,8 +73,12 @@ struct Notification<'a> {
 /// Why a delivery failed.
 #[derive(Debug, thiserror::Error)]
 enum DeliveryError {
-    #[error("status {0}")]
-    Status(StatusCode),
+    #[error("status {status}")]
+    Status {
+        status: StatusCode,
+        /// The pause that is asked for.
+        retry_after: Option<Duration>,
+    },
     #[error("{0}")]
     Transport(String),
     #[error("no answer within {} s", TIMEOUT.as_secs())]
@@ -80,7 +88,7 @@ enum DeliveryError {
 /// Makes the two sides of notifications to `hook`, which `client` reaches. Nothing is sent yet.
 pub fn notifier(hook: Webhook, client: Upstream) -> (Outbox, Notifier) {
     let (sender, queue) = mpsc::channel(QUEUE);
-    (Outbox { queue: sender }, Notifier { hook, client, queue })
+    (Outbox { queue: sender }, Notifier { hook, client, queue, is_delivering: false })
 }
 
 impl Outbox {
@@ -108,21 +116,25 @@ impl Outbox {
 }
 
 impl Notifier {
-    /// Sends notifications until `stop` is set; those that wait then are given up.
+    /// Sends notifications until `stop` is set; what is not delivered then is given up.
     pub async fn run(mut self, metrics: Arc<Metrics>, mut stop: watch::Receiver<bool>) {
-        loop {
-            let body = tokio::select! {
-                Some(body) = self.queue.recv() => body,
-                _ = stop.wait_for(|stop| *stop) => return,
-            };
-            let delivered = tokio::select! {
-                delivered = self.deliver(&body) => delivered,
-                _ = stop.wait_for(|stop| *stop) => {
-                    warn!(to = %self.hook, waiting = self.queue.len(), "notification given up: stopping");
-                    return;
-                }
-            };
-            count(&metrics, if delivered { "delivered" } else { "failed" });
+        let begun = tokio::select! {
+            () = self.deliver_all(&metrics) => return,
+            _ = stop.wait_for(|stop| *stop) => usize::from(self.is_delivering),
+        };
+        let undelivered = begun + self.queue.len();
+        if undelivered > 0 {
+            (0..undelivered).for_each(|_| count(&metrics, "dropped"));
+            warn!(to = %self.hook, undelivered, "notifications given up: stopping");
+        }
+    }
+
+    async fn deliver_all(&mut self, metrics: &Metrics) {
+        while let Some(body) = self.queue.recv().await {
+            self.is_delivering = true;
+            let delivered = self.deliver(&body).await;
+            self.is_delivering = false;
+            count(metrics, if delivered { "delivered" } else { "failed" });
         }
     }
 
@@ -140,8 +152,12 @@ impl Notifier {
                 warn!(to = %self.hook, attempt, %error, "notification given up");
                 break;
             }
-            let pause = pause(attempt, fastrand::f64());
-            debug!(to = %self.hook, attempt, %error, retry_in = ?pause, "not notified yet");
+            let pause = pause(attempt, fastrand::f64()).max(error.pause());
+            let (to, retry_in_ms) = (&self.hook, millis(pause));
+            match attempt {
+                1 => warn!(%to, attempt, %error, retry_in_ms, "not notified yet"),
+                _ => debug!(%to, attempt, %error, retry_in_ms, "not notified yet"),
+            }
             sleep(pause).await;
         }
         false
@@ -159,7 +175,10 @@ impl Notifier {
         let answer = timeout(TIMEOUT, self.client.send(self.hook.target.clone(), request));
         match answer.await.map_err(|_| DeliveryError::Timeout)? {
             Ok(response) if response.status().is_success() => Ok(()),
-            Ok(response) => Err(DeliveryError::Status(response.status())),
+            Ok(response) => Err(DeliveryError::Status {
+                status: response.status(),
+                retry_after: retry_after(response.headers(), SystemTime::now()),
+            }),
             Err(error) => Err(DeliveryError::Transport(error.chain.to_string())),
         }
     }
@@ -169,11 +188,19 @@ impl DeliveryError {
     /// Will it help to ask again? Not if the other side says that the request is wrong.
     fn is_worth_another_try(&self) -> bool {
         match self {
-            Self::Status(status) => {
+            Self::Status { status, .. } => {
                 status.is_server_error()
                     || matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
             }
             Self::Transport(_) | Self::Timeout => true,
+        }
+    }
+
+    /// Returns the least pause that the other side asks for, within reason.
+    fn pause(&self) -> Duration {
+        match self {
+            Self::Status { retry_after: Some(pause), .. } => (*pause).min(MAX_PAUSE),
+            _ => Duration::ZERO,
         }
     }
 }
@@ -192,7 +219,8 @@ fn pause(attempt: u32, random: f64) -> Duration {
 /// Says in a line what changed.
 fn text(api: &str, changes: &[Change]) -> String {
     let named = |change: &Change| {
-        let mut text = format!("{} {} ({}", change.change.name(), change.code, change.seller.name());
+        let mut text =
+            format!("{} {} ({}", change.change.name(), escaped(&change.code), change.seller.name());
         if let Some(was) = change.was {
             text += &format!(", was {}", was.name());
         }
@@ -232,6 +260,7 @@ mod tests {
         let said = "Plesk's extension catalog (v4): new a (plesk), gone b (plesk, whitelisted), \
                     switched c (plesk, was free)";
         assert_eq!(text("v4", &changes), said);
+        assert!(text("v4", &[change(Kind::New, "a\u{1b}[2Jb", None)]).contains(r"new a\u{1b}[2Jb ("));
         changes.extend((0..20).map(|n| change(Kind::New, &n.to_string(), None)));
         assert!(text("v4", &changes).ends_with("new 16 (plesk) and 3 more"), "{}", text("v4", &changes));
     }

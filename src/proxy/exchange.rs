@@ -17,6 +17,7 @@ use crate::body::{Body, BoxError};
 use crate::catalog::{Arrival, Freshness, Joined};
 use crate::metrics::Metrics;
 use crate::metrics::requests::{CacheResult, End, Ended, RouteName};
+use crate::printable::millis;
 
 /// Names one request in everybody's logs.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -110,7 +111,7 @@ impl Drop for Exchange {
             debug!(
                 client.addr = %client, %method, path = target.as_ref().map_or("", PathAndQuery::path),
                 route = route.name(), status = status.map(|status| status.as_u16()), cache = cache.name(),
-                bytes = sent, ?elapsed, end = end.name(), request_id = %self.id, "request"
+                bytes = sent, elapsed_ms = millis(elapsed), end = end.name(), request_id = %self.id, "request"
             );
         }
     }

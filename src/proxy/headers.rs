@@ -80,6 +80,7 @@ pub fn to_upstream(headers: &mut HeaderMap, client: &Client) {
         .get_all(X_FORWARDED_FOR)
         .iter()
         .filter_map(|value| value.to_str().ok())
+        .filter(|value| !value.trim().is_empty())
         .map(str::to_owned)
         .chain([client.address.to_canonical().to_string()])
         .collect();
@@ -238,6 +239,7 @@ mod tests {
         let told = [
             ("forwarded", "for=198.51.100.7"),
             ("x-forwarded-for", "203.0.113.9, 198.51.100.7"),
+            ("x-forwarded-for", ""),
             ("x-forwarded-for", "198.51.100.8"),
             ("x-forwarded-host", "shop.example"),
             ("x-forwarded-proto", "https"),

@@ -1,6 +1,6 @@
 //! Whose word about a client is believed.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
@@ -33,13 +33,19 @@ impl Trusted {
             if !self.contains(client) {
                 break;
             }
-            match name.trim().parse::<IpAddr>() {
-                Ok(address) => client = address.to_canonical(),
-                Err(_) => break,
+            match address(name.trim()) {
+                Some(address) => client = address.to_canonical(),
+                None => break,
             }
         }
         client
     }
+}
+
+/// Reads an address. Some proxies add the port (`192.0.2.1:4711`, `[2001:db8::1]:4711`), or brackets alone.
+fn address(name: &str) -> Option<IpAddr> {
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    bare.parse().ok().or_else(|| Some(name.parse::<SocketAddr>().ok()?.ip()))
 }
 
 #[cfg(test)]
@@ -68,6 +74,9 @@ mod tests {
         check("10.0.0.1", &["203.0.113.9, 198.51.100.7"], "198.51.100.7");
         check("10.0.0.1", &["203.0.113.9, 198.51.100.7,10.0.0.2 , 2001:db8::1"], "198.51.100.7");
         check("10.0.0.1", &["203.0.113.9", "198.51.100.7", "10.0.0.2"], "198.51.100.7");
+        check("10.0.0.1", &["198.51.100.7:4711, 10.0.0.2:80"], "198.51.100.7");
+        check("10.0.0.1", &["[2001:db9::7]:4711, [2001:db8::1]"], "2001:db9::7");
+        check("10.0.0.1", &["198.51.100.7:x"], "10.0.0.1");
         check("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3");
         check("10.0.0.1", &["203.0.113.9, unknown"], "10.0.0.1");
         check("10.0.0.1", &["203.0.113.9, unknown, 10.0.0.2"], "10.0.0.2");

@@ -20,6 +20,7 @@ pub fn ensure(connections: usize) {
     }
     let limit = Rlimit { current: Some(needed.min(hard)), maximum };
     match setrlimit(Resource::Nofile, limit) {
+        Ok(()) if needed.min(hard) == soft => {}
         Ok(()) => info!(before = soft, now = needed.min(hard), "file descriptor limit raised"),
         Err(error) => warn!(%error, soft, needed, "the file descriptor limit cannot be raised"),
     }

@@ -7,6 +7,7 @@ pub mod descriptors;
 mod socket;
 mod streams;
 pub mod tls;
+pub mod validity;
 mod wire;
 
 use std::io;

@@ -1,11 +1,11 @@
 //! The certificate that the service port shows: two files, watched, and the newest pair that fits.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -14,8 +14,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
+use super::validity::{Overdue, Validity};
+use crate::cli;
 use crate::config::Tls;
-use crate::watch::Watch;
+use crate::metrics::state::CertificateState;
+use crate::watch::{self, Watch};
 
 /// How long a pair must stay broken before that is reported: certificate and key are replaced one after the
 /// other.
@@ -29,7 +32,7 @@ const MAX_FILE_SIZE: u64 = 1 << 20;
 
 /// Why a pair cannot be used; names the file.
 #[derive(Debug, thiserror::Error)]
-#[error("{setting}: {}: {reason}", path.display())]
+#[error("{}: {}: {reason}", cli::source(setting), path.display())]
 pub struct TlsError {
     setting: &'static str,
     path: PathBuf,
@@ -40,9 +43,18 @@ pub struct TlsError {
 #[derive(Debug)]
 pub struct Certificate {
     files: Tls,
-    current: ArcSwap<ServerConfig>,
+    current: ArcSwap<Pair>,
+    /// Is what the files say now in use?
+    reload_succeeded: AtomicBool,
     /// What the files were like when they were last looked at; only the watching thread takes it for long.
     seen: Mutex<Content>,
+}
+
+/// A certificate and key that fit.
+#[derive(Debug)]
+struct Pair {
+    config: Arc<ServerConfig>,
+    validity: Option<Validity>,
 }
 
 /// Both files' bytes, or why there are none.
@@ -55,13 +67,41 @@ impl Certificate {
     /// If it cannot be used.
     pub fn load(files: &Tls) -> Result<Arc<Self>, TlsError> {
         let content = read(files);
-        let current = ArcSwap::new(parse(files, &content)?);
-        Ok(Arc::new(Self { files: files.clone(), current, seen: Mutex::new(content) }))
+        let certificate = Self {
+            files: files.clone(),
+            current: ArcSwap::from_pointee(parse(files, &content)?),
+            reload_succeeded: AtomicBool::new(true),
+            seen: Mutex::new(content),
+        };
+        certificate.warn();
+        Ok(Arc::new(certificate))
     }
 
     /// Returns what makes secure connections, with the newest good pair.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.current.load_full())
+        TlsAcceptor::from(Arc::clone(&self.current.load().config))
+    }
+
+    /// Tells whether something is to be done about its time.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check_time(&self) -> Result<(), Overdue> {
+        self.current.load().validity.map_or(Ok(()), |validity| validity.check(SystemTime::now()))
+    }
+
+    /// Returns what metrics tell.
+    pub fn state(&self) -> CertificateState {
+        CertificateState {
+            not_after: self.current.load().validity.map(|validity| validity.not_after),
+            reload_succeeded: self.reload_succeeded.load(Ordering::Relaxed),
+        }
+    }
+
+    fn warn(&self) {
+        if let Err(overdue) = self.check_time() {
+            warn!(path = %self.files.cert.display(), "{overdue}");
+        }
     }
 
     /// Starts watching for another pair.
@@ -95,10 +135,12 @@ impl Certificate {
             parsed = parse(&self.files, &content);
         }
         *seen = content;
+        self.reload_succeeded.store(parsed.is_ok(), Ordering::Relaxed);
         match parsed {
-            Ok(config) => {
-                self.current.store(config);
+            Ok(pair) => {
+                self.current.store(Arc::new(pair));
                 info!(path = %self.files.cert.display(), "certificate reloaded");
+                self.warn();
             }
             Err(error) => warn!(%error, "certificate not reloaded, the last good one stays"),
         }
@@ -106,16 +148,10 @@ impl Certificate {
 }
 
 fn read(files: &Tls) -> Content {
-    [&files.cert, &files.key].map(|path| {
-        let mut content = Vec::new();
-        match File::open(path).and_then(|file| file.take(MAX_FILE_SIZE).read_to_end(&mut content)) {
-            Ok(_) => Ok(content),
-            Err(error) => Err(error.to_string()),
-        }
-    })
+    [&files.cert, &files.key].map(|path| watch::read(path, MAX_FILE_SIZE))
 }
 
-fn parse(files: &Tls, [cert, key]: &Content) -> Result<Arc<ServerConfig>, TlsError> {
+fn parse(files: &Tls, [cert, key]: &Content) -> Result<Pair, TlsError> {
     let wrong = |setting: &'static str, path: &Path| {
         let path = path.to_owned();
         move |reason: String| TlsError { setting, path, reason }
@@ -127,9 +163,10 @@ fn parse(files: &Tls, [cert, key]: &Content) -> Result<Arc<ServerConfig>, TlsErr
     let chain = CertificateDer::pem_slice_iter(cert)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| in_cert()(format!("not PEM: {error}")))?;
-    if chain.is_empty() {
+    let Some(first) = chain.first() else {
         return Err(in_cert()("no certificate in it".to_owned()));
-    }
+    };
+    let validity = Validity::of(first);
     let key =
         PrivateKeyDer::from_pem_slice(key).map_err(|error| in_key()(format!("no private key: {error}")))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -143,5 +180,5 @@ fn parse(files: &Tls, [cert, key]: &Content) -> Result<Arc<ServerConfig>, TlsErr
             error => in_cert()(error.to_string()),
         })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Pair { config: Arc::new(config), validity })
 }

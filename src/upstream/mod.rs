@@ -5,6 +5,7 @@
 mod connect;
 pub mod outbound;
 mod resolve;
+pub mod retry_after;
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;
@@ -29,6 +30,7 @@ use self::connect::{CONNECT_TIMEOUT, Connector, TunnelError};
 use self::outbound::Outbound;
 use self::resolve::RESOLVE_TIMEOUT;
 use crate::body::Body;
+use crate::cli;
 use crate::config::Origin;
 
 /// Name and version as the upstream sees them.
@@ -108,7 +110,7 @@ pub enum Failure {
 
 /// The roots given to trust cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("--upstream-ca: {}: {reason}", path.display())]
+#[error("{}: {}: {reason}", cli::source("--upstream-ca"), path.display())]
 pub struct RootsError {
     path: PathBuf,
     reason: String,

@@ -47,13 +47,17 @@ pub fn allow(text: &str, code: &str, comment: Option<&str>) -> Result<Option<Str
     proved(edited, &expected).map(Some)
 }
 
-/// Unlists `code`, all its duplicates included, and removes the comments beside it.
+/// Unlists `code`, all its duplicates included. A comment beside it goes too if it is `comment`, which
+/// [`allow`] wrote; all others are somebody's, and stay.
 ///
 /// Returns nothing if it is not listed.
 ///
 /// # Errors
 /// If the text cannot be edited.
-pub fn hide(text: &str, code: &str) -> Result<Option<String>, EditError> {
+pub fn hide(text: &str, code: &str, comment: Option<&str>) -> Result<Option<String>, EditError> {
+    if is_empty(text) {
+        return Ok(None);
+    }
     let (_, before) = array(text)?;
     let mut expected = codes(&before);
     expected.retain(|listed| *listed != code);
@@ -65,7 +69,7 @@ pub fn hide(text: &str, code: &str) -> Result<Option<String>, EditError> {
             Some(_) => EditError::Layout,
         })?;
         let Some(nth) = entries.iter().position(|entry| entry.code == code) else { break };
-        edited = Some(Array { text, span, entries }.without(nth));
+        edited = Some(Array { text, span, entries }.without(nth, comment));
     }
     edited.map(|edited| proved(edited, &expected)).transpose()
 }
@@ -131,7 +135,7 @@ impl Array<'_> {
         }
     }
 
-    fn without(&self, nth: usize) -> String {
+    fn without(&self, nth: usize, comment: Option<&str>) -> String {
         let Self { text, entries, .. } = self;
         let Range { start, end } = entries[nth].span.clone();
         let close = self.span.end - 1;
@@ -141,11 +145,19 @@ impl Array<'_> {
         let own_comma = comma.filter(|at| is_blank(&text[end..*at]));
         let behind = own_comma.map_or(end, |at| at + 1);
         let line_end = self.line_end(behind);
+        let foreign_comment = line_end.and_then(|line_end| {
+            let at = behind + text[behind..line_end].find('#')?;
+            (Some(text[at + 1..line_end].trim()) != comment.map(str::trim)).then_some(at)
+        });
+        let comma_behind = |at: usize| comma.filter(|comma| *comma >= at).map_or(at..at, |at| at..at + 1);
         match (before, after, line_end) {
-            // A line of its own goes as a whole.
-            (_, _, Some(line_end)) if self.begins_line(start) && comma == own_comma => {
-                let line_break = text[line_end..].find('\n').map_or(0, |at| at + 1);
-                splice(text, &[(self.line_start(start)..line_end + line_break, "")])
+            // A line of its own goes as a whole, but for somebody's comment.
+            (_, _, Some(line_end)) if self.begins_line(start) => {
+                let whole =
+                    || self.line_start(start)..line_end + text[line_end..].find('\n').map_or(0, |at| at + 1);
+                let gone = foreign_comment.map_or_else(whole, |comment| start..comment);
+                let comma = comma_behind(gone.end);
+                splice(text, &[(gone, ""), (comma, "")])
             }
             (Some(before), _, _) if !text[before..start].contains('\n') => splice(text, &[(before..end, "")]),
             (_, Some(after), _) if !text[end..after].contains('\n') => splice(text, &[(start..after, "")]),
@@ -155,9 +167,8 @@ impl Array<'_> {
             // It shares its line with a bracket, or its comma stands on another line.
             _ => {
                 let from = if self.begins_line(start) { self.line_start(start) } else { start };
-                let to = line_end.unwrap_or(behind);
-                let comma = comma.filter(|at| *at >= to).map_or(to..to, |at| at..at + 1);
-                splice(text, &[(from..to, ""), (comma, "")])
+                let to = foreign_comment.or(line_end).unwrap_or(behind);
+                splice(text, &[(from..to, ""), (comma_behind(to), "")])
             }
         }
     }
@@ -293,7 +304,7 @@ mod tests {
         let check = |text: &str, expected: &str| {
             for newline in ["\n", "\r\n"] {
                 let (text, expected) = (text.replace('\n', newline), expected.replace('\n', newline));
-                assert_eq!(hide(&text, "x"), Ok(Some(expected)), "{text}");
+                assert_eq!(hide(&text, "x", Some("X")), Ok(Some(expected)), "{text}");
             }
         };
         check("extensions = [\n  \"x\", # X\n  \"a\",\n]\n", "extensions = [\n  \"a\",\n]\n");
@@ -312,10 +323,20 @@ mod tests {
         check("extensions = [\"x\", # X\n  \"a\"]", "extensions = [\n  \"a\"]");
         check("extensions = [\n  \"a\",\n  \"x\"]\n", "extensions = [\n  \"a\",\n]\n");
         check("extensions = [ # paid\n  \"x\"]\n", "extensions = [ # paid\n]\n");
-        check("extensions = [\n    \"x\"\n  # a,\n  , \"a\"\n]\n", "extensions = [\n\n  # a,\n   \"a\"\n]\n");
+        check("extensions = [\n    \"x\"\n  # a,\n  , \"a\"\n]\n", "extensions = [\n  # a,\n   \"a\"\n]\n");
         check("extensions = [\n  \"a\"\n  , \"x\" # X\n]", "extensions = [\n  \"a\"\n  , \n]");
-        assert_eq!(hide("extensions = ['a']", "x"), Ok(None));
-        assert!(matches!(hide("# none", "x"), Err(EditError::Invalid(_))));
+        // Somebody's comments stay.
+        check(
+            "extensions = [\n  \"a\",\n  \"x\", # X, for Bob\n]\n",
+            "extensions = [\n  \"a\",\n  # X, for Bob\n]\n",
+        );
+        check("extensions = [\n  \"x\" # keep\n  , \"a\"\n]\n", "extensions = [\n  # keep\n   \"a\"\n]\n");
+        check("extensions = [\"x\", # keep\n  \"a\"]", "extensions = [# keep\n  \"a\"]");
+        check("extensions = [\n  \"x\", # X\n  \"x\", # twice\n]\n", "extensions = [\n  # twice\n]\n");
+        assert_eq!(hide("extensions = [\n'x', #\n]", "x", None), Ok(Some("extensions = [\n#\n]".into())));
+        assert_eq!(hide("extensions = ['a']", "x", None), Ok(None));
+        assert_eq!(hide("# none", "x", None), Ok(None));
+        assert!(matches!(hide("extension = []", "x", None), Err(EditError::Invalid(_))));
         assert!(matches!(allow("extensions = 1", "x", None), Err(EditError::Invalid(_))));
     }
 
@@ -336,7 +357,8 @@ mod tests {
     }
 
     fn comments() -> impl Strategy<Value = String> {
-        let comment = ("[ \n]?", "[ a-z,\"'\\]\\[é#]{0,6}", blanks());
+        let text = prop_oneof![3 => "[ a-z,\"'\\]\\[é#]{0,6}", 1 => " ?N "];
+        let comment = ("[ \n]?", text, blanks());
         prop_oneof![
             3 => blanks(),
             2 => comment.prop_map(|(before, text, blanks)| format!("{before}#{text}\n{blanks}")),
@@ -372,10 +394,12 @@ mod tests {
         array(text).expect("a list").1.into_iter().map(|entry| entry.code).collect()
     }
 
-    /// The comments of a file that has no `#` in its codes, each with whether a code stands on its line.
-    fn comment_lines(text: &str) -> Vec<(bool, String)> {
+    /// The comments of a file that has no `#` in its codes, each with whether it may be one of ours.
+    fn comments_in(text: &str) -> Vec<(bool, String)> {
         let comments = text.lines().filter_map(|line| line.split_once('#'));
-        comments.map(|(code, comment)| (code.contains(['"', '\'']), comment.to_owned())).collect()
+        comments
+            .map(|(code, comment)| (code.contains(['"', '\'']) && comment.trim() == "N", comment.to_owned()))
+            .collect()
     }
 
     proptest! {
@@ -402,39 +426,45 @@ mod tests {
             let bare = |text: &str| text.matches('\n').count() - text.matches("\r\n").count();
             prop_assert!(!crlf || !text.contains('\n') || bare(&allowed) == 0, "{:?}", allowed);
 
-            let hidden = hide(&text, &code).expect("an edit");
+            let hidden = hide(&text, &code, Some("N")).expect("an edit");
             prop_assert_eq!(hidden.is_some(), before.contains(&code));
             let hidden = hidden.unwrap_or_else(|| text.clone());
             prop_assert_eq!(listed(&hidden), before.into_iter().filter(|listed| *listed != code).collect::<Vec<_>>());
-            prop_assert_eq!(hide(&hidden, &code), Ok(None));
-            // What is left was there before, in order; no comment goes but those beside a code.
+            prop_assert_eq!(hide(&hidden, &code, Some("N")), Ok(None));
+            // What is left was there before, in order; no comment goes but those that `allow` wrote.
             let mut all = text.chars();
             prop_assert!(hidden.chars().all(|c| all.any(|other| other == c)), "{:?}", hidden);
-            let kept: Vec<_> = comment_lines(&hidden).into_iter().map(|(_, comment)| comment).collect();
+            let kept: Vec<_> = comments_in(&hidden).into_iter().map(|(_, comment)| comment).collect();
             let mut kept = kept.iter();
-            for (_, comment) in comment_lines(&text).iter().filter(|(beside_code, _)| !beside_code) {
+            for (_, comment) in comments_in(&text).iter().filter(|(ours, _)| !ours) {
                 prop_assert!(kept.any(|other| other == comment), "{:?} lost {:?}", hidden, comment);
             }
+            let allowed_and_hidden = hide(&allowed, &code, Some("N")).expect("an edit").expect("a code to hide");
+            prop_assert_eq!(allowed_and_hidden.matches('#').count() <= text.matches('#').count(), true);
         }
 
         #[test]
         fn one_code_a_line_loses_that_line_only(
             codes in prop::collection::vec("[a-d]", 0..8),
-            comments in prop::collection::vec("[a-z ]{0,5}", 8),
+            comments in prop::collection::vec("[a-z ]{0,5}|N", 8),
             trailing_comma in any::<bool>(),
             code in "[a-e]",
         ) {
-            let line = |n: usize| {
+            let line = |n: usize, listed: bool| {
                 let comma = if n + 1 < codes.len() || trailing_comma { "," } else { "" };
-                format!("  \"{}\"{comma} # {}\n", codes[n], comments[n])
+                match (listed, comments[n].as_str()) {
+                    (true, comment) => format!("  \"{}\"{comma} # {comment}\n", codes[n]),
+                    (false, "N") => String::new(),
+                    (false, comment) => format!("  # {comment}\n"),
+                }
             };
-            let text = |keep: &dyn Fn(usize) -> bool| {
-                let lines: String = (0..codes.len()).filter(|n| keep(*n)).map(line).collect();
+            let text = |listed: &dyn Fn(usize) -> bool| {
+                let lines: String = (0..codes.len()).map(|n| line(n, listed(n))).collect();
                 format!("# top\nextensions = [\n  # inside\n{lines}  # end\n]\n")
             };
             let before = text(&|_| true);
             let expected = text(&|n| codes[n] != code);
-            prop_assert_eq!(hide(&before, &code).expect("an edit").unwrap_or(before), expected);
+            prop_assert_eq!(hide(&before, &code, Some("N")).expect("an edit").unwrap_or(before), expected);
         }
     }
 }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::place::Place;
+use crate::printable;
 
 /// A set of codes, as read from one version of the file. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +62,12 @@ impl Whitelist {
         for Entry { code, span } in entries {
             let at = span.start;
             if code.trim() != code || code.is_empty() {
-                let message = format!("{code:?} matches no extension: codes have no blanks around them");
+                let meant = match code.trim() {
+                    "" => String::new(),
+                    meant => format!("; did you mean {meant:?}?"),
+                };
+                let message =
+                    format!("{code:?} matches no extension: codes have no blanks around them{meant}");
                 warnings.push(Finding::at(text, at, message));
             }
             if !codes.insert(code.as_str().into()) {
@@ -121,7 +127,11 @@ pub fn entries(text: &str) -> Result<Vec<Entry>, Finding> {
 /// Reads the codes and where their array stands, brackets included.
 fn array(text: &str) -> Result<(Range<usize>, Vec<Entry>), Finding> {
     let raw: Raw = toml::from_str(text)
-        .map_err(|error| Finding::at(text, error.span().map_or(0, |span| span.start), error.message()))?;
+        // It repeats what the file says, which a log or a terminal will show.
+        .map_err(|error| {
+            let message = printable::escaped(error.message());
+            Finding::at(text, error.span().map_or(0, |span| span.start), message)
+        })?;
     let span = raw.extensions.span();
     let entry = |code: Spanned<String>| Entry { span: code.span(), code: code.into_inner() };
     Ok((span, raw.extensions.into_inner().into_iter().map(entry).collect()))
@@ -175,6 +185,7 @@ mod tests {
         check(b"extensions = [\n  \"a\",\n  7,\n]", "3:3: ", "expected a string");
         check(b"extension = []", "1:1: ", "unknown field `extension`");
         check(b"extensions = []\nallow = true", "2:1: ", "unknown field `allow`");
+        check(b"'ex\xc2\x9b31m' = []", "1:1: ", "unknown field `ex\\u{9b}31m`");
         check(b"extensions = []\nextensions = []", "2:1: ", "duplicate key");
         check(b"extensions = [\"\xc3\xa9\xff\"]", "1:17: ", "not UTF-8");
         check(b"[extensions]\na = 1", "1:", "");
@@ -189,7 +200,7 @@ mod tests {
             warnings,
             [
                 "3:3: \"a\" is listed twice",
-                "3:8: \" c\" matches no extension: codes have no blanks around them",
+                "3:8: \" c\" matches no extension: codes have no blanks around them; did you mean \"c\"?",
                 "3:14: \"\" matches no extension: codes have no blanks around them",
             ]
         );

@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use crate::watch;
+
 /// How the content got there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replaced {
@@ -62,7 +64,7 @@ impl Editing {
         file.as_file().set_permissions(Permissions::from_mode(before.mode()))?;
         file.write_all(new)?;
         file.as_file().sync_all()?;
-        if fs::read(&self.path)? != old {
+        if self.has_changed(old) {
             return Ok(Replaced::Changed);
         }
         file.persist(&self.path)?;
@@ -73,15 +75,20 @@ impl Editing {
     }
 
     fn in_place(&self, old: &[u8], new: &[u8]) -> io::Result<Replaced> {
-        let mut file = File::options().write(true).open(&self.path)?;
-        if fs::read(&self.path)? != old {
+        if self.has_changed(old) {
             return Ok(Replaced::Changed);
         }
+        let mut file = File::options().write(true).open(&self.path)?;
         // A reader in between sees the beginning of the new list, which is no list, and looks again.
         file.set_len(0)?;
         file.write_all(new)?;
         file.sync_all()?;
         Ok(Replaced::InPlace)
+    }
+
+    /// Is it no longer what the edit was made of, or no file any more?
+    fn has_changed(&self, old: &[u8]) -> bool {
+        !watch::read(&self.path, old.len() as u64).is_ok_and(|content| content == old)
     }
 }
 

@@ -4,7 +4,7 @@
 //! ConfigMap mounts). A file that is broken, half-written or gone changes nothing but the status.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -14,7 +14,8 @@ use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
 use super::{Finding, Whitelist, mount};
-use crate::watch::Watch;
+use crate::printable::joined;
+use crate::watch::{self, Watch};
 
 /// How long a good file must stay as it is before it counts: editors write in several steps.
 const SETTLE: Duration = Duration::from_millis(30);
@@ -78,7 +79,7 @@ impl WatchedWhitelist {
     /// # Errors
     /// If there is no good list to start with.
     pub fn load(path: &Path) -> Result<Arc<Self>, LoadError> {
-        let content = read(path);
+        let content = watch::read(path, MAX_FILE_SIZE);
         let (list, warnings) = parse(path, &content, 1)?;
         report(path, &warnings);
         if mount::is_mount_point(path) {
@@ -116,7 +117,7 @@ impl WatchedWhitelist {
     /// Looks at the file and loads it if it changed, or in any case with `force`.
     fn check(&self, force: bool) {
         let mut seen = lock(&self.seen);
-        let mut content = read(&self.path);
+        let mut content = watch::read(&self.path, MAX_FILE_SIZE);
         if !force && content == *seen {
             return;
         }
@@ -124,7 +125,7 @@ impl WatchedWhitelist {
         let mut parsed = parse(&self.path, &content, generation);
         for _ in 0..MAX_SETTLE_ROUNDS {
             thread::sleep(if parsed.is_ok() { SETTLE } else { SETTLE_BROKEN });
-            let again = read(&self.path);
+            let again = watch::read(&self.path, MAX_FILE_SIZE);
             if again == content {
                 break;
             }
@@ -146,7 +147,7 @@ impl WatchedWhitelist {
                 let before = self.current.load();
                 info!(
                     path = %self.path.display(), generation = list.generation, codes = list.len(),
-                    added = ?list.minus(&before), removed = ?before.minus(&list), "whitelist reloaded"
+                    added = %joined(&list.minus(&before)), removed = %joined(&before.minus(&list)), "whitelist reloaded"
                 );
                 self.current.store(Arc::new(list));
                 *status = Status { loaded_at: SystemTime::now(), last_error: None };
@@ -159,22 +160,32 @@ impl WatchedWhitelist {
     }
 }
 
-/// Reads the file's bytes, once.
+/// Reads the bytes of a list that is looked at only, so it may come through a pipe.
 ///
 /// # Errors
 /// If it cannot be read, or is far too large.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
-    read(path).map_err(|reason| LoadError::Read { path: path.to_owned(), reason })
+    let content = File::open(path).map_err(|error| error.to_string());
+    let content = content.and_then(|file| watch::read_all(file, MAX_FILE_SIZE));
+    content.map_err(|reason| LoadError::Read { path: path.to_owned(), reason })
 }
 
-fn read(path: &Path) -> Content {
-    let mut content = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_FILE_SIZE + 1).read_to_end(&mut content));
-    match read {
-        Ok(len) if len as u64 > MAX_FILE_SIZE => Err(format!("more than {MAX_FILE_SIZE} bytes")),
-        Ok(_) => Ok(content),
-        Err(error) => Err(error.to_string()),
-    }
+/// Reads the bytes of a list that is to be edited, so it must be a file.
+///
+/// # Errors
+/// If it cannot be read, or is far too large.
+pub fn read_editable(path: &Path) -> Result<Vec<u8>, LoadError> {
+    watch::read(path, MAX_FILE_SIZE).map_err(|reason| LoadError::Read { path: path.to_owned(), reason })
+}
+
+/// Loads a list that is not watched, and so may come through a pipe.
+///
+/// # Errors
+/// If it is none.
+pub fn load_once(path: &Path) -> Result<Whitelist, LoadError> {
+    let (list, warnings) = parse(path, &Ok(read_file(path)?), 1)?;
+    report(path, &warnings);
+    Ok(list)
 }
 
 fn parse(path: &Path, content: &Content, generation: u64) -> Result<(Whitelist, Vec<Finding>), LoadError> {

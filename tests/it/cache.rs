@@ -217,7 +217,8 @@ async fn half_a_catalog_is_not_believed_at_first() {
     for seen in 1..=2 {
         assert_eq!(proxy.get(PACKAGES).await.text(), array(&whole));
         changing.reaches(1 + seen).await;
-        let expected = format!("the upstream's feed shrank from 10 to 4 elements, seen {seen} times");
+        let times = if seen == 1 { "time" } else { "times" };
+        let expected = format!("the upstream's feed shrank from 10 to 4 elements, seen {seen} {times}");
         until(&expected, async || error().await == expected).await;
         let metrics = get(proxy.admin, "/metrics").await;
         let counted = format!(

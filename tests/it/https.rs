@@ -171,6 +171,44 @@ async fn a_new_pair_shows_and_fails_no_request() {
     }
 }
 
+#[tokio::test]
+async fn metrics_tell_its_end_and_a_failed_reload() {
+    let pair = Pair::new();
+    let upstream = Upstream::with_feeds("[]", "[]").await;
+    let proxy = Proxy::start_with(&upstream.url(), |config| config.tls = Some(pair.files())).await;
+    let shows =
+        async |line: &str| get(proxy.admin, "/metrics").await.text().lines().any(|other| other == line);
+    assert!(shows("catalog_proxy_certificate_reload_succeeded 1").await);
+    let (certificate, key) = pair.authority.sign("localhost", |params| {
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    });
+    fs::write(pair.path("key.pem"), key.serialize_pem()).unwrap();
+    fs::write(pair.path("cert.pem"), certificate.pem()).unwrap();
+    let expired = "catalog_proxy_certificate_not_after_timestamp_seconds 1609459200";
+    until("the end of the new one", async || shows(expired).await).await;
+    fs::write(pair.path("cert.pem"), "nonsense").unwrap();
+    until("a failure", async || shows("catalog_proxy_certificate_reload_succeeded 0").await).await;
+    pair.renew();
+    until("a good pair", async || shows("catalog_proxy_certificate_reload_succeeded 1").await).await;
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_warned_about() {
+    let pair = Pair::new();
+    let (certificate, key) = pair.authority.sign("localhost", |params| {
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    });
+    fs::write(pair.path("key.pem"), key.serialize_pem()).unwrap();
+    fs::write(pair.path("cert.pem"), certificate.pem()).unwrap();
+    let upstream = Upstream::with_feeds("[]", "[]").await;
+    let Tls { cert, key } = pair.files();
+    let process = Process::start_with(&upstream.url(), |command| {
+        command.arg("--tls-cert").arg(&cert).arg("--tls-key").arg(&key);
+    });
+    assert!(process.log().contains("the certificate expired at 2021-01-01T00:00:00Z"), "{}", process.log());
+}
+
 #[test]
 fn a_pair_that_cannot_be_used_is_an_error_at_start() {
     let check = |spoil: &dyn Fn(&Pair), part: &str| {

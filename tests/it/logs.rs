@@ -20,7 +20,7 @@ struct Logged {
     child: Child,
     address: std::net::SocketAddr,
     lines: Arc<Mutex<Vec<String>>>,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Logged {
@@ -59,14 +59,15 @@ impl Logged {
             let lines = lines.lock().unwrap();
             let line = lines.iter().find(|line| line.contains("serving"));
             *address.lock().unwrap() = line.and_then(|line| {
-                let from = line.split_once("[127.0.0.1:")?.1;
-                Some(std::net::SocketAddr::from(([127, 0, 0, 1], from.split(']').next()?.parse().ok()?)))
+                let port = line.split_once("listen")?.1.split_once("127.0.0.1:")?.1;
+                let port = port.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+                Some(std::net::SocketAddr::from(([127, 0, 0, 1], port)))
             });
             address.lock().unwrap().is_some()
         })
         .await;
         let address = address.lock().unwrap().unwrap();
-        Self { child, address, lines, _directory: directory }
+        Self { child, address, lines, directory }
     }
 
     fn with(&self, part: &str) -> Vec<String> {
@@ -127,7 +128,7 @@ async fn each_request_has_one_line_at_its_end() {
             assert_eq!(line[field], *value, "{field} of {line}");
         }
         assert_eq!(line["client.addr"], "127.0.0.1", "{line}");
-        assert!(line["elapsed"].as_str().unwrap().ends_with('s'), "{line}");
+        assert!(line["elapsed_ms"].as_f64().unwrap() > 0.0, "{line}");
     };
     check(
         proxy.line("\"first\"").await,
@@ -237,6 +238,32 @@ async fn nobody_writes_lines_of_his_own() {
     for line in lines.iter() {
         let odd = |c: char| c.is_control() || c == '\u{2028}';
         assert!(!line.contains(odd) && line.starts_with("20"), "{line:?}");
+    }
+}
+
+#[tokio::test]
+async fn json_has_plain_values() {
+    let upstream = Upstream::with_feeds("[]", "[]").await;
+    let arguments = ["--log-format", "json", "--log-level", "debug"];
+    let proxy = Logged::start(&upstream, &arguments, &[("CATALOG_PROXY_ADMIN_LISTEN", "127.0.0.1:0")]).await;
+    for target in ["/api/v4/packages?\u{9b}31m\u{202e}key", "/last"] {
+        let request = format!("GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        raw(proxy.address, request.as_bytes()).await;
+    }
+    std::fs::write(proxy.directory.path().join("whitelist.toml"), list(&["a", "b"])).unwrap();
+    let reloaded: Value = serde_json::from_str(&proxy.line("whitelist reloaded").await).unwrap();
+    assert_eq!((&reloaded["added"], &reloaded["removed"]), (&"a, b".into(), &"".into()));
+    let fetched: Value = serde_json::from_str(&proxy.line("\"fetched\"").await).unwrap();
+    assert_eq!(fetched["key"], "/api/v4/packages?\u{9b}31m\u{202e}key");
+    proxy.line("/last").await;
+    for line in proxy.lines.lock().unwrap().iter() {
+        assert!(!line.contains(|c: char| c.is_control() || c == '\u{202e}'), "{line:?}");
+        let values: serde_json::Map<String, Value> = serde_json::from_str(line).unwrap();
+        for (name, value) in &values {
+            let odd =
+                value.as_str().is_some_and(|text| text.starts_with(['[', '"']) || text.contains("Some("));
+            assert!(!odd && name != "elapsed", "{name} of {line}");
+        }
     }
 }
 

@@ -41,4 +41,6 @@ mod structure;
 mod systemd;
 mod tls;
 mod tools;
+mod tools_edges;
+mod tools_files;
 mod trust;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use catalog_proxy::config::Tls;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 use crate::client::{self, get, get_request, until};
 use crate::clock::Clock;
 use crate::proxy::{Proxy, array, free, plesk};
+use crate::tls::Authority;
 use crate::upstream::{Step, Upstream, chunk, head_of, ok, status};
 
 const PACKAGES: &str = "/api/v4/packages";
@@ -152,7 +154,9 @@ async fn a_request_that_breaks_a_rule_counts_like_any_other() {
     let text = scrape(&proxy).await;
     assert_eq!(value(&text, &requests("forward", "4xx", "none")), 6.0, "{text}");
     // What a client did wrong is no failure of the upstream.
-    assert!(!text.contains("catalog_proxy_forward_failures_total{"), "{text}");
+    let failures: Vec<_> =
+        text.lines().filter(|line| line.starts_with("catalog_proxy_forward_failures_total{")).collect();
+    assert!(failures.len() >= 8 && failures.iter().all(|line| line.ends_with(" 0")), "{failures:?}");
     assert_eq!(value(&text, "catalog_proxy_requests_in_flight"), 0.0);
 }
 
@@ -258,7 +262,21 @@ async fn full_scrape() -> String {
     }
     upstream.stop().await;
     proxy.get("/api/v4/packages?gone").await.assert_problem(502);
-    scrape(&proxy).await
+    scrape(&proxy).await + &certificate_scrape().await
+}
+
+/// What a proxy with a certificate has more.
+async fn certificate_scrape() -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let (certificate, key) = Authority::new().sign("localhost", |_| ());
+    let files = Tls { cert: directory.path().join("cert.pem"), key: directory.path().join("key.pem") };
+    fs::write(&files.cert, certificate.pem()).unwrap();
+    fs::write(&files.key, key.serialize_pem()).unwrap();
+    let upstream = Upstream::with_feeds("[]", "[]").await;
+    let proxy = Proxy::start_with(&upstream.url(), |config| config.tls = Some(files)).await;
+    let text = scrape(&proxy).await;
+    let lines = text.split_inclusive('\n').filter(|line| line.contains("catalog_proxy_certificate_"));
+    lines.collect()
 }
 
 /// Metrics by name, with their types.

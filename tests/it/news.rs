@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::client::{get, until};
 use crate::process::Process;
 use crate::proxy::{Proxy, array, free, plesk, vendor};
-use crate::upstream::{Step, Upstream, ok, status};
+use crate::upstream::{Step, Upstream, head_of, ok, status};
 
 const PACKAGES: &str = "/api/v4/packages";
 
@@ -320,4 +320,46 @@ async fn one_who_never_answers_holds_nothing_up() {
     until("a try", async || silent.count() == 1).await;
     process.signal("TERM");
     assert_eq!(process.wait().await.code(), Some(0));
+    // One was on its way and the queue was full.
+    until("the end of the log", async || process.log().contains("\"stopped\"")).await;
+    assert!(process.log().contains("\"undelivered\":17"), "{}", process.log());
+}
+
+#[tokio::test]
+async fn a_failure_is_told_once_and_the_pause_is_as_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let shop = Shop::new(&[free("git")]);
+    let upstream = shop.open().await;
+    let tries = Arc::new(Mutex::new(0));
+    let hook = Upstream::start(move |_| {
+        let mut tries = tries.lock().unwrap();
+        *tries += 1;
+        match *tries {
+            1 => vec![head_of(429, "retry-after: 2\r\ncontent-length: 0\r\n")],
+            2 => status(503, "text/plain", b"busy"),
+            _ => status(204, "text/plain", b""),
+        }
+    })
+    .await;
+    let process = Process::start_with(&upstream.url(), |command| {
+        command
+            .args(["--fresh-for", "1ms", "--notify-url", &hook.url(), "--cache-dir"])
+            .arg(directory.path());
+    });
+    get(process.address, PACKAGES).await;
+    shop.now_has(&[free("git"), plesk("xovi")]);
+    until("a delivery", async || {
+        get(process.address, PACKAGES).await;
+        process.log().contains("\"notified\"")
+    })
+    .await;
+    let log = process.log();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let warnings: Vec<_> = lines.iter().filter(|line| line["level"] == "WARN").collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(
+        (&warnings[0]["error"], &warnings[0]["retry_in_ms"]),
+        (&"status 429 Too Many Requests".into(), &2000.0.into())
+    );
+    assert_eq!(hook.count(), 3);
 }

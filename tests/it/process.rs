@@ -55,7 +55,7 @@ impl Process {
             let line = &lines[start..];
             let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
             if let Some(address) = line["listen"].as_str() {
-                break address.trim_matches(['[', ']']).parse().unwrap();
+                break address.parse().unwrap();
             }
         };
         let lines = Arc::new(Mutex::new(lines));

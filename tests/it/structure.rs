@@ -87,6 +87,7 @@ fn uses_point_down() {
         &["config"],
         &["cli"],
         &["body", "metrics", "place", "watch"],
+        &["printable"],
     ];
     let layer = |module: &str| layers.iter().position(|layer| layer.contains(&module));
     for (name, text) in sources() {

@@ -1,7 +1,8 @@
 //! The protocol of systemd's `Type=notify` and `notify-reload`, on the real binary.
 
 use std::fs;
-use std::os::unix::net::UnixDatagram;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use crate::client::{self, get};
 use crate::process::Process;
@@ -95,6 +96,20 @@ async fn nothing_is_ready_without_a_whitelist() {
         .status;
     assert_eq!(status.code(), Some(2));
     assert!(!manager.has_more());
+}
+
+#[tokio::test]
+async fn the_socket_may_be_in_no_directory() {
+    let upstream = Upstream::with_feeds("[]", "[]").await;
+    let name = format!("catalog-proxy-test-{}", std::process::id());
+    let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    socket.set_read_timeout(Some(client::PATIENCE)).unwrap();
+    let _process = Process::start_with(&upstream.url(), |command| {
+        command.env("NOTIFY_SOCKET", format!("@{name}"));
+    });
+    let mut message = [0; 64];
+    let len = socket.recv(&mut message).expect("a message");
+    assert_eq!(&message[..len], b"READY=1\n");
 }
 
 #[tokio::test]

@@ -14,13 +14,13 @@ use crate::proxy::{Proxy, array, free, list, plesk, vendor};
 use crate::upstream::{Step, Upstream, ok, status};
 
 /// A directory to work in.
-struct Session {
+pub struct Session {
     directory: tempfile::TempDir,
 }
 
 impl Session {
     /// Makes one with the sample catalog and a whitelist.
-    fn new(whitelist: &str) -> Self {
+    pub fn new(whitelist: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::write(
             directory.path().join("packages.json"),
@@ -31,19 +31,19 @@ impl Session {
         Self { directory }
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.directory.path().join(name)
     }
 
-    fn write(&self, name: &str, content: &str) {
+    pub fn write(&self, name: &str, content: &str) {
         fs::write(self.path(name), content).unwrap();
     }
 
-    fn whitelist(&self) -> String {
+    pub fn whitelist(&self) -> String {
         fs::read_to_string(self.path("whitelist.toml")).unwrap()
     }
 
-    fn command(&self, line: &str) -> Command {
+    pub fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"));
         // Whoever runs the tests may have a proxy, and settings of their own.
         command
@@ -54,7 +54,7 @@ impl Session {
         command
     }
 
-    fn run(&self, line: &str) -> Output {
+    pub fn run(&self, line: &str) -> Output {
         self.command(line).output().unwrap()
     }
 
@@ -82,7 +82,7 @@ fn assert_played(name: &str, played: &str) {
     settings.bind(|| insta::assert_snapshot!(name, played));
 }
 
-fn text(bytes: &[u8]) -> &str {
+pub fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
@@ -294,7 +294,7 @@ fn what_the_feed_says_commands_no_terminal() {
 }
 
 /// What a terminal of so many columns gets; `script` (in Debian's essential bsdutils) makes one.
-fn on_a_terminal(session: &Session, columns: usize, variables: &str, line: &str) -> String {
+pub fn on_a_terminal(session: &Session, columns: usize, variables: &str, line: &str) -> String {
     let program = env!("CARGO_BIN_EXE_catalog-proxy");
     let shell = format!("stty rows 40 cols {columns} && {variables} {program} {line} 2>/dev/null");
     let mut command = Command::new("script");
@@ -432,7 +432,22 @@ fn completions_and_pages_know_every_command() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = session.run(&format!("completions {shell}"));
         assert!(script.status.success() && text(&script.stdout).contains("panel-ini"), "{shell}");
+        session.write(shell, text(&script.stdout));
     }
+    let complete = |words: &str| {
+        let script = format!(
+            "source ./bash; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _catalog__proxy catalog-proxy \"${{COMP_WORDS[-1]}}\" \"${{COMP_WORDS[-2]}}\"; echo \"${{COMPREPLY[*]}}\""
+        );
+        let output =
+            Command::new("bash").current_dir(session.path("")).args(["-c", &script]).output().unwrap();
+        text(&output.stdout).trim_end().to_owned() + text(&output.stderr)
+    };
+    assert_eq!(complete("catalog-proxy exp"), "explain");
+    assert_eq!(complete("catalog-proxy list --se"), "--seller");
+    assert_eq!(complete("catalog-proxy list --seller p"), "plesk");
+    assert_eq!(complete("catalog-proxy allow --whi"), "--whitelist");
+    assert_eq!(complete("catalog-proxy panel-ini --b"), "--buy-url");
     assert_eq!(session.run("completions tcsh").status.code(), Some(2));
     let page = session.run("man");
     assert!(

@@ -33,7 +33,7 @@ impl Process {
             assert!(log.read_line(&mut line).unwrap() > 0, "it ended before it served");
             let line: serde_json::Value = serde_json::from_str(&line).unwrap();
             if let Some(address) = line["listen"].as_str() {
-                break address.trim_matches(['[', ']']).parse().unwrap();
+                break address.parse().unwrap();
             }
         };
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));

@@ -1,0 +1,95 @@
+//! Files in the way of the commands and the proxy: pipes, and what else is no file.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Command;
+
+use crate::client::{get, until};
+use crate::process::Process;
+use crate::proxy::{array, list, plesk};
+use crate::tools::{Session, text};
+use crate::upstream::Upstream;
+
+fn make_fifo(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+#[test]
+fn only_files_are_edited() {
+    let session = Session::new("");
+    fs::remove_file(session.path("whitelist.toml")).unwrap();
+    make_fifo(&session.path("fifo"));
+    symlink("fifo", session.path("whitelist.toml")).unwrap();
+    fs::create_dir(session.path("directory")).unwrap();
+    let _socket = UnixListener::bind(session.path("socket")).unwrap();
+    for file in ["fifo", "whitelist.toml", "directory", "socket"] {
+        for verb in ["allow docker", "hide docker"] {
+            let refused = session.run(&format!("{verb} --whitelist {file} --feed packages.json"));
+            assert_eq!(refused.status.code(), Some(2), "{verb} {file}: {refused:?}");
+            let message = text(&refused.stderr);
+            assert!(message.contains(&format!("cannot read whitelist {file}: ")), "{message}");
+            assert!(file == "socket" || message.contains("it is not a regular file"), "{message}");
+        }
+    }
+    assert!(fs::metadata(session.path("whitelist.toml")).unwrap().file_type().is_fifo());
+    let names: Vec<_> = fs::read_dir(session.path("")).unwrap().collect();
+    assert_eq!(names.len(), 5, "nothing is left over: {names:?}");
+}
+
+#[test]
+fn what_is_only_read_may_come_through_a_pipe() {
+    let session = Session::new("extensions = []\n");
+    for line in [
+        "list --shown --seller plesk --whitelist $new --feed packages.json",
+        "diff $new --feed packages.json",
+        "explain docker --whitelist $new --feed packages.json",
+        "filter --whitelist $new < packages.json | grep -o docker",
+    ] {
+        let program = env!("CARGO_BIN_EXE_catalog-proxy");
+        let line = line.replace("$new", "<(echo 'extensions = [\"docker\"]')");
+        let output = Command::new("bash")
+            .args(["-c", &format!("{program} {line}")])
+            .current_dir(session.path(""))
+            .output()
+            .unwrap();
+        assert!(output.status.success() && text(&output.stdout).contains("docker"), "{line}: {output:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_pipe_in_the_lists_place_holds_nothing_up() {
+    let upstream = Upstream::with_feeds(array(&[plesk("docker"), plesk("wp-toolkit")]), "[]").await;
+    let mut process = Process::start_with(&upstream.url(), |_| ());
+    let packages = async || get(process.address, "/api/v4/packages").await.text().to_owned();
+    let pipe = process.whitelist().with_extension("fifo");
+    make_fifo(&pipe);
+    fs::rename(&pipe, process.whitelist()).unwrap();
+    until("the warning", async || process.log().contains("it is not a regular file")).await;
+    assert!(packages().await.contains("wp-toolkit"), "the last good list stays");
+    let new = process.whitelist().with_extension("new");
+    fs::write(&new, list(&["docker"])).unwrap();
+    fs::rename(&new, process.whitelist()).unwrap();
+    until("the list after it", async || packages().await.contains("docker")).await;
+    assert_eq!(process.log().matches("it is not a regular file").count(), 1, "{}", process.log());
+    process.signal("TERM");
+    assert_eq!(process.wait().await.code(), Some(0));
+}
+
+#[test]
+fn the_proxy_does_not_start_with_a_pipe() {
+    let session = Session::new("");
+    make_fifo(&session.path("fifo"));
+    let refused = session.run("serve --listen 127.0.0.1:0 --admin-listen off --whitelist fifo");
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(text(&refused.stderr).contains("fifo: it is not a regular file"), "{refused:?}");
+}
+
+#[test]
+fn comments_of_the_admin_survive() {
+    let before = "extensions = [\n  \"docker\", # keep\n  \"xovi\", # SEO-Werkzeugkasten\n]\n";
+    let session = Session::new(before);
+    assert!(session.run("hide docker xovi --feed packages.json").status.success());
+    assert_eq!(session.whitelist(), "extensions = [\n  # keep\n]\n");
+}
