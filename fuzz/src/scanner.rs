@@ -105,8 +105,9 @@ fn stream(chunks: &[&[u8]], sent: &mut Vec<u8>) -> Option<(Vec<u8>, Index)> {
     let mut segments = Vec::new();
     for chunk in chunks {
         indexer.push(&Bytes::copy_from_slice(chunk)).ok()?;
-        segments
-            .extend(std::iter::from_fn(|| indexer.take()).inspect(|segment| send(&mut filter, segment, sent)));
+        segments.extend(
+            std::iter::from_fn(|| indexer.take()).inspect(|segment| send(&mut filter, segment, sent)),
+        );
     }
     let last = indexer.finish().ok()?;
     send(&mut filter, &last, sent);

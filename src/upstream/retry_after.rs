@@ -4,6 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use http::header::{self, HeaderMap};
 
+/// Longest pause that is told, in seconds: whoever waits has a bound of its own.
+const MAX: u64 = u32::MAX as u64;
+
 /// Returns the pause that `Retry-After` asks for, in seconds or with a date (RFC 9110 §10.2.3).
 ///
 /// A date is by the server's clock, if it tells that: ours may be off.
@@ -12,7 +15,7 @@ pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let date = |text| httpdate::parse_http_date(text).ok();
     let asked = text(header::RETRY_AFTER)?;
     if !asked.is_empty() && asked.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some(Duration::from_secs(asked.parse().unwrap_or(u64::from(u32::MAX))));
+        return Some(Duration::from_secs(asked.parse().unwrap_or(MAX).min(MAX)));
     }
     let now = text(header::DATE).and_then(date).unwrap_or(now);
     Some(date(asked)?.duration_since(now).unwrap_or_default())
