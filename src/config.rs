@@ -338,6 +338,23 @@ mod tests {
     }
 
     #[test]
+    fn addresses_are_read_as_in_other_servers_settings() {
+        let check = |text: &str, expected: &str| {
+            let config = load(&["--listen", text, "--admin-listen", text]).expect(text);
+            assert_eq!(config.listen, [expected.parse().expect("an address")]);
+            assert_eq!(config.admin, Admin::Required(config.listen[0]));
+        };
+        check("127.0.0.1:1", "127.0.0.1:1");
+        check("[::]:8080", "[::]:8080");
+        check(":8080", "0.0.0.0:8080");
+        check("*:8080", "0.0.0.0:8080");
+        check("localhost:8080", "127.0.0.1:8080");
+        for text in [":", ":x", ":65536", "::8080", "8080", "localhost", "proxy:8080", "[::]8080"] {
+            load(&["--listen", text]).expect_err(text);
+        }
+    }
+
+    #[test]
     fn names_what_is_wrong() {
         let check = |arguments: &[&str], part: &str| {
             let error = load(arguments).expect_err("wrong settings");

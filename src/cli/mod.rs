@@ -108,7 +108,7 @@ pub enum Action {
 #[derive(Debug, Args)]
 pub struct Demo {
     /// Address to listen on
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = settings::address)]
     pub listen: SocketAddr,
 }
 

@@ -1,6 +1,6 @@
 //! The settings of `serve` as they are typed.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -105,8 +105,7 @@ impl FromStr for AdminListen {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "off" => Ok(Self::Off),
-            _ => text
-                .parse()
+            _ => address(text)
                 .map(Self::On)
                 .map_err(|_| "expected an address like 127.0.0.1:8081, or `off`".into()),
         }
@@ -132,9 +131,17 @@ where
     text.parse().map(Some).map_err(|error| de::Error::custom(format!("invalid value {text:?}: {error}")))
 }
 
-/// Reads an address; blanks are those of a list.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.trim().parse().map_err(|_| "expected an address like 0.0.0.0:8080 or [::]:8080".to_owned())
+/// Reads an address to listen on; blanks are those of a list. Hosts are not looked up, but what stands for one in
+/// other servers' settings is understood.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    let text = text.trim();
+    let on = |address: Ipv4Addr, port: &str| Some(SocketAddr::from((address, port.parse::<u16>().ok()?)));
+    match text.rsplit_once(':') {
+        Some(("" | "*", port)) => on(Ipv4Addr::UNSPECIFIED, port),
+        Some(("localhost", port)) => on(Ipv4Addr::LOCALHOST, port),
+        _ => text.parse().ok(),
+    }
+    .ok_or_else(|| "expected an address like 0.0.0.0:8080, [::]:8080 or :8080".to_owned())
 }
 
 /// Reads a network, or an address as the network of itself; blanks are those of a list.
@@ -147,8 +154,19 @@ fn network(text: &str) -> Result<IpNet, String> {
 }
 
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    one_or_many(deserializer, network)
+}
+
+fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
+    one_or_many(deserializer, address)
+}
+
+fn one_or_many<'de, D, T>(deserializer: D, read: fn(&str) -> Result<T, String>) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+{
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected a network like \"10.0.0.0/8\", or a list of them")]
+    #[serde(untagged, expecting = "expected a string, or a list of them")]
     enum OneOrMany {
         One(String),
         Many(Vec<String>),
@@ -157,20 +175,6 @@ fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D:
         OneOrMany::One(text) => vec![text],
         OneOrMany::Many(texts) => texts,
     };
-    let network =
-        |text: &String| network(text).map_err(|error| de::Error::custom(format!("{text:?}: {error}")));
-    texts.iter().map(network).collect()
-}
-
-fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected an address like \"0.0.0.0:8080\", or a list of them")]
-    enum OneOrMany {
-        One(SocketAddr),
-        Many(Vec<SocketAddr>),
-    }
-    Ok(match OneOrMany::deserialize(deserializer)? {
-        OneOrMany::One(address) => vec![address],
-        OneOrMany::Many(addresses) => addresses,
-    })
+    let value = |text: &String| read(text).map_err(|error| de::Error::custom(format!("{text:?}: {error}")));
+    texts.iter().map(value).collect()
 }
