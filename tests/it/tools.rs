@@ -43,10 +43,12 @@ impl Session {
         fs::read_to_string(self.path("whitelist.toml")).unwrap()
     }
 
+    /// A command that ends by itself; one that serves where it should refuse would do so for ever.
     pub fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"));
+        let mut command = Command::new("/usr/bin/timeout");
         // Whoever runs the tests may have a proxy, and settings of their own.
         command
+            .args(["--foreground", "60", env!("CARGO_BIN_EXE_catalog-proxy")])
             .env_clear()
             .current_dir(self.directory.path())
             .stdin(Stdio::null())

@@ -48,7 +48,7 @@ fn wrong_settings_are_told_by_where_they_are() {
     assert_eq!((&findings[0]["line"], &findings[0]["column"]), (&1.into(), &12.into()));
 
     for (name, value) in
-        [("UPSTREAM", "nowhere"), ("LISTEN", ":8080"), ("LOG_LEVEL", "loud"), ("FRESH_FOR", "10")]
+        [("UPSTREAM", "nowhere"), ("LISTEN", "nowhere"), ("LOG_LEVEL", "loud"), ("FRESH_FOR", "10")]
     {
         let variable = format!("CATALOG_PROXY_{name}");
         let (said, code) = said(&session.command("serve").env(&variable, value).output().unwrap());
