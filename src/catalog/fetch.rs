@@ -361,6 +361,8 @@ impl Builder {
                 let last = indexer.finish()?;
                 publish(&last);
                 segments.push(last);
+                // Where there is one processor only, readers get the end before it is busy with the copy.
+                tokio::task::yield_now().await;
                 spawn_blocking(move || {
                     let (body, index) = packages::Index::assemble(&segments);
                     Ok(Content::new(body, Index::Packages(index)))
