@@ -4,6 +4,7 @@ mod answer;
 mod connections;
 mod converse;
 pub mod descriptors;
+mod handshake;
 mod socket;
 mod streams;
 pub mod tls;
@@ -80,7 +81,7 @@ pub async fn serve<H, A, B>(
                             return converse(socket, peer, place, &protocols, handler, stop).await;
                         };
                         // Boxed, so that connections without TLS do not keep room for one.
-                        let handshake = Box::pin(certificate.acceptor().accept(socket));
+                        let handshake = Box::pin(handshake::accept(&certificate, socket));
                         match timeout(HANDSHAKE_TIMEOUT, handshake).await {
                             Ok(Ok(stream)) => {
                                 Box::pin(converse(stream, peer, place, &protocols, handler, stop)).await;

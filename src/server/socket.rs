@@ -32,6 +32,10 @@ impl<S> Socket<S> {
         Self { stream, connection, limit, sleep: None, taken: 0 }
     }
 
+    pub(super) fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
     fn stop_waiting(&mut self) {
         self.sleep = None;
         self.taken = 0;

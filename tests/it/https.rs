@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -247,6 +247,24 @@ async fn a_handshake_that_does_not_come_is_not_waited_for() {
         let read = tokio::time::timeout(PATIENCE, stream.read(&mut block));
         assert!(matches!(read.await.unwrap(), Ok(0) | Err(_)));
     }
+}
+
+#[tokio::test]
+async fn plain_http_is_told_so() {
+    let pair = Pair::new();
+    let upstream = Upstream::with_feeds("[]", "[]").await;
+    let proxy = Proxy::start_with(&upstream.url(), |config| config.tls = Some(pair.files())).await;
+    for request in ["GET /api/v4/packages HTTP/1.1\r\nHost: a\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut stream = TcpStream::connect(proxy.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+        let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert!(problem["detail"].as_str().unwrap().contains("https://"), "{problem}");
+    }
+    assert_eq!(pair.ask(&proxy, &["h2"], "/livez").await.unwrap().1, "ok\n");
 }
 
 #[tokio::test]
