@@ -108,15 +108,8 @@ impl Flight {
             parts: VecDeque::new(),
         };
         let frames = futures_util::stream::try_unfold(reader, |mut reader| async {
-            match reader.next().await {
-                Ok(part) => Ok(part.map(|part| (Frame::data(part), reader))),
-                Err(error) => {
-                    // The connection drops what it has not sent yet when a body fails, and with it the head
-                    // of the answer. One turn of waiting makes it send that first.
-                    tokio::task::yield_now().await;
-                    Err(error)
-                }
-            }
+            let part = reader.next().await?;
+            Ok::<_, FetchError>(part.map(|part| (Frame::data(part), reader)))
         });
         Begun::Streaming(body::boxed(StreamBody::new(frames)))
     }

@@ -87,7 +87,7 @@ pub async fn forward(
     // The version is this hop's own (RFC 9110 §2.5).
     head.version = Version::HTTP_11;
     headers::to_client(&mut head.headers);
-    Ok(Response::from_parts(head, body::boxed(IdleLimited { incoming, sleep: None, failed: None })))
+    Ok(Response::from_parts(head, body::boxed(IdleLimited { incoming, sleep: None })))
 }
 
 /// When something last happened; cloning shares it.
@@ -133,8 +133,6 @@ struct IdleLimited {
     incoming: Incoming,
     /// Runs while the upstream is waited for.
     sleep: Option<Pin<Box<Sleep>>>,
-    /// What it will end in.
-    failed: Option<UpstreamError>,
 }
 
 impl http_body::Body for IdleLimited {
@@ -145,31 +143,22 @@ impl http_body::Body for IdleLimited {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        if let Some(error) = self.failed.take() {
-            return Poll::Ready(Some(Err(error)));
-        }
-        let error = match Pin::new(&mut self.incoming).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => {
+        match Pin::new(&mut self.incoming).poll_frame(context) {
+            Poll::Ready(frame) => {
                 self.sleep = None;
-                return Poll::Ready(Some(Ok(frame)));
+                Poll::Ready(frame.map(|frame| frame.map_err(|error| UpstreamError::of(&error))))
             }
-            Poll::Ready(None) => return Poll::Ready(None),
-            Poll::Ready(Some(Err(error))) => UpstreamError::of(&error),
             Poll::Pending => {
                 let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(IDLE_TIMEOUT)));
                 ready!(sleep.as_mut().poll(context));
-                UpstreamError::timeout(Failure::IdleTimeout(IDLE_TIMEOUT))
+                let timeout = UpstreamError::timeout(Failure::IdleTimeout(IDLE_TIMEOUT));
+                Poll::Ready(Some(Err(timeout)))
             }
-        };
-        // The connection drops what it has not sent yet when a body fails. One turn of waiting makes it send
-        // that first.
-        self.failed = Some(error);
-        context.waker().wake_by_ref();
-        Poll::Pending
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream() && self.failed.is_none()
+        self.incoming.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -2,10 +2,12 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
 
 use super::connections::Busy;
 use super::streams::Progress;
@@ -15,10 +17,16 @@ use crate::body::BoxError;
 /// the body's hands, however little of it the client lets it send.
 const PIECE: usize = 16 << 10;
 
+/// How long a body that fails waits before it says so. A failure takes along what the connection has not written
+/// yet, and often that is the head of the answer; over HTTP/2 another task writes, so one turn is not enough.
+const LAST_WORDS: Duration = Duration::from_millis(5);
+
 /// A body that keeps its connection busy until it ends, and tells of its progress.
 #[derive(Debug)]
 pub(super) struct Answer<B> {
     body: B,
+    /// What it will end in, and when.
+    failed: Option<(BoxError, Pin<Box<Sleep>>)>,
     /// What the body has given and HTTP/2 has not taken yet.
     rest: Bytes,
     progress: Option<Arc<Progress>>,
@@ -31,7 +39,7 @@ impl<B> Answer<B> {
         if let Some(progress) = &progress {
             progress.wait(0);
         }
-        Self { body, rest: Bytes::new(), progress, _busy: busy }
+        Self { body, failed: None, rest: Bytes::new(), progress, _busy: busy }
     }
 
     /// Cuts off the next piece.
@@ -44,6 +52,22 @@ impl<B> Answer<B> {
     }
 }
 
+impl<B: http_body::Body<Data = Bytes, Error = BoxError> + Unpin> Answer<B> {
+    /// Asks the body for its next frame; a failure has to wait.
+    fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.failed.is_none() {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                Some(Err(error)) => self.failed = Some((error, Box::pin(sleep(LAST_WORDS)))),
+                frame => return Poll::Ready(frame),
+            }
+        }
+        if let Some((_, sleep)) = &mut self.failed {
+            ready!(sleep.as_mut().poll(context));
+        }
+        Poll::Ready(self.failed.take().map(|(error, _)| Err(error)))
+    }
+}
+
 impl<B: http_body::Body<Data = Bytes, Error = BoxError> + Unpin> http_body::Body for Answer<B> {
     type Data = Bytes;
     type Error = BoxError;
@@ -53,10 +77,10 @@ impl<B: http_body::Body<Data = Bytes, Error = BoxError> + Unpin> http_body::Body
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Some(progress) = self.progress.clone() else {
-            return Pin::new(&mut self.body).poll_frame(context);
+            return self.poll_body(context);
         };
         if self.rest.is_empty() {
-            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
+            let Poll::Ready(frame) = self.poll_body(context) else {
                 progress.rest();
                 return Poll::Pending;
             };
@@ -74,7 +98,7 @@ impl<B: http_body::Body<Data = Bytes, Error = BoxError> + Unpin> http_body::Body
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        self.rest.is_empty() && self.failed.is_none() && self.body.is_end_stream()
     }
 
     /// Only asked for before the first frame.

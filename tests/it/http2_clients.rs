@@ -144,6 +144,20 @@ async fn a_reader_in_small_steps_gets_all() {
     assert_eq!(len, big.len());
 }
 
+/// A stream's reset takes along what was not written yet; its head should not be among that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_breaks_off_begins_all_the_same() {
+    let upstream = Upstream::start(|_| vec![head_of(200, "content-length: 9\r\n"), Step::Close]).await;
+    let proxy = Proxy::start(&upstream).await;
+    let mut client = client(&proxy, 65_535).await;
+    for _ in 0..300 {
+        let (answer, _) = client.send_request(request(Method::GET, "/download"), true).unwrap();
+        let answer = answer.await.expect("a head");
+        assert_eq!(answer.status(), 200);
+        assert!(answer.into_body().data().await.unwrap().unwrap_err().is_reset());
+    }
+}
+
 #[tokio::test]
 async fn requests_that_are_taken_back_at_once_end_the_connection() {
     let upstream = Upstream::start(|_| vec![head_of(200, "content-length: 9\r\n"), Step::Close]).await;
