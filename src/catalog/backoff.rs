@@ -39,14 +39,24 @@ impl Default for Failures {
 }
 
 impl Failures {
-    /// Remembers a failure; returns how long to pause before the next fetch.
-    pub(super) fn remember(&self, key: &Key, error: &FetchError, now: Instant) -> Duration {
+    /// Remembers a failure; returns how long to pause before the next fetch. The copy in service, if any, was
+    /// fresh for `lifetime`.
+    pub(super) fn remember(
+        &self,
+        key: &Key,
+        error: &FetchError,
+        lifetime: Duration,
+        now: Instant,
+    ) -> Duration {
         let count = self.0.get(key).map_or(0, |failure| failure.count).saturating_add(1);
-        let asked = match error {
+        let random = fastrand::f64();
+        let least = match error {
             FetchError::Status { retry_after: Some(pause), .. } => (*pause).min(MAX_RETRY_AFTER),
+            // Fetches that agree within seconds would see the same mistake.
+            FetchError::Shrunk { .. } => spread(lifetime.min(MAX_PAUSE), random),
             _ => Duration::ZERO,
         };
-        let pause = pause(count, fastrand::f64()).max(asked);
+        let pause = pause(count, random).max(least);
         self.0.insert(key.clone(), Failure { error: error.clone(), count, at: now, pause });
         pause
     }
@@ -94,10 +104,13 @@ impl Failures {
     }
 }
 
-/// Doubles from the shortest to the longest pause; `random` in 0..1 takes up to half of it off, so that
-/// many proxies do not ask together.
+/// Doubles from the shortest to the longest pause.
 fn pause(count: u32, random: f64) -> Duration {
-    let full = MIN_PAUSE.saturating_mul(1 << (count - 1).min(16)).min(MAX_PAUSE);
+    spread(MIN_PAUSE.saturating_mul(1 << (count - 1).min(16)).min(MAX_PAUSE), random)
+}
+
+/// Takes up to half off, for a `random` in 0..1, so that many proxies do not ask together.
+fn spread(full: Duration, random: f64) -> Duration {
     full.mul_f64(1.0 - random / 2.0)
 }
 
@@ -135,7 +148,7 @@ mod tests {
             });
             assert_eq!(seen, expected, "{has}");
             match verdict {
-                Err(error) => drop(failures.remember(&key(), &error, Instant::now())),
+                Err(error) => drop(failures.remember(&key(), &error, Duration::ZERO, Instant::now())),
                 Ok(()) => failures.forget(&key()),
             }
         };
@@ -146,8 +159,21 @@ mod tests {
         judge(0, Some(1));
         judge(1, Some(1));
         judge(1, Some(2));
-        failures.remember(&key(), &FetchError::Coding, Instant::now());
+        failures.remember(&key(), &FetchError::Coding, Duration::ZERO, Instant::now());
         judge(1, Some(1));
+    }
+
+    #[test]
+    fn a_shrunken_feed_is_looked_at_again_at_the_pace_of_the_feed() {
+        let check = |lifetime: u64, least: u64, most: u64| {
+            let error = FetchError::Shrunk { had: 10, has: 4, seen: 1 };
+            let lifetime = Duration::from_secs(lifetime);
+            let pause = Failures::default().remember(&key(), &error, lifetime, Instant::now());
+            assert!((least..=most).contains(&pause.as_secs()), "{lifetime:?}: {pause:?}");
+        };
+        check(0, 0, 1);
+        check(60, 30, 60);
+        check(600, 150, 300);
     }
 
     #[test]
@@ -155,7 +181,7 @@ mod tests {
         let pause = |seconds: u64| {
             let retry_after = Some(Duration::from_secs(seconds));
             let error = FetchError::Status { status: http::StatusCode::TOO_MANY_REQUESTS, retry_after };
-            Failures::default().remember(&key(), &error, Instant::now()).as_secs()
+            Failures::default().remember(&key(), &error, Duration::ZERO, Instant::now()).as_secs()
         };
         assert_eq!(pause(120), 120);
         assert_eq!(pause(1_000_000), 3600);
@@ -168,7 +194,7 @@ mod tests {
         let key = key();
         assert!(failures.may_retry(&key, Instant::now()));
         for _ in 0..6 {
-            failures.remember(&key, &FetchError::Coding, Instant::now());
+            failures.remember(&key, &FetchError::Coding, Duration::ZERO, Instant::now());
         }
         assert!(failures.recent(&key, Instant::now()).is_some());
         tokio::time::advance(MAX_PAUSE_WITHOUT_COPY).await;
@@ -176,7 +202,7 @@ mod tests {
         assert!(!failures.may_retry(&key, Instant::now()));
         tokio::time::advance(MAX_PAUSE).await;
         assert!(failures.may_retry(&key, Instant::now()));
-        failures.remember(&key, &FetchError::Coding, Instant::now());
+        failures.remember(&key, &FetchError::Coding, Duration::ZERO, Instant::now());
         failures.forget(&key);
         assert!(failures.may_retry(&key, Instant::now()));
     }

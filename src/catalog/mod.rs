@@ -393,7 +393,8 @@ impl Inner {
             }
             Err(error) => {
                 self.count(key, error.failed(), elapsed);
-                let retry_in = self.failures.remember(key, &error, now);
+                let lifetime = before.map_or(Duration::ZERO, |before| before.meta.freshness.lifetime);
+                let retry_in = self.failures.remember(key, &error, lifetime, now);
                 let (elapsed_ms, retry_in_ms) = (millis(elapsed), millis(retry_in));
                 warn!(%key, %error, cause = error.chain(), elapsed_ms, retry_in_ms, "fetch failed");
                 (Err(error), None)

@@ -124,6 +124,9 @@ impl Snapshots {
             }
         }
         info!(directory = %directory.display(), copies = files.len(), "cache directory");
+        if let Err(error) = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(directory) {
+            warn!(directory = %directory.display(), %error, "cache directory cannot be written; copies in it are used");
+        }
         let (directory, files) = (directory.to_owned(), Mutex::new(files));
         let shared = Arc::new(Shared { directory, _lock: lock, max_bytes, files });
         let (queue, jobs) = mpsc::sync_channel::<(Key, Copy)>(QUEUE);

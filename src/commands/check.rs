@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Failure;
 use super::catalog_source::{Asking, Listing, block_on, origin};
 use super::diff::always_shown;
-use super::panel_ini::{MAX_BASE, is_usable};
+use super::panel_ini::{MAX_BASE, is_usable, objection};
 use super::terminal::{Style, Terminal, print, print_json};
 use super::whitelist_file::WhitelistFile;
 use crate::cli::{Check, TextFormat};
@@ -240,6 +240,9 @@ impl Report {
                 base.len()
             );
             self.about(Level::Warning, base, message);
+        }
+        if let Some(objection) = objection(base) {
+            self.about(Level::Warning, base, objection);
         }
     }
 

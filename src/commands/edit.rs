@@ -15,10 +15,10 @@ use crate::config::Config;
 use crate::feed::listing::Listed;
 use crate::feed::package::Seller;
 use crate::place::Place;
-use crate::whitelist;
 use crate::whitelist::edit::{self, EditError};
 use crate::whitelist::replace::{Editing, Replaced};
-use crate::whitelist::watch::{LoadError, read_editable};
+use crate::whitelist::watch::{LoadError, MAX_FILE_SIZE, read_editable};
+use crate::whitelist::{self, Entry};
 
 /// Longest wait for the upstream: it only tells names and finds mistypings, and someone sits there.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -68,6 +68,10 @@ fn run(verb: Verb, arguments: &Edit) -> Result<(), Failure> {
         let mut draft = Draft { before: text, text: text.to_owned(), path, catalog, force };
         let report = draft.apply(verb, &arguments.codes)?;
         let is_edit = draft.text != text;
+        if draft.text.len() as u64 > MAX_FILE_SIZE {
+            let message = format!("{}: would have more than {MAX_FILE_SIZE} bytes", path.display());
+            return Err(Failure::failed(format!("{message}; nothing was changed")));
+        }
         if is_edit {
             match editing.replace(&bytes, draft.text.as_bytes()).map_err(cannot)? {
                 Replaced::Changed => continue,
@@ -190,17 +194,31 @@ impl<'a> Draft<'a> {
         let (was, edited) = (self.place(self.before, code), edit::hide(&self.text, code, name.as_deref())?);
         match (edited, seller) {
             (Some(edited), seller) => {
+                let left = self.comment_left(code, &edited);
                 self.text = edited;
                 Ok(match seller {
-                    None if listed.is_none() => format!("no longer listed{was}"),
-                    None => format!("hidden now{}{was}", named(listed)),
-                    Some(seller) => format!("no longer listed{was}, but {}", always_shown(seller)),
+                    None if listed.is_none() => format!("no longer listed{was}{left}"),
+                    None => format!("hidden now{}{was}{left}", named(listed)),
+                    Some(seller) => format!("no longer listed{was}{left}, but {}", always_shown(seller)),
                 })
             }
             (None, Some(seller)) => Ok(format!("not listed, but {}", always_shown(seller))),
             (None, None) if listed.is_some() || self.force => Ok("already hidden: not listed".to_owned()),
             (None, None) => self.not_listed(code),
         }
+    }
+
+    /// Tells of a comment beside a code that stays without it: it would pass for one about the next code.
+    fn comment_left(&self, code: &str, edited: &str) -> &'static str {
+        let entries = whitelist::entries(&self.text).unwrap_or_default();
+        let beside = |entry: &Entry| {
+            let rest = self.text[entry.span.end..].lines().next()?;
+            rest.trim_start_matches([',', ' ', '\t']).strip_prefix('#')
+        };
+        let comment = entries.iter().find(|entry| entry.code == code).and_then(beside);
+        let stays =
+            |comment: &str| edited.lines().any(|line| line.trim_start().strip_prefix('#') == Some(comment));
+        if comment.is_some_and(stays) { " (the comment beside it stays)" } else { "" }
     }
 
     /// Neither in the list nor, as far as is known, in the catalog.

@@ -30,7 +30,26 @@ pub fn panel_ini(arguments: &PanelIni) -> Result<(), Failure> {
             base.len()
         );
     }
+    if let Some(objection) = objection(base) {
+        eprintln!("warning: {base} {objection}");
+    }
     Ok(())
+}
+
+/// Says what keeps Plesk from appending its paths to a base URL.
+pub(super) fn objection(base: &str) -> Option<&'static str> {
+    let url = Url::parse(base).ok()?;
+    if url.query().is_some() || url.fragment().is_some() {
+        Some("has a query or fragment: Plesk appends paths like /api/v4/packages to it")
+    } else if url.path() != "/" {
+        Some(
+            "has a path: Plesk appends its own, like /api/v4/packages, and the proxy expects no other before it",
+        )
+    } else if !url.username().is_empty() || url.password().is_some() {
+        Some("names a user: the proxy asks for none, and whoever reads panel.ini sees it")
+    } else {
+        None
+    }
 }
 
 /// Can a URL stand in panel.ini?

@@ -242,6 +242,7 @@ pub fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
         either(&mut terminate, &mut interrupt).await;
         tokio::spawn(async move {
             either(&mut terminate, &mut interrupt).await;
+            warn!("a second signal: running answers are cut");
             std::process::exit(i32::from(super::FAILED));
         });
     })

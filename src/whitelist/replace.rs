@@ -1,7 +1,7 @@
 //! Replaces the file's content while others may read and edit it.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Seek, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -45,7 +45,7 @@ impl Editing {
     /// Writes `new` if the file still says `old`, keeping its mode and owner.
     ///
     /// # Errors
-    /// If it cannot be written; the file is as it was then, unless the disk failed while writing in place.
+    /// If it cannot be written; the file is as it was then, unless the disk fails while it is written in place.
     pub fn replace(&self, old: &[u8], new: &[u8]) -> io::Result<Replaced> {
         match self.rename(old, new) {
             Err(error) if cannot_rename(error.kind()) => self.in_place(old, new),
@@ -79,17 +79,25 @@ impl Editing {
             return Ok(Replaced::Changed);
         }
         let mut file = File::options().write(true).open(&self.path)?;
-        // A reader in between sees the beginning of the new list, which is no list, and looks again.
-        file.set_len(0)?;
-        file.write_all(new)?;
-        file.sync_all()?;
-        Ok(Replaced::InPlace)
+        match overwrite(&mut file, new) {
+            Ok(()) => Ok(Replaced::InPlace),
+            // The disk had room for what was there.
+            Err(error) => overwrite(&mut file, old).and(Err(error)),
+        }
     }
 
     /// Is it no longer what the edit was made of, or no file any more?
     fn has_changed(&self, old: &[u8]) -> bool {
         !watch::read(&self.path, old.len() as u64).is_ok_and(|content| content == old)
     }
+}
+
+/// A reader in between sees the beginning of the new list, which is no list, and looks again.
+fn overwrite(file: &mut File, content: &[u8]) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(content)?;
+    file.sync_all()
 }
 
 /// Does an error say that the file cannot be replaced, though it may be writable?

@@ -28,7 +28,7 @@ const SETTLE_BROKEN: Duration = Duration::from_millis(250);
 const MAX_SETTLE_ROUNDS: usize = 8;
 
 /// Largest file that is read; a list of all extensions there are has some 10 KB.
-const MAX_FILE_SIZE: u64 = 1 << 20;
+pub const MAX_FILE_SIZE: u64 = 1 << 20;
 
 /// Why a whitelist cannot be used; names the file and the place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -82,6 +82,15 @@ fn wrong_settings_are_told_by_where_they_are() {
 fn a_base_url_is_checked_as_it_is_printed() {
     let session = Session::new("extensions = []\n");
     let check = |more: &str| format!("check --feed packages.json {more}");
+    for (url, objection) in [
+        ("http://proxy:8080?x=1", "has a query or fragment"),
+        ("http://proxy:8080/#x", "has a query or fragment"),
+        ("http://proxy:8080/api/v4", "has a path"),
+        ("http://a:b@proxy:8080", "names a user"),
+    ] {
+        assert_says(&session, &format!("panel-ini --url {url}"), 0, &["warning: ", objection]);
+        assert_says(&session, &check(&format!("--url {url}")), 1, &["warning: ", objection]);
+    }
     for url in ["proxy:8080", "ftp://x", "http://a$b"] {
         assert_says(&session, &format!("panel-ini --url {url}"), 2, &["is not an http or https URL"]);
         assert_says(

@@ -90,6 +90,24 @@ fn the_proxy_does_not_start_with_a_pipe() {
 fn comments_of_the_admin_survive() {
     let before = "extensions = [\n  \"docker\", # keep\n  \"xovi\", # SEO-Werkzeugkasten\n]\n";
     let session = Session::new(before);
-    assert!(session.run("hide docker xovi --feed packages.json").status.success());
+    let output = session.run("hide docker xovi --feed packages.json");
+    assert!(output.status.success());
     assert_eq!(session.whitelist(), "extensions = [\n  # keep\n]\n");
+    // A comment that is left alone would pass for one about the next code, so it is told.
+    let said = text(&output.stdout);
+    let (docker, xovi) = said.split_once('\n').unwrap();
+    assert!(docker.ends_with("whitelist.toml:2 (the comment beside it stays)"), "{said}");
+    assert!(xovi.trim_end().ends_with("whitelist.toml:3"), "{said}");
+}
+
+/// What no reader would take is not written.
+#[test]
+fn a_list_does_not_grow_beyond_its_limit() {
+    let mut before = "extensions = [\n]\n#".to_owned();
+    before += &"x".repeat((1 << 20) - before.len());
+    let session = Session::new(&before);
+    let output = session.run("allow docker --feed packages.json");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("more than 1048576 bytes; nothing was changed"), "{output:?}");
+    assert!(session.whitelist() == before);
 }
