@@ -208,6 +208,16 @@ async fn a_signal_lets_running_answers_finish() {
 }
 
 #[tokio::test]
+async fn signals_meant_for_other_servers_do_nothing() {
+    let mut process = Process::start(&Upstream::with_feeds("[]", "[]").await);
+    for name in ["USR1", "USR2", "TERM"] {
+        assert_eq!(get(process.address, "/livez").await.status, 200);
+        process.signal(name);
+    }
+    assert_eq!(process.wait().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn a_hangup_reloads_the_whitelist() {
     let feed = array(&[plesk("wp-toolkit"), plesk("docker"), free("git")]);
     let upstream = Upstream::with_feeds(feed, "[]").await;
