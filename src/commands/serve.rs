@@ -240,7 +240,7 @@ pub fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     // What log rotation sends to other servers must not end this one; a signal once asked for does nothing else.
     for unused in [SignalKind::user_defined1(), SignalKind::user_defined2()] {
-        signal(unused)?;
+        drop(signal(unused)?);
     }
     Ok(async move {
         either(&mut terminate, &mut interrupt).await;
