@@ -15,10 +15,10 @@ use crate::config::Config;
 use crate::feed::listing::Listed;
 use crate::feed::package::Seller;
 use crate::place::Place;
-use crate::whitelist::edit::{self, EditError};
+use crate::whitelist;
+use crate::whitelist::edit::{self, EditError, Hidden};
 use crate::whitelist::replace::{Editing, Replaced};
 use crate::whitelist::watch::{LoadError, MAX_FILE_SIZE, read_editable};
-use crate::whitelist::{self, Entry};
 
 /// Longest wait for the upstream: it only tells names and finds mistypings, and someone sits there.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -193,9 +193,9 @@ impl<'a> Draft<'a> {
         let name = listed.and_then(|listed| listed.name.as_deref()).map(printable);
         let (was, edited) = (self.place(self.before, code), edit::hide(&self.text, code, name.as_deref())?);
         match (edited, seller) {
-            (Some(edited), seller) => {
-                let left = self.comment_left(code, &edited);
-                self.text = edited;
+            (Some(Hidden { text, leaves_comment }), seller) => {
+                self.text = text;
+                let left = if leaves_comment { " (the comment beside it stays)" } else { "" };
                 Ok(match seller {
                     None if listed.is_none() => format!("no longer listed{was}{left}"),
                     None => format!("hidden now{}{was}{left}", named(listed)),
@@ -206,19 +206,6 @@ impl<'a> Draft<'a> {
             (None, None) if listed.is_some() || self.force => Ok("already hidden: not listed".to_owned()),
             (None, None) => self.not_listed(code),
         }
-    }
-
-    /// Tells of a comment beside a code that stays without it: it would pass for one about the next code.
-    fn comment_left(&self, code: &str, edited: &str) -> &'static str {
-        let entries = whitelist::entries(&self.text).unwrap_or_default();
-        let beside = |entry: &Entry| {
-            let rest = self.text[entry.span.end..].lines().next()?;
-            rest.trim_start_matches([',', ' ', '\t']).strip_prefix('#')
-        };
-        let comment = entries.iter().find(|entry| entry.code == code).and_then(beside);
-        let stays =
-            |comment: &str| edited.lines().any(|line| line.trim_start().strip_prefix('#') == Some(comment));
-        if comment.is_some_and(stays) { " (the comment beside it stays)" } else { "" }
     }
 
     /// Neither in the list nor, as far as is known, in the catalog.

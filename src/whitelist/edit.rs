@@ -22,6 +22,15 @@ pub enum EditError {
     Layout,
 }
 
+/// A text without a code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hidden {
+    /// It.
+    pub text: String,
+    /// A comment that stood beside the code stays without it, and may pass for one about the next.
+    pub leaves_comment: bool,
+}
+
 /// Lists `code`, with a comment beside it where it gets a line of its own.
 ///
 /// Returns nothing if it is listed already. A file without the list gets one.
@@ -54,7 +63,7 @@ pub fn allow(text: &str, code: &str, comment: Option<&str>) -> Result<Option<Str
 ///
 /// # Errors
 /// If the text cannot be edited.
-pub fn hide(text: &str, code: &str, comment: Option<&str>) -> Result<Option<String>, EditError> {
+pub fn hide(text: &str, code: &str, comment: Option<&str>) -> Result<Option<Hidden>, EditError> {
     if is_empty(text) {
         return Ok(None);
     }
@@ -62,6 +71,7 @@ pub fn hide(text: &str, code: &str, comment: Option<&str>) -> Result<Option<Stri
     let mut expected = codes(&before);
     expected.retain(|listed| *listed != code);
     let mut edited = None;
+    let mut leaves_comment = false;
     loop {
         let text = edited.as_deref().unwrap_or(text);
         let (span, entries) = array(text).map_err(|finding| match edited {
@@ -69,9 +79,12 @@ pub fn hide(text: &str, code: &str, comment: Option<&str>) -> Result<Option<Stri
             Some(_) => EditError::Layout,
         })?;
         let Some(nth) = entries.iter().position(|entry| entry.code == code) else { break };
-        edited = Some(Array { text, span, entries }.without(nth, comment));
+        let (without, leaves) = Array { text, span, entries }.without(nth, comment);
+        edited = Some(without);
+        leaves_comment |= leaves;
     }
-    edited.map(|edited| proved(edited, &expected)).transpose()
+    let hidden = |edited| Ok(Hidden { text: proved(edited, &expected)?, leaves_comment });
+    edited.map(hidden).transpose()
 }
 
 /// INVARIANT: an edit does what was meant or nothing.
@@ -135,7 +148,8 @@ impl Array<'_> {
         }
     }
 
-    fn without(&self, nth: usize, comment: Option<&str>) -> String {
+    /// Returns the text without a code, and whether a comment beside it stays.
+    fn without(&self, nth: usize, comment: Option<&str>) -> (String, bool) {
         let Self { text, entries, .. } = self;
         let Range { start, end } = entries[nth].span.clone();
         let close = self.span.end - 1;
@@ -150,7 +164,7 @@ impl Array<'_> {
             (Some(text[at + 1..line_end].trim()) != comment.map(str::trim)).then_some(at)
         });
         let comma_behind = |at: usize| comma.filter(|comma| *comma >= at).map_or(at..at, |at| at..at + 1);
-        match (before, after, line_end) {
+        let edited = match (before, after, line_end) {
             // A line of its own goes as a whole, but for somebody's comment.
             (_, _, Some(line_end)) if self.begins_line(start) => {
                 let whole =
@@ -170,7 +184,8 @@ impl Array<'_> {
                 let to = foreign_comment.or(line_end).unwrap_or(behind);
                 splice(text, &[(from..to, ""), (comma_behind(to), "")])
             }
-        }
+        };
+        (edited, foreign_comment.is_some())
     }
 
     /// Finds the comma in a gap between codes, outside of comments.
@@ -299,12 +314,29 @@ mod tests {
         );
     }
 
+    fn text_without(text: &str, code: &str, comment: Option<&str>) -> Result<Option<String>, EditError> {
+        Ok(hide(text, code, comment)?.map(|hidden| hidden.text))
+    }
+
+    #[test]
+    fn tells_of_a_comment_that_stays() {
+        let check = |text: &str, leaves: bool| {
+            let hidden = hide(text, "x", Some("X")).expect("an edit").expect("a code to hide");
+            assert_eq!(hidden.leaves_comment, leaves, "{text}");
+        };
+        check("extensions = [\n  \"x\", # X\n  # X\n]\n", false);
+        check("extensions = [\n  \"x\",\n  # above a\n  \"a\", # A\n]\n", false);
+        check("extensions = [\n  \"x\", # X, for Bob\n]\n", true);
+        check("extensions = [\n  \"a\", \"x\", # both\n]\n", true);
+        check("extensions = [\n  \"x\", # X\n  \"x\", # twice\n]\n", true);
+    }
+
     #[test]
     fn hides_a_code() {
         let check = |text: &str, expected: &str| {
             for newline in ["\n", "\r\n"] {
                 let (text, expected) = (text.replace('\n', newline), expected.replace('\n', newline));
-                assert_eq!(hide(&text, "x", Some("X")), Ok(Some(expected)), "{text}");
+                assert_eq!(text_without(&text, "x", Some("X")), Ok(Some(expected)), "{text}");
             }
         };
         check("extensions = [\n  \"x\", # X\n  \"a\",\n]\n", "extensions = [\n  \"a\",\n]\n");
@@ -333,10 +365,13 @@ mod tests {
         check("extensions = [\n  \"x\" # keep\n  , \"a\"\n]\n", "extensions = [\n  # keep\n   \"a\"\n]\n");
         check("extensions = [\"x\", # keep\n  \"a\"]", "extensions = [# keep\n  \"a\"]");
         check("extensions = [\n  \"x\", # X\n  \"x\", # twice\n]\n", "extensions = [\n  # twice\n]\n");
-        assert_eq!(hide("extensions = [\n'x', #\n]", "x", None), Ok(Some("extensions = [\n#\n]".into())));
-        assert_eq!(hide("extensions = ['a']", "x", None), Ok(None));
-        assert_eq!(hide("# none", "x", None), Ok(None));
-        assert!(matches!(hide("extension = []", "x", None), Err(EditError::Invalid(_))));
+        assert_eq!(
+            text_without("extensions = [\n'x', #\n]", "x", None),
+            Ok(Some("extensions = [\n#\n]".into()))
+        );
+        assert_eq!(text_without("extensions = ['a']", "x", None), Ok(None));
+        assert_eq!(text_without("# none", "x", None), Ok(None));
+        assert!(matches!(text_without("extension = []", "x", None), Err(EditError::Invalid(_))));
         assert!(matches!(allow("extensions = 1", "x", None), Err(EditError::Invalid(_))));
     }
 
@@ -426,11 +461,11 @@ mod tests {
             let bare = |text: &str| text.matches('\n').count() - text.matches("\r\n").count();
             prop_assert!(!crlf || !text.contains('\n') || bare(&allowed) == 0, "{:?}", allowed);
 
-            let hidden = hide(&text, &code, Some("N")).expect("an edit");
+            let hidden = text_without(&text, &code, Some("N")).expect("an edit");
             prop_assert_eq!(hidden.is_some(), before.contains(&code));
             let hidden = hidden.unwrap_or_else(|| text.clone());
             prop_assert_eq!(listed(&hidden), before.into_iter().filter(|listed| *listed != code).collect::<Vec<_>>());
-            prop_assert_eq!(hide(&hidden, &code, Some("N")), Ok(None));
+            prop_assert_eq!(text_without(&hidden, &code, Some("N")), Ok(None));
             // What is left was there before, in order; no comment goes but those that `allow` wrote.
             let mut all = text.chars();
             prop_assert!(hidden.chars().all(|c| all.any(|other| other == c)), "{:?}", hidden);
@@ -439,7 +474,7 @@ mod tests {
             for (_, comment) in comments_in(&text).iter().filter(|(ours, _)| !ours) {
                 prop_assert!(kept.any(|other| other == comment), "{:?} lost {:?}", hidden, comment);
             }
-            let allowed_and_hidden = hide(&allowed, &code, Some("N")).expect("an edit").expect("a code to hide");
+            let allowed_and_hidden = text_without(&allowed, &code, Some("N")).expect("an edit").expect("a code to hide");
             prop_assert_eq!(allowed_and_hidden.matches('#').count() <= text.matches('#').count(), true);
         }
 
@@ -464,7 +499,7 @@ mod tests {
             };
             let before = text(&|_| true);
             let expected = text(&|n| codes[n] != code);
-            prop_assert_eq!(hide(&before, &code, Some("N")).expect("an edit").unwrap_or(before), expected);
+            prop_assert_eq!(text_without(&before, &code, Some("N")).expect("an edit").unwrap_or(before), expected);
         }
     }
 }
