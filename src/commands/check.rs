@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Failure;
 use super::catalog_source::{Asking, Listing, block_on, origin};
 use super::diff::always_shown;
-use super::panel_ini::{MAX_BASE, is_usable, objection};
+use super::panel_ini::{is_usable, objections};
 use super::terminal::{Style, Terminal, print, print_json};
 use super::whitelist_file::WhitelistFile;
 use crate::cli::{Check, TextFormat};
@@ -234,14 +234,7 @@ impl Report {
             let message = "the proxy speaks HTTPS (--tls-cert), so it must begin with https://";
             self.about(Level::Warning, base, message);
         }
-        if base.len() > MAX_BASE {
-            let message = format!(
-                "has {} characters; with more than {MAX_BASE}, Plesk may mix up its cached answers",
-                base.len()
-            );
-            self.about(Level::Warning, base, message);
-        }
-        if let Some(objection) = objection(base) {
+        for objection in objections(base) {
             self.about(Level::Warning, base, objection);
         }
     }

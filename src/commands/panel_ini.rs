@@ -24,32 +24,35 @@ pub fn panel_ini(arguments: &PanelIni) -> Result<(), Failure> {
         lines += &line("buyUrl", "--buy-url", shop)?;
     }
     io::stdout().write_all(lines.as_bytes()).map_err(Failure::failed)?;
-    if base.len() > MAX_BASE {
-        eprintln!(
-            "warning: {base} has {} characters; with more than {MAX_BASE}, Plesk may mix up its cached answers",
-            base.len()
-        );
-    }
-    if let Some(objection) = objection(base) {
+    for objection in objections(base) {
         eprintln!("warning: {base} {objection}");
     }
     Ok(())
 }
 
-/// Says what keeps Plesk from appending its paths to a base URL.
-pub(super) fn objection(base: &str) -> Option<&'static str> {
-    let url = Url::parse(base).ok()?;
-    if url.query().is_some() || url.fragment().is_some() {
-        Some("has a query or fragment: Plesk appends paths like /api/v4/packages to it")
-    } else if url.path() != "/" {
-        Some(
-            "has a path: Plesk appends its own, like /api/v4/packages, and the proxy expects no other before it",
-        )
-    } else if !url.username().is_empty() || url.password().is_some() {
-        Some("names a user: the proxy asks for none, and whoever reads panel.ini sees it")
-    } else {
-        None
+/// Says what speaks against a base URL, though Plesk takes it.
+pub(super) fn objections(base: &str) -> Vec<String> {
+    let mut objections = Vec::new();
+    if base.len() > MAX_BASE {
+        let len = base.len();
+        objections.push(format!(
+            "has {len} characters; with more than {MAX_BASE}, Plesk may mix up its cached answers"
+        ));
     }
+    let Ok(url) = Url::parse(base) else { return objections };
+    if url.query().is_some() || url.fragment().is_some() {
+        objections
+            .push("has a query or fragment: Plesk appends paths like /api/v4/packages to it".to_owned());
+    }
+    if url.path() != "/" {
+        objections
+            .push("has a path: Plesk appends its own, and the proxy expects no other before it".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        objections
+            .push("names a user: the proxy asks for none, and whoever reads panel.ini sees it".to_owned());
+    }
+    objections
 }
 
 /// Can a URL stand in panel.ini?
