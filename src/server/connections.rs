@@ -193,11 +193,11 @@ impl Connection {
         }
     }
 
-    /// Notes that bytes are to go out, or went: the rest of an answer may take its time.
-    pub(super) fn writes(&self, sent: bool) {
+    /// Notes that `sent` bytes went out and that there may be more: the rest of an answer may take its time.
+    pub(super) fn writes(&self, sent: usize) {
         let mut state = lock(&self.state);
         state.writing = true;
-        if sent && state.waits_for == WaitsFor::Request && !state.multiplexed {
+        if sent > 0 && state.waits_for == WaitsFor::Request && !state.multiplexed {
             state.since = Instant::now();
         }
     }
@@ -337,7 +337,7 @@ mod tests {
             drop(place.connection.begin(false));
         }
         half.connection.received();
-        slow.connection.writes(false);
+        slow.connection.writes(0);
         let request = busy.connection.begin(false);
         assert!(!rests(&fresh).await, "it has no buffers yet");
         assert!(!rests(&half).await && !rests(&slow).await && !rests(&busy).await);
@@ -365,11 +365,11 @@ mod tests {
             advance(SECOND).await;
             match second {
                 5 => half.connection.received(),
-                10 => slow.connection.writes(true),
+                10 => slow.connection.writes(1),
                 // A ping and its answer are no requests.
                 11 => {
                     h2.connection.received();
-                    h2.connection.writes(true);
+                    h2.connection.writes(1);
                 }
                 _ => {}
             }

@@ -59,12 +59,11 @@ impl<S: AsyncWrite + Unpin> Socket<S> {
         context: &mut Context<'_>,
         step: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        self.connection.writes(matches!(step, Poll::Ready(Ok(_))));
-        if let Poll::Ready(Ok(len)) = step {
-            self.taken += len;
-            if self.taken >= WRITE_LEAST {
-                self.stop_waiting();
-            }
+        let sent = if let Poll::Ready(Ok(len)) = step { len } else { 0 };
+        self.connection.writes(sent);
+        self.taken += sent;
+        if self.taken >= WRITE_LEAST {
+            self.stop_waiting();
         }
         self.limit(context, step)
     }
