@@ -9,7 +9,7 @@ use crate::cli::PanelIni;
 
 /// Longest base URL to advise: Plesk's cache key holds 128 characters, and its longest catalog URL takes
 /// 98 behind the base.
-pub(super) const MAX_BASE: usize = 30;
+const MAX_BASE: usize = 30;
 
 /// Prints the lines.
 ///
