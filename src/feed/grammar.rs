@@ -5,7 +5,7 @@
 //! bracket of something empty. What else there is to know depends on the brackets around: between two
 //! of brackets and commas there is one colon in an object, behind a name, and none in an array.
 
-use super::scan::Problem;
+use super::problem::Problem;
 use super::tokens::Tokens;
 
 /// What stands before a block.

@@ -12,6 +12,7 @@ pub mod listing;
 mod name;
 pub mod package;
 pub mod packages;
+mod problem;
 mod scalar;
 pub mod scan;
 mod text;

@@ -1,6 +1,6 @@
 //! Numbers and literals, in pieces (RFC 8259 §3 and §6).
 
-use super::scan::Problem;
+use super::problem::Problem;
 
 /// A number or a literal that is not over.
 #[derive(Debug, Clone, Copy)]

@@ -1,7 +1,7 @@
 //! Bytes to tokens, as one bit a byte. Strings, escapes and characters are checked here; the rest is grammar.
 
 use super::block::{self, LEN, Vectors};
-use super::scan::{Problem, ScanError};
+use super::problem::{Problem, ScanError};
 
 /// Finds the tokens of a text that comes in blocks.
 #[derive(Debug, Default)]
