@@ -1,15 +1,10 @@
 //! Copies on disk: the last good ones survive a restart while the upstream is down.
 //!
-//! One plain file a key, named by the key's digest:
-//!
-//! ```text
-//! catalog-proxy copy 1 <SHA-256 of all that follows, in hex>\n
-//! {"key": …, "kind": …, "stored": …, "lifetime": …, "age": …, "held": …, "etag": …, …}\n
-//! <the feed as it came>
-//! ```
-//!
-//! A file is written under a temporary name, synced and renamed, so a crash leaves the old or the new one.
-//! Whatever is wrong with a file or the disk is logged and costs no request.
+//! One plain file a key, named by the key's digest; `format` says what is in it. A file is written under a
+//! temporary name, synced and renamed, so a crash leaves the old or the new one. Whatever is wrong with a file or
+//! the disk is logged and costs no request.
+
+pub mod format;
 
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
@@ -21,19 +16,13 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::HeaderValue;
-use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::copy::{Content, Copy, Digest, Index, Meta};
-use super::freshness::Freshness;
+use super::copy::{Copy, Digest};
 use super::{Key, lock};
-use crate::feed::scan::ScanError;
-use crate::feed::{Kind, categories, packages};
+use crate::feed::packages;
+use format::Unusable;
 
-/// First words of the first line; the number is the format's version.
-const MAGIC: &str = "catalog-proxy copy 1 ";
 /// Of snapshots and of files being written.
 const SUFFIX: &str = "copy";
 const TEMPORARY: &str = ".tmp-";
@@ -68,39 +57,6 @@ struct Written {
     at: SystemTime,
     /// Not known of files of an earlier process.
     content: Option<Digest>,
-}
-
-/// The second line.
-#[derive(Debug, Serialize, Deserialize)]
-struct Header {
-    key: String,
-    kind: String,
-    /// Milliseconds since 1970.
-    stored: u64,
-    /// Seconds of freshness lifetime and of age on arrival.
-    lifetime: u64,
-    age: u64,
-    /// Seconds it had been here when stored.
-    held: u64,
-    etag: Option<String>,
-    last_modified: Option<String>,
-    content_type: Option<String>,
-}
-
-/// Why a file is of no use.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
-pub enum Unusable {
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    #[error("not a snapshot of this version")]
-    Format,
-    #[error("the checksum does not match")]
-    Checksum,
-    #[error("of another key")]
-    Key,
-    #[error("its feed is not valid: {0}")]
-    Feed(#[from] ScanError),
 }
 
 impl Snapshots {
@@ -202,7 +158,7 @@ impl Shared {
     }
 
     fn write(&self, path: &Path, key: &Key, copy: &Copy, now: SystemTime) -> io::Result<u64> {
-        let head = head(key, copy, now)?;
+        let head = format::head(key, copy, now)?;
         // It may have been cleaned away.
         fs::create_dir_all(&self.directory)?;
         let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&self.directory)?;
@@ -245,63 +201,8 @@ impl Shared {
     fn read(&self, path: &Path, key: &Key, now: SystemTime) -> Result<Copy, Unusable> {
         let file = Bytes::from(fs::read(path)?);
         // The file's own time is when the copy was last confirmed.
-        decode(&file, key, fs::metadata(path)?.modified()?, now)
+        format::decode(&file, key, fs::metadata(path)?.modified()?, now)
     }
-}
-
-/// Returns what stands in a file before the feed.
-///
-/// # Errors
-/// If the header cannot be written as JSON.
-pub fn head(key: &Key, copy: &Copy, now: SystemTime) -> serde_json::Result<Vec<u8>> {
-    let freshness = copy.meta.freshness;
-    let text = |value: &Option<HeaderValue>| value.as_ref()?.to_str().ok().map(str::to_owned);
-    let header = Header {
-        key: key.as_str().to_owned(),
-        kind: key.kind().name().to_owned(),
-        stored: now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
-        lifetime: freshness.lifetime.as_secs(),
-        age: freshness.age.as_secs(),
-        held: copy.resident(Instant::now()).as_secs(),
-        etag: text(&copy.meta.etag),
-        last_modified: text(&copy.meta.last_modified),
-        content_type: text(&copy.meta.content_type),
-    };
-    let mut line = serde_json::to_vec(&header)?;
-    line.push(b'\n');
-    let first = format!("{MAGIC}{}\n", checksum([&line, &copy.content.body]));
-    Ok([first.as_bytes(), &line].concat())
-}
-
-/// Proves a file that was last confirmed at `confirmed` to be a copy for `key`, and reads it.
-///
-/// # Errors
-/// If anything about it is wrong.
-pub fn decode(file: &Bytes, key: &Key, confirmed: SystemTime, now: SystemTime) -> Result<Copy, Unusable> {
-    let content = parse(file)?;
-    let header_end = content.iter().position(|byte| *byte == b'\n').ok_or(Unusable::Format)?;
-    let header: Header = serde_json::from_slice(&content[..header_end]).map_err(|_| Unusable::Format)?;
-    if header.key != key.as_str() || header.kind != key.kind().name() {
-        return Err(Unusable::Key);
-    }
-    let (body, index) = index(key.kind(), &content.slice(header_end + 1..))?;
-    let stored = (UNIX_EPOCH + Duration::from_millis(header.stored)).max(confirmed.min(now));
-    // As strict as writing: other values are none that a file of ours has.
-    let value =
-        |text: Option<String>| HeaderValue::from_str(&text?).ok().filter(|value| value.to_str().is_ok());
-    Ok(Copy {
-        content: Arc::new(Content::new(body, index)),
-        meta: Meta {
-            etag: value(header.etag),
-            last_modified: value(header.last_modified),
-            content_type: value(header.content_type),
-            freshness: Freshness { lifetime: seconds(header.lifetime), age: seconds(header.age) },
-            // A clock that went back makes it look new, which is no harm: it was good.
-            held: seconds(header.held) + now.duration_since(stored).unwrap_or_default(),
-            arrived: Instant::now(),
-            refresh_after: Duration::ZERO,
-        },
-    })
 }
 
 /// Claims a directory for this process: two that write there would remove each other's files, and forget each
@@ -330,16 +231,8 @@ pub fn newest_packages(directory: &Path) -> Option<(Bytes, packages::Index, Syst
         .collect();
     files.sort_unstable();
     files.into_iter().rev().find_map(|(at, path)| {
-        let content = parse(&Bytes::from(fs::read(path).ok()?)).ok()?;
-        let end = content.iter().position(|byte| *byte == b'\n')?;
-        let header: Header = serde_json::from_slice(&content[..end]).ok()?;
-        if header.kind != Kind::Packages.name() {
-            return None;
-        }
-        match index(Kind::Packages, &content.slice(end + 1..)) {
-            Ok((body, Index::Packages(index))) => Some((body, index, at)),
-            _ => None,
-        }
+        let (body, index) = format::packages(&fs::read(path).ok()?.into()).ok()?;
+        Some((body, index, at))
     })
 }
 
@@ -348,41 +241,6 @@ fn is_named_as_ours(path: &Path) -> bool {
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let digest = stem.len() == 32 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
     digest && path.extension().is_some_and(|extension| extension == SUFFIX)
-}
-
-/// Reads a span of time. Its sum with another one must not overflow, whatever a file says.
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds.min(u64::MAX / 8))
-}
-
-/// Checks a file's first line and returns the rest.
-fn parse(file: &Bytes) -> Result<Bytes, Unusable> {
-    let end = file.iter().take(MAGIC.len() + 65).position(|byte| *byte == b'\n').ok_or(Unusable::Format)?;
-    let expected = file[..end].strip_prefix(MAGIC.as_bytes()).ok_or(Unusable::Format)?;
-    let content = file.slice(end + 1..);
-    if checksum([&content]).as_bytes() != expected {
-        return Err(Unusable::Checksum);
-    }
-    Ok(content)
-}
-
-fn index(kind: Kind, body: &Bytes) -> Result<(Bytes, Index), ScanError> {
-    match kind {
-        Kind::Packages => Ok((body.clone(), Index::Packages(packages::Index::of(body)?))),
-        Kind::Categories => {
-            let mut indexer = categories::Indexer::default();
-            indexer.push(body)?;
-            let (body, index) = indexer.finish()?;
-            Ok((body.into(), Index::Categories(index)))
-        }
-    }
-}
-
-/// Returns the SHA-256 of some bytes in parts, in hex.
-pub fn checksum<const N: usize>(parts: [&[u8]; N]) -> String {
-    let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
-    parts.iter().for_each(|part| hash.update(part));
-    hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn touch(path: &Path, now: SystemTime) -> io::Result<()> {
@@ -397,34 +255,12 @@ fn remove(path: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use http::uri::PathAndQuery;
+    use tokio::time::Instant;
 
     use super::*;
-
-    #[test]
-    fn no_header_of_a_file_is_too_much() {
-        let key = Key::new(Kind::Packages, &PathAndQuery::from_static("/api/v4/packages"));
-        let copy = |etag: &str, seconds: u64| {
-            let times =
-                format!(r#""stored":{seconds},"lifetime":{seconds},"age":{seconds},"held":{seconds}"#);
-            let name = r#""key":"/api/v4/packages","kind":"packages""#;
-            let content = format!("{{{name},{times},\"etag\":{etag}}}\n[]");
-            let file = format!("{MAGIC}{}\n{content}", checksum([content.as_bytes()]));
-            decode(&file.into(), &key, UNIX_EPOCH, SystemTime::now()).expect("a copy")
-        };
-        let endless = copy("null", u64::MAX);
-        assert!(endless.age(Instant::now()) > Duration::from_secs(u64::MAX / 8));
-        assert_eq!(copy(r#""\"v1\"""#, 0).meta.etag, Some(HeaderValue::from_static("\"v1\"")));
-        assert_eq!(copy(r#""\u00b9""#, 0).meta.etag, None);
-        assert_eq!(copy(r#""a\nb""#, 0).meta.etag, None);
-
-        // What was read is what is written.
-        let copy = copy(r#""\"v1\"""#, 7);
-        let head = head(&key, &copy, UNIX_EPOCH).expect("a header");
-        let file = [&head, &*copy.content.body].concat();
-        let again = decode(&file.into(), &key, UNIX_EPOCH, SystemTime::now()).expect("a copy");
-        assert_eq!((again.meta.etag, again.meta.freshness), (copy.meta.etag, copy.meta.freshness));
-    }
+    use crate::catalog::copy::{Content, Meta};
+    use crate::catalog::freshness::Freshness;
+    use crate::feed::Kind;
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -433,7 +269,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let snapshots = Snapshots::open(directory.path(), u64::MAX).expect("a cache");
         let key = Key::new(Kind::Packages, &"/api/v4/packages".parse().expect("a path"));
-        let (body, index) = index(Kind::Packages, &Bytes::from_static(b"[1,2]")).expect("a feed");
+        let (body, index) = format::index(Kind::Packages, &Bytes::from_static(b"[1,2]")).expect("a feed");
         let freshness = Freshness { lifetime: Duration::from_secs(600), age: Duration::ZERO };
         let meta = Meta {
             etag: None,
