@@ -29,8 +29,11 @@ pub mod config;
 pub mod cli;
 
 pub mod body;
+#[cfg(test)]
+mod cancel;
 pub mod metrics;
 pub mod place;
 pub mod watch;
+mod worker;
 
 pub mod printable;

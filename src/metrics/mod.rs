@@ -64,6 +64,8 @@ pub struct Metrics {
     pub forward_failures: Family<Failed, Counter>,
     /// Bodies that the cache dropped for want of room.
     pub evictions: Counter,
+    /// Background jobs and tasks that panicked.
+    pub panics: Family<ThreadName, Counter>,
     /// What changed in the catalog.
     pub changes: Family<Change, Counter>,
     /// Notifications, by what became of them.
@@ -106,6 +108,13 @@ pub struct Failed {
     pub phase: &'static str,
 }
 
+/// A background thread or task.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ThreadName {
+    /// Its name in code, such as `encoder`.
+    pub thread: &'static str,
+}
+
 /// A change in the catalog.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Change {
@@ -138,6 +147,7 @@ impl Default for Metrics {
             last_fetches: Family::default(),
             forward_failures: Family::default(),
             evictions: Counter::default(),
+            panics: Family::default(),
             changes: Family::default(),
             notifications: Family::default(),
         };
@@ -179,6 +189,11 @@ impl Metrics {
         Ok(text::classic(&open_metrics))
     }
 
+    /// Returns what counts the panics of a background thread or task.
+    pub(crate) fn panics(&self, thread: &'static str) -> Counter {
+        self.panics.get_or_create(&ThreadName { thread }).clone()
+    }
+
     fn register(&self, registry: &mut Registry) {
         self.requests.register(registry);
         self.connections.register(registry);
@@ -197,6 +212,8 @@ impl Metrics {
         registry.register("forward_failures", help, self.forward_failures.clone());
         let help = "Bodies that the cache dropped for want of room";
         registry.register("cache_evictions", help, self.evictions.clone());
+        let help = "Background jobs and tasks that panicked; each is a bug, and the log has its message";
+        registry.register("background_panics", help, self.panics.clone());
         registry.register("catalog_changes", "Changes in the catalog", self.changes.clone());
         let help = "Notifications by what became of them";
         registry.register("notifications", help, self.notifications.clone());

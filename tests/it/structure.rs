@@ -86,6 +86,7 @@ fn uses_point_down() {
         &["upstream", "feed", "whitelist"],
         &["config"],
         &["cli"],
+        &["worker"],
         &["body", "metrics", "place", "watch"],
         &["printable"],
     ];
