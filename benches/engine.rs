@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use catalog_proxy::feed::packages::{Filter, Index, Indexer, Segment};
-use catalog_proxy::feed::scan::Path;
+use catalog_proxy::feed::scan::ScanPath;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use criterion::{criterion_group, criterion_main};
@@ -38,7 +38,7 @@ fn allowed(code: &str) -> bool {
 }
 
 /// Filters chunk by chunk as a first fetch does: nothing that left is held.
-fn stream(feed: &Bytes, (path, chunk): (Path, usize), out: &mut Vec<u8>) {
+fn stream(feed: &Bytes, (path, chunk): (ScanPath, usize), out: &mut Vec<u8>) {
     let mut indexer = Indexer::default().on(path);
     let mut filter = Filter::default();
     let mut leave = |segment: Segment| {
@@ -186,7 +186,7 @@ fn race(criterion: &mut Criterion, name: &str, feed: String, shown: &str) -> Str
     let bytes = Bytes::from(feed);
     let feed = bytes.as_ref();
     let mut race = Race::new(criterion, name, feed.len());
-    for path in Path::all() {
+    for path in ScanPath::all() {
         for (form, chunk) in [("chunks of 16 KB", CHUNK), ("whole", feed.len())] {
             race.filter(&format!("engine, {}, {form}", path.name()), shown, |out| {
                 stream(black_box(&bytes), (path, chunk), out);

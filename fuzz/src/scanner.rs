@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use catalog_proxy::feed::package::Seller;
 use catalog_proxy::feed::packages::{Filter, Index, Indexer, Segment};
-use catalog_proxy::feed::scan::{Event, Path, Problem, ScanError, Scanner};
+use catalog_proxy::feed::scan::{Event, ScanPath, Problem, ScanError, Scanner};
 
 use crate::input::Input;
 use crate::json;
@@ -20,15 +20,15 @@ pub fn check(data: &[u8]) {
     let (text, chunks) = (&*input.text, input.chunks());
     let elements = json::feed(text);
     let expected = elements.as_ref().map(|elements| events(text, elements));
-    let whole = scan(Path::Portable, &[text], usize::MAX);
+    let whole = scan(ScanPath::Portable, &[text], usize::MAX);
     assert_eq!(whole.as_ref().ok(), expected.as_ref(), "{whole:?}");
     let bytes: Vec<&[u8]> = text.chunks(1).collect();
     let limit = usize::from(data.first().copied().unwrap_or_default() % 8);
-    let limited = scan(Path::Portable, &[text], limit);
+    let limited = scan(ScanPath::Portable, &[text], limit);
     // Every path agrees, at any cuts, and wherever the text lies in the blocks that the scanner looks at.
     let shift = usize::from(data.last().copied().unwrap_or_default() % 64);
     let moved = [&b" ".repeat(shift), text].concat();
-    for path in Path::all() {
+    for path in ScanPath::all() {
         for chunks in [&[text][..], &chunks, &bytes] {
             assert_eq!(scan(path, chunks, usize::MAX), whole);
             assert_eq!(scan(path, chunks, limit), limited);
@@ -44,7 +44,7 @@ pub fn check(data: &[u8]) {
     filters(text, &chunks, elements.as_deref());
 }
 
-fn scan(path: Path, chunks: &[&[u8]], limit: usize) -> Scanned {
+fn scan(path: ScanPath, chunks: &[&[u8]], limit: usize) -> Scanned {
     let mut scanner = Scanner::new(NAMES).limited(limit).on(path);
     let mut events = Vec::new();
     for chunk in chunks {

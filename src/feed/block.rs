@@ -1,153 +1,111 @@
-//! Sixty-four bytes at a time: where a byte stands, as one bit a byte.
+//! A block of 64 bytes as bits: the bytes that pass a test become one `u64`, one bit a byte.
 //!
-//! What a scanner without bits does for each byte, it does for each bit that is set, which in a catalog is
-//! one byte in thirty (Langdale and Lemire, "Parsing Gigabytes of JSON per Second", 2019, §3.1).
-
-use wide::u8x16;
-
-#[cfg(target_arch = "x86_64")]
-use super::avx2;
+//! A scanner that works on such bits has something to do at each bit that is set instead of at each byte. In a
+//! catalog that is one byte in thirty (Langdale and Lemire, "Parsing Gigabytes of JSON per Second", 2019, §3.1).
 
 /// Bytes of a block.
-pub(super) const LEN: usize = u64::BITS as usize;
+pub(super) const BLOCK_LEN: usize = u64::BITS as usize;
 
-/// How the bits of a block are found. Every path gives the same answers.
+/// Bytes that are looked at together.
+pub(super) type Block = [u8; BLOCK_LEN];
+
+/// Test that a byte passes or not.
 #[derive(Debug, Clone, Copy)]
-pub enum Path {
-    /// By the vectors of sixteen bytes that each processor of an architecture has.
-    Portable,
-    /// By vectors of thirty-two bytes.
-    #[cfg(target_arch = "x86_64")]
-    Avx2(avx2::Detected),
+pub(super) enum Test {
+    /// Equal to the given byte.
+    Is(u8),
+    /// Equal to the given byte once bit 0x20 is set, which tells `[` and `{` apart, and small and capital letters.
+    IsWithBit5(u8),
+    /// Not above the given byte.
+    AtMost(u8),
+    /// `0` to `9`.
+    Digit,
+    /// `a` to `f`, small or capital.
+    HexLetter,
+    /// From blank to DEL.
+    Printable,
+    /// 0x80 and above.
+    NonAscii,
+    /// Some of the characters that are a whole escape behind a backslash, and no others: those that cost
+    /// little to find. PHP escapes every slash, so the slash is one of them.
+    FrequentEscape,
 }
 
-impl Path {
-    /// Returns the paths of this machine, the fastest last.
-    pub fn all() -> impl Iterator<Item = Self> {
-        let portable = std::iter::once(Self::Portable);
-        #[cfg(target_arch = "x86_64")]
-        return portable.chain(avx2::Detected::here().map(Self::Avx2));
-        #[cfg(not(target_arch = "x86_64"))]
-        return portable;
-    }
+/// Vector instructions of one path of the scanner.
+///
+/// These are closures because a safe method of a trait cannot have target features, while a closure has
+/// those of the function that it is written in. The scanner's inner loop takes them as type parameters and
+/// is inlined into that function.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Vectors<F, X> {
+    /// Returns the bytes that pass a test; the lowest bit is the first byte.
+    pub(super) find: F,
+    /// Does what [`prefix_xor`] does.
+    pub(super) prefix_xor: X,
+}
 
-    /// Returns its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Portable => "portable",
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2(_) => "AVX2",
-        }
-    }
+/// Type of [`Vectors::find`].
+pub(super) trait Find: Fn(&Block, Test) -> u64 + Copy {}
 
-    /// Returns the fastest path of this machine.
-    pub fn fastest() -> Self {
-        Self::all().last().unwrap_or(Self::Portable)
+impl<F: Fn(&Block, Test) -> u64 + Copy> Find for F {}
+
+/// Type of [`Vectors::prefix_xor`].
+pub(super) trait PrefixXor: Fn(u64) -> u64 + Copy {}
+
+impl<X: Fn(u64) -> u64 + Copy> PrefixXor for X {}
+
+/// One block with the means to search it.
+#[derive(Clone, Copy)]
+pub(super) struct Bytes<'a, F> {
+    block: &'a Block,
+    find: F,
+}
+
+impl<F: Find, X> Vectors<F, X> {
+    #[inline(always)]
+    pub(super) fn bytes<'a>(&self, block: &'a Block) -> Bytes<'a, F> {
+        Bytes { block, find: self.find }
     }
 }
 
-/// The bytes of a block as vectors; what is found is one bit a byte, the first byte's in the lowest.
-pub(super) trait Vectors: Copy {
-    fn of(block: &[u8; LEN]) -> Self;
-    /// Sets bits of each byte.
-    fn with(self, bits: u8) -> Self;
-    fn minus(self, byte: u8) -> Self;
-    fn is(self, byte: u8) -> u64;
-    fn at_most(self, byte: u8) -> u64;
-    /// Finds the bytes that are not ASCII.
-    fn high(self) -> u64;
-    /// Tells whether all bytes are printable ASCII.
-    fn is_printable(self) -> bool;
-
-    /// Sets the bits from each odd one of `bits` to before the next even one.
+impl<F: Find> Bytes<'_, F> {
     #[inline(always)]
-    fn between(bits: u64) -> u64 {
-        between(bits)
+    pub(super) fn find(self, test: Test) -> u64 {
+        (self.find)(self.block, test)
     }
 
-    /// Finds some of what is an escape with nothing but the backslash before it, and nothing else: what
-    /// costs little to find.
     #[inline(always)]
-    fn frequent_escapes(self) -> u64 {
-        // PHP escapes every slash.
-        self.is(b'/')
+    pub(super) fn is(self, byte: u8) -> u64 {
+        self.find(Test::Is(byte))
+    }
+
+    #[inline(always)]
+    pub(super) fn at_most(self, byte: u8) -> u64 {
+        self.find(Test::AtMost(byte))
     }
 
     /// Finds `\n`, `\r` and `\t`.
     #[inline(always)]
-    fn line_space(self) -> u64 {
+    pub(super) fn line_space(self) -> u64 {
         self.is(b'\n') | self.is(b'\r') | self.is(b'\t')
     }
 
-    /// Finds the letters that are an escape with nothing but the backslash before them.
+    /// Finds the letters that are a whole escape behind a backslash.
     #[inline(always)]
-    fn escape_letters(self) -> u64 {
-        self.with(4).is(b'f') | self.is(b'n') | self.is(b'r') | self.is(b't')
+    pub(super) fn escape_letters(self) -> u64 {
+        self.is(b'b') | self.is(b'f') | self.is(b'n') | self.is(b'r') | self.is(b't')
     }
 
     #[inline(always)]
-    fn hex_digits(self) -> u64 {
-        self.minus(b'0').at_most(9) | self.with(0x20).minus(b'a').at_most(5)
-    }
-}
-
-/// The vectors of [`Path::Portable`].
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Quarters([u8x16; 4]);
-
-impl Quarters {
-    #[inline(always)]
-    fn map(self, of: impl Fn(u8x16) -> u8x16) -> Self {
-        Self(self.0.map(of))
+    pub(super) fn hex_digits(self) -> u64 {
+        self.find(Test::Digit) | self.find(Test::HexLetter)
     }
 }
 
-impl Vectors for Quarters {
-    #[inline(always)]
-    fn of(block: &[u8; LEN]) -> Self {
-        let (quarters, _) = block.as_chunks();
-        Self(std::array::from_fn(|n| u8x16::new(quarters[n])))
-    }
-
-    #[inline(always)]
-    fn with(self, bits: u8) -> Self {
-        self.map(|quarter| quarter | u8x16::splat(bits))
-    }
-
-    #[inline(always)]
-    fn minus(self, byte: u8) -> Self {
-        self.map(|quarter| quarter - u8x16::splat(byte))
-    }
-
-    #[inline(always)]
-    fn is(self, byte: u8) -> u64 {
-        self.map(|quarter| quarter.simd_eq(u8x16::splat(byte))).high()
-    }
-
-    #[inline(always)]
-    fn at_most(self, byte: u8) -> u64 {
-        self.map(|quarter| quarter.min(u8x16::splat(byte)).simd_eq(quarter)).high()
-    }
-
-    #[inline(always)]
-    fn high(self) -> u64 {
-        let [a, b, c, d] = self.0.map(|vector| u64::from(vector.to_bitmask()));
-        a | b << 16 | c << 32 | d << 48
-    }
-
-    #[inline(always)]
-    fn is_printable(self) -> bool {
-        let [a, b, c, d] = self.minus(b' ').0;
-        let most = a.max(b).max(c.max(d));
-        let limit = u8x16::splat(0x7f - b' ');
-        most.max(limit).simd_eq(limit).to_bitmask() == 0xffff
-    }
-}
-
-/// Returns which bytes are escaped and which begin an escape; `carry` says that the first one is escaped.
+/// Returns the bytes that are escaped and those that begin an escape; `carry` is 1 if the first is escaped.
 ///
-/// Backslashes escape what follows unless escaped themselves, so every other one of a run does. A run's
-/// parity shows by subtracting it from the odd bits: the borrow ends on an even or on an odd bit.
+/// A backslash escapes the next byte unless it is escaped itself, so every other one of a run does. The
+/// parity of a run shows when it is subtracted from the odd bits: the borrow ends on an even or an odd bit.
 #[inline(always)]
 pub(super) fn escapes(backslash: u64, carry: u64) -> (u64, u64) {
     const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
@@ -156,9 +114,9 @@ pub(super) fn escapes(backslash: u64, carry: u64) -> (u64, u64) {
     (ends ^ (backslash | carry), ends & backslash)
 }
 
-/// Sets the bits from each odd one of `bits` to before the next even one.
+/// Prefix XOR: bit i is set if an odd number of bits at or below i are set.
 #[inline(always)]
-pub(super) fn between(mut bits: u64) -> u64 {
+pub(super) fn prefix_xor(mut bits: u64) -> u64 {
     for shift in [1, 2, 4, 8, 16, 32] {
         bits ^= bits << shift;
     }
@@ -171,61 +129,59 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// Checks all that vectors answer about a block, byte by byte.
-    pub(in crate::feed) fn check<V: Vectors>(block: &[u8; LEN]) {
-        let vectors = V::of(block);
+    /// Checks the answers to all tests about a block, byte by byte.
+    #[inline(always)]
+    pub(in crate::feed) fn check(vectors: &Vectors<impl Find, impl PrefixXor>, block: &Block) {
+        let bytes = vectors.bytes(block);
         let check = |found: u64, expected: &dyn Fn(u8) -> bool, what: &str| {
             let expected =
                 block.iter().enumerate().fold(0, |bits, (n, byte)| bits | u64::from(expected(*byte)) << n);
             assert_eq!(found, expected, "{what} of {block:x?}");
         };
         for byte in [b'"', b'\\', b' ', b'u', 0, 0xff] {
-            check(vectors.is(byte), &|other| other == byte, "is");
-            check(vectors.at_most(byte), &|other| other <= byte, "at most");
+            check(bytes.is(byte), &|other| other == byte, "is");
+            check(bytes.at_most(byte), &|other| other <= byte, "at most");
         }
-        check(vectors.high(), &|byte| byte >= 0x80, "beyond ASCII");
-        let printable = block.iter().all(|byte| matches!(byte, b' '..=0x7f));
-        assert_eq!(vectors.is_printable(), printable, "{block:x?}");
-        for (n, byte) in block.iter().enumerate().filter(|(n, _)| vectors.frequent_escapes() >> n & 1 == 1) {
-            assert!(b"\\/bfnt".contains(byte), "frequent escapes of {block:x?} at {n}");
+        for byte in [b'{', b'}', b'a'] {
+            check(bytes.find(Test::IsWithBit5(byte)), &|other| other | 0x20 == byte, "is with bit 5");
         }
-        let quotes = vectors.is(b'a');
-        assert_eq!(V::between(quotes), between(quotes), "{quotes:x}");
-        check(vectors.line_space(), &|byte| b"\n\r\t".contains(&byte), "line space");
-        check(vectors.escape_letters(), &|byte| b"bfnrt".contains(&byte), "escape letters");
-        check(vectors.hex_digits(), &|byte| byte.is_ascii_hexdigit(), "hex digits");
+        check(bytes.find(Test::Digit), &|byte| byte.is_ascii_digit(), "digits");
+        check(bytes.find(Test::HexLetter), &|byte| matches!(byte, b'a'..=b'f' | b'A'..=b'F'), "hex letters");
+        check(bytes.find(Test::Printable), &|byte| matches!(byte, b' '..=0x7f), "printable");
+        check(bytes.find(Test::NonAscii), &|byte| byte >= 0x80, "beyond ASCII");
+        let frequent = bytes.find(Test::FrequentEscape);
+        for (n, byte) in block.iter().enumerate() {
+            let found = frequent >> n & 1 == 1;
+            assert!(found || *byte != b'/', "no slash at {n} of {block:x?}");
+            assert!(!found || b"\\/bfnt".contains(byte), "frequent escapes of {block:x?} at {n}");
+        }
+        let bits = bytes.is(b'a');
+        assert_eq!((vectors.prefix_xor)(bits), prefix_xor(bits), "{bits:x}");
+        check(bytes.line_space(), &|byte| b"\n\r\t".contains(&byte), "line space");
+        check(bytes.escape_letters(), &|byte| b"bfnrt".contains(&byte), "escape letters");
+        check(bytes.hex_digits(), &|byte| byte.is_ascii_hexdigit(), "hex digits");
     }
 
     /// Calls `check` with blocks in which every byte stands at every place.
-    pub(in crate::feed) fn every_byte_at_every_place(check: impl Fn(&[u8; LEN])) {
+    pub(in crate::feed) fn every_byte_at_every_place(check: impl Fn(&Block)) {
         // Some of them under Miri, which takes seconds for each.
         let step = if cfg!(miri) { 21 } else { 1 };
         for byte in (0..=255u8).step_by(step) {
-            for at in (0..LEN).step_by(step) {
-                let mut block = [b'a'; LEN];
+            for at in (0..BLOCK_LEN).step_by(step) {
+                let mut block = [b'a'; BLOCK_LEN];
                 block[at] = byte;
                 check(&block);
             }
         }
     }
 
-    #[test]
-    fn finds_every_byte_at_every_place() {
-        every_byte_at_every_place(check::<Quarters>);
-    }
-
     proptest! {
-        #[test]
-        fn finds_all_of_a_mix(block in prop::array::uniform32(any::<[u8; 2]>())) {
-            check::<Quarters>(block.as_flattened().try_into().expect("64 bytes"));
-        }
-
         #[test]
         fn escapes_as_a_reader_does(words in any::<[u64; 3]>(), dense in any::<bool>(), carry in any::<bool>()) {
             let [a, b, c] = words;
             let backslash = if dense { a | b | c } else { a & b };
             let (mut expected, mut begin, mut escaped) = (0, 0, carry);
-            for n in 0..LEN {
+            for n in 0..BLOCK_LEN {
                 expected |= u64::from(escaped) << n;
                 escaped = backslash >> n & 1 == 1 && !escaped;
                 begin |= u64::from(escaped) << n;
@@ -234,12 +190,12 @@ pub(super) mod tests {
         }
 
         #[test]
-        fn fills_between_pairs(bits in any::<u64>()) {
-            let (expected, _) = (0..LEN).fold((0, false), |(filled, inside), n| {
-                let inside = inside ^ (bits >> n & 1 == 1);
-                (filled | u64::from(inside) << n, inside)
+        fn prefix_xor_counts_bits(bits in any::<u64>()) {
+            let expected = (0..BLOCK_LEN).fold(0, |expected, n| {
+                let at_or_below = bits << (BLOCK_LEN - 1 - n);
+                expected | u64::from(at_or_below.count_ones() % 2) << n
             });
-            prop_assert_eq!(between(bits), expected);
+            prop_assert_eq!(prefix_xor(bits), expected);
         }
     }
 }

@@ -12,6 +12,8 @@ pub mod listing;
 mod name;
 pub mod package;
 pub mod packages;
+mod path;
+mod portable;
 mod problem;
 mod scalar;
 pub mod scan;

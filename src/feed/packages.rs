@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::gather::Gather;
 use super::package::{Package, Seller};
-use super::scan::{Event, MAX_ELEMENTS, Path, Problem, ScanError, Scanner};
+use super::scan::{Event, MAX_ELEMENTS, Problem, ScanError, ScanPath, Scanner};
 use super::text;
 
 const MEMBERS: &[&str] = &["code", "buy_url", "top_packages"];
@@ -85,7 +85,7 @@ impl Indexer {
     }
 
     /// Sets the path that its scanner takes, before the first byte.
-    pub fn on(self, path: Path) -> Self {
+    pub fn on(self, path: ScanPath) -> Self {
         Self { scanner: self.scanner.on(path), ..self }
     }
 

@@ -9,10 +9,10 @@
 
 use std::ops::Range;
 
-pub use super::block::Path;
-use super::block::{LEN, Quarters, Vectors};
+use super::block::{self, BLOCK_LEN, Find, PrefixXor, Vectors};
 use super::grammar::Grammar;
 use super::name::Names;
+pub use super::path::ScanPath;
 pub use super::problem::{MAX_DEPTH, MAX_ELEMENT, MAX_ELEMENTS, Problem, ScanError};
 use super::scalar::Scalar;
 use super::tokens::{Lexer, Text, Tokens};
@@ -35,7 +35,7 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Scanner {
     names: Names,
-    path: Path,
+    path: ScanPath,
     /// How many more elements may come.
     left: usize,
     lexer: Lexer,
@@ -94,7 +94,7 @@ impl Scanner {
     pub fn new(names: &'static [&'static str]) -> Self {
         Self {
             names: Names::new(names),
-            path: Path::fastest(),
+            path: ScanPath::fastest(),
             left: usize::MAX,
             lexer: Lexer::default(),
             grammar: Grammar::new(),
@@ -122,7 +122,7 @@ impl Scanner {
     }
 
     /// Sets the path; it is the fastest one, if nobody says otherwise.
-    pub fn on(self, path: Path) -> Self {
+    pub fn on(self, path: ScanPath) -> Self {
         Self { path, ..self }
     }
 
@@ -136,12 +136,8 @@ impl Scanner {
         if let Some(error) = &self.error {
             return Err(error.clone());
         }
-        let result = match self.path {
-            Path::Portable => self.blocks::<Quarters>(chunk, &mut on_event),
-            #[cfg(target_arch = "x86_64")]
-            Path::Avx2(detected) => detected.scan(self, chunk, &mut on_event),
-        };
-        result
+        let path = self.path;
+        path.scan(self, chunk, &mut on_event)
             .or_else(|error| self.within_limit(error.offset).and(Err(error)))
             .inspect_err(|error| self.error = Some(error.clone()))
     }
@@ -165,8 +161,9 @@ impl Scanner {
     }
 
     #[inline(always)]
-    pub(super) fn blocks<V: Vectors>(
+    pub(super) fn blocks(
         &mut self,
+        vectors: &Vectors<impl Find, impl PrefixXor>,
         chunk: &[u8],
         on_event: &mut impl FnMut(Event),
     ) -> Result<(), ScanError> {
@@ -175,12 +172,12 @@ impl Scanner {
         }
         let (blocks, rest) = chunk.as_chunks();
         for (n, block) in blocks.iter().enumerate() {
-            self.block::<V>(block, LEN, chunk, n * LEN, on_event)?;
+            self.block(vectors, block, BLOCK_LEN, chunk, n * BLOCK_LEN, on_event)?;
         }
         if !rest.is_empty() {
-            let mut block = [b' '; LEN];
+            let mut block = [b' '; BLOCK_LEN];
             block[..rest.len()].copy_from_slice(rest);
-            self.block::<V>(&block, rest.len(), chunk, chunk.len() - rest.len(), on_event)?;
+            self.block(vectors, &block, rest.len(), chunk, chunk.len() - rest.len(), on_event)?;
         }
         if self.depth == 2 && self.in_object != 0 && self.grammar.is_at_name() {
             let start = self.opened + 1;
@@ -192,20 +189,21 @@ impl Scanner {
 
     /// Takes in the `len` bytes at `at`.
     #[inline(always)]
-    fn block<V: Vectors>(
+    fn block(
         &mut self,
-        bytes: &[u8; LEN],
+        vectors: &Vectors<impl Find, impl PrefixXor>,
+        bytes: &block::Block,
         len: usize,
         chunk: &[u8],
         at: usize,
         on_event: &mut impl FnMut(Event),
     ) -> Result<(), ScanError> {
         let offset = self.base + at;
-        let text = self.lexer.text::<V>(bytes, len);
+        let text = self.lexer.text(vectors, bytes, len);
         if text.is_all() {
             return text.check(offset);
         }
-        let tokens = self.lexer.tokens::<V>(bytes, len, &text);
+        let tokens = self.lexer.tokens(vectors, bytes, len, &text);
         let block = Block { chunk, at, offset, text, tokens, before: self.grammar };
         let wrong = self.grammar.block(&tokens);
         let misplaced = |objects: u64| wrong.in_object & objects | wrong.in_array & !objects;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::super::block::LEN;
+use super::super::block::BLOCK_LEN;
 use super::super::name::MAX_NAME;
 use super::*;
 
@@ -13,13 +13,13 @@ const NAMES: &[&str] = &["code", "buy_url"];
 /// Scans `chunks` on every path and returns the events, or the error; all must agree.
 fn scan<'a>(chunks: impl IntoIterator<Item = &'a [u8], IntoIter: Clone>) -> Result<Vec<Event>, ScanError> {
     let chunks = chunks.into_iter();
-    let mut answers = Path::all().map(|path| scan_on(path, chunks.clone()));
+    let mut answers = ScanPath::all().map(|path| scan_on(path, chunks.clone()));
     let answer = answers.next().expect("a path");
     answers.for_each(|other| assert_eq!(other, answer, "the fast path"));
     answer
 }
 
-fn scan_on<'a>(path: Path, chunks: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Event>, ScanError> {
+fn scan_on<'a>(path: ScanPath, chunks: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Event>, ScanError> {
     let mut scanner = Scanner::new(NAMES).on(path);
     let mut events = Vec::new();
     for chunk in chunks {
@@ -37,9 +37,9 @@ fn scan_every_way(input: &[u8]) -> Result<Vec<Event>, ScanError> {
         let (a, b) = input.split_at(at);
         assert_eq!(scan([a, b]), whole, "split at {at} of {}", String::from_utf8_lossy(input));
         assert_eq!(scan([a, b"", b]), whole, "split at {at} with an empty chunk");
-        if at <= LEN {
-            let moved = [b" ".repeat(LEN - at), input.to_vec()].concat();
-            let expected = shifted(whole.clone(), LEN - at);
+        if at <= BLOCK_LEN {
+            let moved = [b" ".repeat(BLOCK_LEN - at), input.to_vec()].concat();
+            let expected = shifted(whole.clone(), BLOCK_LEN - at);
             assert_eq!(
                 scan([moved.as_slice()]),
                 expected,
@@ -138,7 +138,7 @@ fn finds_the_longest_name_at_every_split() {
     let name: String = "top_packages".bytes().map(|byte| format!("\\u00{byte:02x}")).collect();
     let input = format!("[{{\"{name}\" : 1,\"{name}x\":2}}]");
     assert_eq!(name.len(), MAX_NAME);
-    for path in Path::all() {
+    for path in ScanPath::all() {
         for at in 0..input.len() {
             let mut scanner = Scanner::new(&["top_packages"]).on(path);
             let mut events = Vec::new();
@@ -278,9 +278,9 @@ fn refuses_what_is_no_array() {
 #[test]
 fn scalars_begin_anew_behind_a_block_without_any() {
     let check = |last: &str, expected: bool| {
-        let text = "a".repeat(LEN - 6);
-        let input = format!("{}[[12,[\"{text}\"],{last}]]", " ".repeat(LEN - 4));
-        assert_eq!(input.find(last), Some(2 * LEN));
+        let text = "a".repeat(BLOCK_LEN - 6);
+        let input = format!("{}[[12,[\"{text}\"],{last}]]", " ".repeat(BLOCK_LEN - 4));
+        assert_eq!(input.find(last), Some(2 * BLOCK_LEN));
         assert_eq!(scan([input.as_bytes()]).is_ok(), expected, "{input}");
     };
     check("34", true);

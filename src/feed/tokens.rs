@@ -1,6 +1,6 @@
 //! Bytes to tokens, as one bit a byte. Strings, escapes and characters are checked here; the rest is grammar.
 
-use super::block::{self, LEN, Vectors};
+use super::block::{self, BLOCK_LEN, Block, Bytes, Find, PrefixXor, Test, Vectors};
 use super::problem::{Problem, ScanError};
 
 /// Finds the tokens of a text that comes in blocks.
@@ -60,8 +60,13 @@ pub(super) struct Text {
 impl Lexer {
     /// Takes in the first `len` bytes of a block; blanks, which are nothing anywhere, fill it up.
     #[inline(always)]
-    pub(super) fn text<V: Vectors>(&mut self, block: &[u8; LEN], len: usize) -> Text {
-        let bytes = V::of(block);
+    pub(super) fn text(
+        &mut self,
+        vectors: &Vectors<impl Find, impl PrefixXor>,
+        block: &Block,
+        len: usize,
+    ) -> Text {
+        let bytes = vectors.bytes(block);
         let (backslash, quote) = (bytes.is(b'\\'), bytes.is(b'"'));
         let (escaped, escapes) = block::escapes(backslash, self.escaped);
         self.escaped = escapes >> (len - 1) & 1;
@@ -69,21 +74,21 @@ impl Lexer {
         let mut text = self.in_text;
         if quotes != 0 {
             // From the opening quote to before the closing one.
-            text ^= V::between(quotes);
+            text ^= (vectors.prefix_xor)(quotes);
             self.in_text = 0u64.wrapping_sub(text >> 63);
         }
 
         // PHP escapes every slash; the other escapes are rare.
-        let rare = escaped & text & !(quote | backslash | bytes.frequent_escapes());
+        let rare = escaped & text & !(quote | backslash | bytes.find(Test::FrequentEscape));
         let mut misspelt = 0;
         if rare | self.digits != 0 {
             misspelt = self.misspelt(bytes, rare, len);
         }
         let (mut broken, mut control) = (0, 0);
-        if !bytes.is_printable() || self.going_on != 0 {
+        if bytes.find(Test::Printable) != u64::MAX || self.going_on != 0 {
             control = bytes.at_most(0x1f) & text;
             // PHP writes ASCII, if nobody tells it otherwise.
-            if bytes.high() | self.going_on != 0 {
+            if bytes.find(Test::NonAscii) | self.going_on != 0 {
                 broken = self.broken(bytes, len) & (text | quotes);
                 self.last = block[len - 1];
             }
@@ -93,13 +98,18 @@ impl Lexer {
 
     /// Takes in the same block.
     #[inline(always)]
-    pub(super) fn tokens<V: Vectors>(&mut self, block: &[u8; LEN], len: usize, text: &Text) -> Tokens {
-        let bytes = V::of(block);
+    pub(super) fn tokens(
+        &mut self,
+        vectors: &Vectors<impl Find, impl PrefixXor>,
+        block: &Block,
+        len: usize,
+        text: &Text,
+    ) -> Tokens {
+        let bytes = vectors.bytes(block);
         let (opening, closing) = (text.quotes & text.text, text.quotes & !text.text);
         let outside = !(text.text | closing);
-        let bracket = bytes.with(0x20);
-        let open = bracket.is(b'{') & outside;
-        let close = bracket.is(b'}') & outside;
+        let open = bytes.find(Test::IsWithBit5(b'{')) & outside;
+        let close = bytes.find(Test::IsWithBit5(b'}')) & outside;
         let comma = bytes.is(b',') & outside;
         let colon = bytes.is(b':') & outside;
         let other = outside & !(open | close | comma | colon);
@@ -113,7 +123,7 @@ impl Lexer {
         let starts = all & !(all << 1 | self.in_scalar);
         self.in_scalar = all >> (len - 1) & 1;
         if starts != 0 {
-            let digits = bytes.minus(b'0').at_most(9) & all;
+            let digits = bytes.find(Test::Digit) & all;
             // No leading zeros; and what the block's end cuts takes a closer look, too.
             let plain = digits & !(starts & bytes.is(b'0') & digits >> 1) & !(1 << (len - 1));
             // A start goes through all digits and ends on what is none.
@@ -125,7 +135,7 @@ impl Lexer {
 
     /// Finds what is wrong in escapes, given the bytes behind backslashes.
     #[inline(always)]
-    fn misspelt(&mut self, bytes: impl Vectors, escaped: u64, len: usize) -> u64 {
+    fn misspelt(&mut self, bytes: Bytes<'_, impl Find>, escaped: u64, len: usize) -> u64 {
         let u = bytes.is(b'u');
         // The four bits behind each; what begins within four bytes is wrong before it disturbs.
         let digits = (u128::from(escaped & u) * 0b1_1110) | u128::from(self.digits);
@@ -139,8 +149,8 @@ impl Lexer {
 
     /// Finds the bytes that are not in their place in a character (RFC 3629 §4).
     #[inline(always)]
-    fn broken(&mut self, bytes: impl Vectors, len: usize) -> u64 {
-        let high = bytes.high();
+    fn broken(&mut self, bytes: Bytes<'_, impl Find>, len: usize) -> u64 {
+        let high = bytes.find(Test::NonAscii);
         let going_on = high & bytes.at_most(0xbf);
         let first = high & !going_on;
         let mut broken = first & bytes.at_most(0xc1);
@@ -163,7 +173,7 @@ impl Lexer {
 
     /// Finds the bytes behind each `byte`.
     #[inline(always)]
-    fn behind(&self, bytes: impl Vectors, byte: u8) -> u64 {
+    fn behind(&self, bytes: Bytes<'_, impl Find>, byte: u8) -> u64 {
         bytes.is(byte) << 1 | u64::from(self.last == byte)
     }
 }
@@ -240,5 +250,5 @@ impl Tokens {
 
 /// Returns the bits of the first `len` bytes of a block.
 fn within(len: usize) -> u64 {
-    u64::MAX >> (LEN - len)
+    u64::MAX >> (BLOCK_LEN - len)
 }

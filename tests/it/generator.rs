@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use catalog_proxy::feed::package::Seller;
 use catalog_proxy::feed::packages::{Filter, Index, Indexer};
-use catalog_proxy::feed::scan::Path;
+use catalog_proxy::feed::scan::ScanPath;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
@@ -128,7 +128,7 @@ fn the_engine_filters_as_the_model_does() {
         assert_eq!(model.len(), feed.expected_shown(allowed).len());
 
         for &chunk in chunks {
-            for path in Path::all() {
+            for path in ScanPath::all() {
                 let mut indexer = Indexer::default().on(path);
                 let mut filter = Filter::default();
                 let mut segments = Vec::new();
