@@ -41,7 +41,7 @@ impl Pair {
     }
 
     fn files(&self) -> Tls {
-        Tls { cert: self.path("cert.pem"), key: self.path("key.pem") }
+        Tls { cert: self.path("cert.pem").into(), key: self.path("key.pem").into() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -204,7 +204,7 @@ async fn an_expired_certificate_is_warned_about() {
     let upstream = Upstream::with_feeds("[]", "[]").await;
     let Tls { cert, key } = pair.files();
     let process = Process::start_with(&upstream.url(), |command| {
-        command.arg("--tls-cert").arg(&cert).arg("--tls-key").arg(&key);
+        command.arg("--tls-cert").arg(&*cert).arg("--tls-key").arg(&*key);
     });
     assert!(process.log().contains("the certificate expired at 2021-01-01T00:00:00Z"), "{}", process.log());
 }
@@ -273,21 +273,21 @@ async fn commands_work_with_it() {
     let upstream = Upstream::with_feeds("[]", "[]").await;
     let Tls { cert, key } = pair.files();
     let process = Process::start_with(&upstream.url(), |command| {
-        command.arg("--tls-cert").arg(&cert).arg("--tls-key").arg(&key);
+        command.arg("--tls-cert").arg(&*cert).arg("--tls-key").arg(&*key);
     });
     let mut command = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"));
     command.arg("healthcheck").args(["--listen", &process.address.to_string()]);
     let plain = command.output().unwrap();
     assert_eq!(plain.status.code(), Some(1), "{plain:?}");
-    let secure = command.arg("--tls-cert").arg(&cert).arg("--tls-key").arg(&key).output().unwrap();
+    let secure = command.arg("--tls-cert").arg(&*cert).arg("--tls-key").arg(&*key).output().unwrap();
     assert_eq!(secure.status.code(), Some(0), "{secure:?}");
-    fs::remove_file(&key).unwrap();
+    fs::remove_file(&*key).unwrap();
     let broken = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"))
         .args(["serve", "--listen", "127.0.0.1:0", "--whitelist", "whitelist.toml", "--admin-listen", "off"])
         .arg("--tls-cert")
-        .arg(&cert)
+        .arg(&*cert)
         .arg("--tls-key")
-        .arg(&key)
+        .arg(&*key)
         .output()
         .unwrap();
     assert_eq!(broken.status.code(), Some(2), "{broken:?}");
