@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use catalog_proxy::config::Tls;
+use catalog_proxy::given::{Given, Source};
 use catalog_proxy::server::tls::Certificate;
 use http::{Request, Version};
 use http_body_util::{BodyExt, Empty};
@@ -41,7 +42,8 @@ impl Pair {
     }
 
     fn files(&self) -> Tls {
-        Tls { cert: self.path("cert.pem").into(), key: self.path("key.pem").into() }
+        let file = |name, flag| Given { value: self.path(name), source: Source::Flag(flag) };
+        Tls { cert: file("cert.pem", "--tls-cert"), key: file("key.pem", "--tls-key") }
     }
 
     fn path(&self, name: &str) -> PathBuf {
