@@ -31,6 +31,7 @@ pub mod cli;
 pub mod body;
 #[cfg(test)]
 mod cancel;
+pub mod given;
 pub mod metrics;
 pub mod place;
 pub mod watch;

@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::cli::LogFormat;
-use crate::config::{LogLevel, Source};
+use crate::given::{Given, Source};
 use crate::printable;
 
 /// Where levels come from if no flag tells them; the variable of all programs that log like this one.
@@ -41,7 +41,7 @@ impl LevelError {
 ///
 /// # Errors
 /// If the levels cannot be understood.
-pub fn start(format: LogFormat, level: Option<&LogLevel>) -> Result<(), LevelError> {
+pub fn start(format: LogFormat, level: Option<&Given<String>>) -> Result<(), LevelError> {
     let filter = levels(level)?;
     let color = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = tracing_subscriber::fmt()
@@ -64,11 +64,11 @@ pub fn start(format: LogFormat, level: Option<&LogLevel>) -> Result<(), LevelErr
 ///
 /// # Errors
 /// If they cannot be understood.
-pub fn levels(level: Option<&LogLevel>) -> Result<EnvFilter, LevelError> {
+pub fn levels(level: Option<&Given<String>>) -> Result<EnvFilter, LevelError> {
     let variable = env::var_os(VARIABLE).filter(|levels| !levels.is_empty());
     match (level, variable) {
-        (Some(LogLevel { directives, source }), _) => filter(source, &our_own(directives)),
-        (None, Some(levels)) => filter(&Source::Named(VARIABLE.to_owned()), &levels.to_string_lossy()),
+        (Some(level), _) => filter(&level.source, &our_own(level)),
+        (None, Some(levels)) => filter(&Source::Variable(VARIABLE.to_owned()), &levels.to_string_lossy()),
         (None, None) => Ok(EnvFilter::new(LevelFilter::INFO.to_string())),
     }
 }
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     fn flag() -> Source {
-        Source::Named("--log-level".to_owned())
+        Source::Flag("--log-level")
     }
 
     #[test]

@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match commands::run(Cli::read()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("catalog-proxy: {}", failure.message);
+            eprintln!("catalog-proxy: {}", failure);
             ExitCode::from(failure.code)
         }
     }

@@ -119,10 +119,10 @@ impl Catalog {
         news: Option<News>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let policy = Policy { default: config.fresh_for, max: config.max_fresh_for };
-        let store = Store::new(config.size, metrics.evictions.clone());
+        let policy = Policy { default: *config.fresh_for, max: config.max_fresh_for };
+        let store = Store::new(*config.size, metrics.evictions.clone());
         Self(Arc::new(Inner {
-            fetcher: Fetcher::new(upstream, policy, config.max_feed_size),
+            fetcher: Fetcher::new(upstream, policy, *config.max_feed_size),
             views: Views::new(store.clone()),
             store,
             snapshots,
@@ -130,7 +130,7 @@ impl Catalog {
             order: Mutex::default(),
             failures: Failures::default(),
             metrics,
-            stale_for: config.stale_for,
+            stale_for: *config.stale_for,
             flights: Mutex::default(),
         }))
     }

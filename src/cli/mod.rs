@@ -3,6 +3,7 @@
 mod news;
 mod settings;
 mod tools;
+mod variables;
 
 use std::env;
 use std::ffi::OsStr;
@@ -10,13 +11,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue};
-use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::news::News;
 pub use self::settings::{AdminListen, LogFormat, Settings};
 pub use self::tools::{
     Check, Completions, Diff, Edit, Explain, List, Man, SellerName, Sources, TableFormat, TextFormat,
 };
+pub use self::variables::Variables;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed (or `check` found something), 2 wrong usage, \
                           configuration or whitelist.";
@@ -34,12 +36,20 @@ impl Cli {
     /// Parses the command line and the environment; ends the process if they make no sense.
     pub fn read() -> Self {
         let parsed = without_empty_variables(Self::command()).try_get_matches();
-        parsed.and_then(|mut matches| Self::from_arg_matches_mut(&mut matches)).unwrap_or_else(|error| {
+        parsed.and_then(|matches| Self::from_matches(&matches)).unwrap_or_else(|error| {
             if let Some(variable) = variable_of(&error) {
                 eprintln!("The value is that of the variable {variable}.");
             }
             error.exit()
         })
+    }
+
+    fn from_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut cli = Self::from_arg_matches(matches)?;
+        if let (Some((_, matches)), Some(variables)) = (matches.subcommand(), cli.command.variables()) {
+            *variables = Variables::of(matches);
+        }
+        Ok(cli)
     }
 }
 
@@ -47,20 +57,12 @@ impl Cli {
 fn variable_of(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return None };
     let flag = argument.split(' ').next()?;
-    Some(source(flag)).filter(|source| source != flag)
-}
-
-/// Names where a setting was given: its flag, or else the variable that is set.
-pub fn source(flag: &str) -> String {
+    // Without matches, the arguments themselves tell whether the flag was typed.
     let is_flag =
         |argument: &OsStr| argument.to_str().is_some_and(|text| text.split('=').next() == Some(flag));
-    let name = flag.trim_start_matches('-').replace('-', "_").to_uppercase();
-    let variable = format!("CATALOG_PROXY_{name}");
+    let variable = variables::name(flag);
     let is_set = env::var_os(&variable).is_some_and(|value| !value.is_empty());
-    match is_set && !env::args_os().any(|argument| is_flag(&argument)) {
-        true => variable,
-        false => flag.to_owned(),
-    }
+    (is_set && !env::args_os().any(|argument| is_flag(&argument))).then_some(variable)
 }
 
 /// Makes variables that are set to nothing count as not set: compose files often pass them on like that.
@@ -102,6 +104,22 @@ pub enum Action {
     Completions(Completions),
     /// Print the manual page, or write one for each command
     Man(Man),
+}
+
+impl Action {
+    /// Returns where the command keeps which of its settings are from the environment.
+    fn variables(&mut self) -> Option<&mut Variables> {
+        match self {
+            Self::Serve(settings) | Self::Healthcheck(settings) => Some(&mut settings.variables),
+            Self::Check(check) => Some(&mut check.settings.variables),
+            Self::List(list) => Some(&mut list.sources.variables),
+            Self::Explain(explain) => Some(&mut explain.sources.variables),
+            Self::Allow(edit) | Self::Hide(edit) => Some(&mut edit.sources.variables),
+            Self::Diff(diff) => Some(&mut diff.sources.variables),
+            Self::News(news) => Some(&mut news.variables),
+            Self::Demo(_) | Self::Filter(_) | Self::PanelIni(_) | Self::Completions(_) | Self::Man(_) => None,
+        }
+    }
 }
 
 /// Arguments of `demo`.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::TableFormat;
+use super::{TableFormat, Variables};
 
 /// Arguments of `news`.
 #[derive(Debug, Args)]
@@ -21,4 +21,7 @@ pub struct News {
     /// Columns for people, or JSON for programs
     #[arg(long, value_enum, default_value = "table")]
     pub format: TableFormat,
+    /// Which of them are from the environment.
+    #[arg(skip)]
+    pub variables: Variables,
 }

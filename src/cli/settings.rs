@@ -10,6 +10,8 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
+use super::Variables;
+
 /// The settings of `serve`, each a flag, a variable and a key of the configuration file.
 #[allow(rustdoc::bare_urls, reason = "these texts are the help as well")]
 #[derive(Debug, Default, Args, Deserialize)]
@@ -19,6 +21,10 @@ pub struct Settings {
     #[arg(long, value_name = "FILE", env = "CATALOG_PROXY_CONFIG")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
+    /// Which of them are from the environment.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub variables: Variables,
     /// Address to serve on; may be repeated [default: 0.0.0.0:8080]
     #[arg(long, value_name = "ADDR", env = "CATALOG_PROXY_LISTEN", value_delimiter = ',', value_parser = address)]
     #[serde(default, deserialize_with = "addresses")]

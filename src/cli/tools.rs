@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 
-use super::Settings;
+use super::{Settings, Variables};
 
 /// Which catalog and which whitelist a command is about.
 #[allow(rustdoc::bare_urls, reason = "these texts are the help as well")]
@@ -34,6 +34,9 @@ pub struct Sources {
     /// Configuration file of the proxy (TOML)
     #[arg(long, value_name = "FILE", env = "CATALOG_PROXY_CONFIG")]
     pub config: Option<PathBuf>,
+    /// Which of them are from the environment.
+    #[arg(skip)]
+    pub variables: Variables,
 }
 
 impl Sources {
@@ -46,6 +49,7 @@ impl Sources {
             whitelist: self.whitelist.clone(),
             cache_dir: self.cache_dir.clone(),
             max_feed_size: self.max_feed_size,
+            variables: self.variables.clone(),
             ..Settings::default()
         }
     }

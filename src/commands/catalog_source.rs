@@ -53,13 +53,13 @@ impl Listing {
     /// If there is none to be had.
     pub fn load(feed: Option<&Path>, config: &Config) -> Result<Self, Failure> {
         match feed {
-            Some(path) => Self::from_file(path, config.cache.max_feed_size),
+            Some(path) => Self::from_file(path, *config.cache.max_feed_size),
             None => Self::from_upstream(config).or_else(|failure| {
                 // Wrong settings are not the upstream's fault.
                 if failure.code != FAILED {
                     return Err(failure);
                 }
-                let why = failure.message;
+                let why = failure;
                 let Some(listing) = Self::from_disk(config) else {
                     return Err(Failure::failed(format!(
                         "{why}; a saved catalog can be given with --feed FILE"
@@ -83,7 +83,7 @@ impl Listing {
             true => io::stdin().lock().take(max_size + 1).read_to_end(&mut body),
             false => File::open(path).and_then(|file| file.take(max_size + 1).read_to_end(&mut body)),
         };
-        let refused = |reason: &dyn std::fmt::Display| Failure::failed(format!("{origin}: {reason}"));
+        let refused = |reason: &dyn std::fmt::Display| Failure::failed(reason).about(origin.clone());
         match read {
             Err(error) => return Err(refused(&format_args!("cannot be read: {error}"))),
             Ok(len) if len as u64 > max_size => {
@@ -108,7 +108,7 @@ impl Listing {
 
     /// Reads the last copy in the cache directory, if there is one.
     pub fn from_disk(config: &Config) -> Option<Self> {
-        let directory = config.cache_dir.as_deref()?;
+        let directory = config.cache_dir.as_ref()?;
         let (body, index, at) = snapshot::newest_packages(directory)?;
         let age = SystemTime::now().duration_since(at).unwrap_or_default();
         let unit = if age.as_secs() < 60 { 1 } else { 60 };
@@ -185,12 +185,12 @@ impl Asking {
     /// # Errors
     /// If the way to the upstream is not set up well.
     pub fn new(config: &Config) -> Result<Self, Failure> {
-        let outbound = Outbound::from_env(&config.upstream)?;
-        let upstream = Upstream::new(config.upstream.clone(), config.upstream_ca.as_deref(), outbound)?;
+        let outbound = Outbound::new(&config.upstream, &config.outbound)?;
+        let upstream = Upstream::new(config.upstream.value.clone(), config.upstream_ca.as_ref(), outbound)?;
         // Nothing is kept, so lifetimes do not matter.
         let policy = Policy { default: Duration::ZERO, max: None };
         Ok(Self {
-            fetcher: Fetcher::new(upstream, policy, config.cache.max_feed_size),
+            fetcher: Fetcher::new(upstream, policy, *config.cache.max_feed_size),
             origin: origin(config),
         })
     }
@@ -221,7 +221,7 @@ impl Asking {
             // SECURITY: it may name where the upstream redirected to.
             let (what, causes) = (error.to_string(), error.chain());
             let causes = if causes == what { String::new() } else { format!(" ({})", printable(&causes)) };
-            Failure::failed(format!("{}: no {}: {what}{causes}", self.origin, kind.name()))
+            Failure::failed(format_args!("no {}: {what}{causes}", kind.name())).about(self.origin.clone())
         })?;
         Ok(copy.content)
     }

@@ -5,16 +5,17 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::Failure;
 use super::catalog_source::{Asking, Listing, block_on, origin};
 use super::diff::always_shown;
 use super::panel_ini::{is_usable, objections};
 use super::terminal::{Style, Terminal, print, print_json};
 use super::whitelist_file::WhitelistFile;
+use super::{Failure, Subject};
 use crate::cli::{Check, TextFormat};
-use crate::config::{Config, ConfigError, Source, Tls};
+use crate::config::{Config, ConfigError, Tls};
 use crate::feed::listing::Listed;
 use crate::feed::package::Seller;
+use crate::given::Source;
 use crate::logging;
 use crate::place::Place;
 use crate::server::tls::Certificate;
@@ -101,7 +102,9 @@ impl Report {
 
     fn value(&mut self, source: &Source, message: String) {
         match source {
-            Source::Named(name) => self.about(Level::Error, name, message),
+            Source::Default | Source::Flag(_) | Source::Variable(_) => {
+                self.about(Level::Error, &source.to_string(), message);
+            }
             Source::File { path, place } => {
                 self.at(Level::Error, &path.display().to_string(), *place, message);
             }
@@ -147,7 +150,7 @@ impl Report {
     fn catalog(&mut self, config: &Config, feed: Option<&Path>) -> Result<Option<Listing>, Failure> {
         let asking = self.failed(Asking::new(config));
         if let Some(feed) = feed {
-            let catalog = Listing::from_file(feed, config.cache.max_feed_size);
+            let catalog = Listing::from_file(feed, *config.cache.max_feed_size);
             return Ok(self.failed(catalog).inspect(|catalog| self.feed(catalog, None)));
         }
         let Some(asking) = asking else { return Ok(Listing::from_disk(config)) };
@@ -239,12 +242,13 @@ impl Report {
         }
     }
 
-    /// Notes a failure as an error. Its message begins with the file, URL or setting that it is about.
+    /// Notes a failure as an error.
     fn failed<T>(&mut self, result: Result<T, Failure>) -> Option<T> {
         result
-            .map_err(|failure| {
-                let (about, message) = failure.message.split_once(": ").unwrap_or(("", &failure.message));
-                self.about(Level::Error, about, message);
+            .map_err(|failure| match failure.subject {
+                Some(Subject::Setting(source)) => self.value(&source, failure.message),
+                Some(Subject::Named(name)) => self.about(Level::Error, &name, failure.message),
+                None => self.about(Level::Error, "", failure.message),
             })
             .ok()
     }

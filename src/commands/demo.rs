@@ -14,12 +14,11 @@ use super::Failure;
 use super::serve::{Service, runtime, shutdown_signal};
 use crate::body::{self, Body};
 use crate::cli::LogFormat;
-use crate::config::{ADMIN_LISTEN, Admin, Cache, Config, Limits, Origin};
+use crate::config::{Config, Origin};
 use crate::logging;
 use crate::metrics::connections::Port;
 use crate::proxy::trust::Trusted;
 use crate::server::{self, Connections};
-use crate::upstream::outbound::Outbound;
 
 const PACKAGES: &[u8] = include_bytes!("../../assets/sample/packages.json");
 const CATEGORIES: &[u8] = include_bytes!("../../assets/sample/categories.json");
@@ -42,24 +41,14 @@ pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
         let authority =
             sample.local_addr().map_err(Failure::failed)?.to_string().parse().map_err(Failure::failed)?;
         let config = Config {
-            listen: vec![listen],
-            admin: Admin::IfFree(ADMIN_LISTEN),
-            upstream: Origin { scheme: Scheme::HTTP, authority },
-            tls: None,
-            trusted: Vec::new(),
-            upstream_ca: None,
-            whitelist: whitelist.clone(),
-            cache: Cache::default(),
-            cache_dir: None,
-            client_max_age: None,
-            limits: Limits::default(),
-            notify: None,
-            log_format: LogFormat::Text,
-            log_level: None,
+            listen: vec![listen].into(),
+            upstream: Origin { scheme: Scheme::HTTP, authority }.into(),
+            whitelist: whitelist.clone().into(),
+            ..Config::default()
         };
-        let service = Service::bind(&config, Outbound::direct()).await?;
+        let service = Service::bind(&config).await?;
         let (_stop, stopped) = watch::channel(false);
-        let Limits { connections, .. } = config.limits;
+        let connections = *config.limits.connections;
         let connections = Connections::new(connections, connections, Trusted::default(), Port::default());
         let answer = |request: Request<Incoming>, _| std::future::ready(vendor(&request));
         tokio::spawn(server::serve(sample, connections, None, answer, stopped));

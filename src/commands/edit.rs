@@ -96,13 +96,13 @@ fn run(verb: Verb, arguments: &Edit) -> Result<(), Failure> {
 /// must not keep anybody from hiding or showing something.
 fn at_hand(sources: &Sources, config: &Config) -> Result<Option<Listing>, Failure> {
     if let Some(feed) = &sources.feed {
-        return Listing::from_file(feed, config.cache.max_feed_size).map(Some);
+        return Listing::from_file(feed, *config.cache.max_feed_size).map(Some);
     }
     let asking = Asking::new(config)?;
     let asked = block_on(async { timeout(PATIENCE, asking.packages()).await })?;
     let why = match asked {
         Ok(Ok(packages)) => return Ok(Some(Listing { origin: origin(config), packages })),
-        Ok(Err(failure)) => failure.message,
+        Ok(Err(failure)) => failure.to_string(),
         Err(_) => format!("{}: no answer within {} s", origin(config), PATIENCE.as_secs()),
     };
     let copy = Listing::from_disk(config);

@@ -24,6 +24,7 @@ use std::os::fd::AsFd;
 
 use crate::cli::{Action, Cli};
 use crate::config::{ConfigError, WHITELIST};
+use crate::given::Source;
 use crate::logging::LevelError;
 use crate::server::tls::TlsError;
 use crate::upstream::RootsError;
@@ -40,8 +41,19 @@ const WRONG: u8 = 2;
 pub struct Failure {
     /// The process's exit code.
     pub code: u8,
-    /// One clear message.
+    /// The setting, file or URL that the message is about.
+    pub subject: Option<Subject>,
+    /// What is wrong, in one sentence.
     pub message: String,
+}
+
+/// What a message is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// A setting, by the place where it was given.
+    Setting(Source),
+    /// A file or URL.
+    Named(String),
 }
 
 /// Runs the command that was typed.
@@ -74,11 +86,37 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
 
 impl Failure {
     fn failed(message: impl fmt::Display) -> Self {
-        Self { code: FAILED, message: message.to_string() }
+        Self { code: FAILED, subject: None, message: message.to_string() }
     }
 
     fn wrong(message: impl fmt::Display) -> Self {
-        Self { code: WRONG, message: message.to_string() }
+        Self { code: WRONG, subject: None, message: message.to_string() }
+    }
+
+    fn about(self, subject: impl Into<Subject>) -> Self {
+        Self { subject: Some(subject.into()), ..self }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.subject {
+            Some(Subject::Setting(source)) => write!(f, "{source}: {}", self.message),
+            Some(Subject::Named(name)) => write!(f, "{name}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+impl From<Source> for Subject {
+    fn from(source: Source) -> Self {
+        Self::Setting(source)
+    }
+}
+
+impl From<String> for Subject {
+    fn from(name: String) -> Self {
+        Self::Named(name)
     }
 }
 
@@ -102,18 +140,18 @@ impl From<LevelError> for Failure {
 
 impl From<TlsError> for Failure {
     fn from(error: TlsError) -> Self {
-        Self::wrong(error)
+        Self::wrong(format_args!("{}: {}", error.path.display(), error.reason)).about(error.at)
     }
 }
 
 impl From<RootsError> for Failure {
     fn from(error: RootsError) -> Self {
-        Self::wrong(error)
+        Self::wrong(format_args!("{}: {}", error.path.display(), error.reason)).about(error.at)
     }
 }
 
 impl From<OutboundError> for Failure {
     fn from(error: OutboundError) -> Self {
-        Self::wrong(error)
+        Self::wrong(error.message()).about(Source::Variable(error.variable.to_owned()))
     }
 }

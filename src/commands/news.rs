@@ -16,9 +16,9 @@ use crate::news::history::{self, Entry};
 /// If there is no cache directory, or it cannot be read.
 pub fn news(arguments: News) -> Result<(), Failure> {
     logging::start(LogFormat::Text, None)?;
-    let News { config, cache_dir, since, format } = arguments;
-    let config = Config::load(Settings { config, cache_dir, ..Settings::default() })?;
-    let Some(directory) = config.cache_dir else {
+    let News { config, cache_dir, since, format, variables } = arguments;
+    let config = Config::load(Settings { config, cache_dir, variables, ..Settings::default() })?;
+    let Some(directory) = config.cache_dir.map(|given| given.value) else {
         return Err(Failure::wrong("--cache-dir: news are kept there, so it must be given"));
     };
     let failed =

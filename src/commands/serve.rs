@@ -16,7 +16,7 @@ use super::Failure;
 use crate::catalog::Catalog;
 use crate::catalog::snapshot::Snapshots;
 use crate::cli::Settings;
-use crate::config::{Admin, Config, Limits, Webhook};
+use crate::config::{Admin, Config, Limits, ProxyVariables, Webhook};
 use crate::metrics::Metrics;
 use crate::news::News;
 use crate::news::notify::{self, Notifier, Outbox};
@@ -59,10 +59,9 @@ pub struct Service {
 /// If it cannot start.
 pub fn serve(settings: Settings) -> Result<(), Failure> {
     let config = Config::load(settings)?;
-    let outbound = Outbound::from_env(&config.upstream)?;
-    logging::start(config.log_format, config.log_level.as_ref())?;
+    logging::start(*config.log_format, config.log_level.as_ref())?;
     runtime()?.block_on(async {
-        let service = Service::bind(&config, outbound).await?;
+        let service = Service::bind(&config).await?;
         service.run(shutdown_signal().map_err(Failure::failed)?).await
     })
 }
@@ -81,22 +80,23 @@ pub(super) fn runtime() -> Result<Runtime, Failure> {
 }
 
 impl Service {
-    /// Loads and binds everything that `config` names; the upstream is reached the way `outbound` says.
+    /// Loads and binds everything that `config` names.
     ///
     /// # Errors
     /// The first thing that cannot be had.
-    pub async fn bind(config: &Config, outbound: Outbound) -> Result<Self, Failure> {
+    pub async fn bind(config: &Config) -> Result<Self, Failure> {
+        let outbound = Outbound::new(&config.upstream, &config.outbound)?;
         let whitelist = WatchedWhitelist::load(&config.whitelist)?;
-        let upstream = Upstream::new(config.upstream.clone(), config.upstream_ca.as_deref(), outbound)?;
+        let upstream = Upstream::new(config.upstream.value.clone(), config.upstream_ca.as_ref(), outbound)?;
         let mut listeners = Vec::with_capacity(config.listen.len());
-        for address in &config.listen {
+        for address in config.listen.iter() {
             listeners.push(bind(*address).await?);
         }
-        let admin = match config.admin {
+        let admin = match *config.admin {
             Admin::Off => None,
             Admin::Required(address) => Some(bind(address).await?),
             Admin::IfFree(address) => {
-                bind(address).await.inspect_err(|failure| warn!("no admin port: {}", failure.message)).ok()
+                bind(address).await.inspect_err(|failure| warn!("no admin port: {failure}")).ok()
             }
         };
         let certificate = config.tls.as_ref().map(Certificate::load).transpose()?;
@@ -106,28 +106,34 @@ impl Service {
         }
         // A disk that cannot be used costs a warm start, nothing else.
         let snapshots = config.cache_dir.as_deref().and_then(|directory| {
-            Snapshots::open(directory, config.cache.size)
+            Snapshots::open(directory, *config.cache.size)
                 .inspect_err(|error| warn!(directory = %directory.display(), %error, "no cache directory"))
                 .ok()
         });
         let metrics = Arc::new(Metrics::default());
-        let (outbox, notifier) = config.notify.clone().map(notifier).transpose()?.unzip();
-        let directory = config.cache_dir.as_deref().filter(|_| snapshots.is_some());
+        let (outbox, notifier) = config
+            .notify
+            .as_ref()
+            .map(|hook| notifier(hook.value.clone(), &config.outbound))
+            .transpose()?
+            .unzip();
+        let directory =
+            config.cache_dir.as_ref().map(|directory| directory.as_path()).filter(|_| snapshots.is_some());
         let news = News::start(directory, Arc::clone(&whitelist), Arc::clone(&metrics), outbox)
             .map_err(Failure::failed)?;
         // Whatever clients do to the connections of pass-through, feeds have their own.
         let catalog =
             Catalog::new(upstream.apart(), &config.cache, snapshots, Some(news), Arc::clone(&metrics));
-        let caching = Caching { max_age: config.client_max_age };
-        let limits = config.limits;
+        let caching = Caching { max_age: config.client_max_age.as_ref().map(|given| given.value) };
+        let limits = config.limits.clone();
         let proxy = Proxy {
             catalog,
             upstream,
             whitelist,
             caching,
-            trusted: Trusted::new(config.trusted.clone()),
+            trusted: Trusted::new(config.trusted.value.clone()),
             secure: certificate.is_some(),
-            max_request_body: limits.request_body,
+            max_request_body: *limits.request_body,
             metrics,
         };
         Ok(Self { proxy, listeners, admin, notifier, limits, certificate, watches })
@@ -148,7 +154,7 @@ impl Service {
     /// # Errors
     /// If signals cannot be handled.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
-        descriptors::ensure(self.limits.connections);
+        descriptors::ensure(*self.limits.connections);
         let origin = self.proxy.upstream.origin();
         let list = self.proxy.whitelist.current();
         info!(
@@ -160,8 +166,8 @@ impl Service {
         let mut hangups = signal(SignalKind::hangup()).map_err(Failure::failed)?;
         let (stop, stopped) = watch::channel(false);
         let connections = Connections::new(
-            self.limits.connections,
-            self.limits.connections_per_address,
+            *self.limits.connections,
+            *self.limits.connections_per_address,
             self.proxy.trusted.clone(),
             self.proxy.metrics.connections.port("service"),
         );
@@ -210,8 +216,8 @@ impl Service {
 }
 
 /// Makes what tells `hook` the news; the same rules as for the upstream say which way they leave.
-fn notifier(hook: Webhook) -> Result<(Outbox, Notifier), Failure> {
-    let outbound = Outbound::from_env(&hook.origin)?;
+fn notifier(hook: Webhook, outbound: &ProxyVariables) -> Result<(Outbox, Notifier), Failure> {
+    let outbound = Outbound::new(&hook.origin, outbound)?;
     let client = Upstream::new(hook.origin.clone(), None, outbound)?;
     Ok(notify::notifier(hook, client))
 }

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use serde::de::IgnoredAny;
 use toml::Spanned;
 
-use super::{ConfigError, Source};
+use super::ConfigError;
 use crate::cli::Settings;
+use crate::given::Source;
 use crate::place::Place;
 use crate::printable;
 
-/// A file's text; without a file there is none.
+/// The configuration file's text; empty without a file.
 #[derive(Debug, Default)]
 pub(super) struct File {
     path: PathBuf,
@@ -20,7 +21,7 @@ pub(super) struct File {
 }
 
 impl File {
-    /// Reads a file, if one is named.
+    /// Reads the file at `path`, if one is named.
     pub(super) fn open(path: Option<&Path>) -> Result<Self, ConfigError> {
         let Some(path) = path.map(Path::to_owned) else { return Ok(Self::default()) };
         match fs::read_to_string(&path) {
@@ -49,8 +50,8 @@ impl File {
         Ok(settings)
     }
 
-    /// Finds the value of the key that a flag is in the file.
-    pub(super) fn of(&self, flag: &str) -> Source {
+    /// Returns the place of the value whose key is the name of `flag`.
+    pub(super) fn source(&self, flag: &str) -> Source {
         let values: BTreeMap<String, Spanned<IgnoredAny>> = toml::from_str(&self.text).unwrap_or_default();
         self.at(values.get(flag.trim_start_matches('-')).map_or(0, |value| value.span().start))
     }

@@ -1,7 +1,7 @@
 //! The certificate that the service port shows: two files, watched, and the newest pair that fits.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -15,8 +15,8 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
 use super::validity::{Overdue, Validity};
-use crate::cli;
 use crate::config::Tls;
+use crate::given::{Given, Source};
 use crate::metrics::state::CertificateState;
 use crate::watch::{self, Watch};
 
@@ -32,11 +32,14 @@ const MAX_FILE_SIZE: u64 = 1 << 20;
 
 /// Why a pair cannot be used; names the file.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {}: {reason}", cli::source(setting), path.display())]
+#[error("{at}: {}: {reason}", path.display())]
 pub struct TlsError {
-    setting: &'static str,
-    path: PathBuf,
-    reason: String,
+    /// Where the file was named.
+    pub at: Source,
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
 }
 
 /// The newest good certificate with its key.
@@ -111,7 +114,7 @@ impl Certificate {
     pub fn watch(self: &Arc<Self>) -> io::Result<Watch> {
         let certificate = Arc::clone(self);
         let Tls { cert, key } = self.files.clone();
-        Watch::start("certificate", vec![cert, key], move |force| certificate.check(force))
+        Watch::start("certificate", vec![cert.value, key.value], move |force| certificate.check(force))
     }
 
     /// Looks at the files and loads them if they changed, or in any case with `force`.
@@ -152,12 +155,12 @@ fn read(files: &Tls) -> Content {
 }
 
 fn parse(files: &Tls, [cert, key]: &Content) -> Result<Pair, TlsError> {
-    let wrong = |setting: &'static str, path: &Path| {
-        let path = path.to_owned();
-        move |reason: String| TlsError { setting, path, reason }
+    let wrong = |file: &Given<PathBuf>| {
+        let Given { value: path, source: at } = file.clone();
+        move |reason: String| TlsError { at, path, reason }
     };
-    let in_cert = || wrong("--tls-cert", &files.cert);
-    let in_key = || wrong("--tls-key", &files.key);
+    let in_cert = || wrong(&files.cert);
+    let in_key = || wrong(&files.key);
     let cert = cert.as_ref().map_err(|reason| in_cert()(reason.clone()))?;
     let key = key.as_ref().map_err(|reason| in_key()(reason.clone()))?;
     let chain = CertificateDer::pem_slice_iter(cert)

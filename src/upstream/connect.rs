@@ -123,6 +123,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpSocket};
 
     use super::*;
+    use crate::config::ProxyVariables;
 
     /// Fills the queue of a port of IPv6 that nobody accepts on, so that it answers no more. A machine
     /// without IPv6 has no port that answers anyway.
@@ -166,8 +167,11 @@ mod tests {
         let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", silent.local_addr().expect("an address"));
         let origin = "https://a.example".parse().expect("an origin");
-        let outbound = Outbound::from_variables(&origin, |name| (name == "HTTPS_PROXY").then(|| url.clone()))
-            .expect("a way");
+        let outbound = Outbound::new(
+            &origin,
+            &ProxyVariables::from_variables(|name| (name == "HTTPS_PROXY").then(|| url.clone())),
+        )
+        .expect("a way");
         let mut connector = Connector::new(&outbound);
         let error =
             connector.call(Uri::from_static("https://a.example/")).await.map(drop).expect_err("no tunnel");

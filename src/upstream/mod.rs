@@ -30,8 +30,8 @@ use self::connect::{CONNECT_TIMEOUT, Connector, TunnelError};
 use self::outbound::Outbound;
 use self::resolve::RESOLVE_TIMEOUT;
 use crate::body::Body;
-use crate::cli;
 use crate::config::Origin;
+use crate::given::{Given, Source};
 
 /// Name and version as the upstream sees them.
 pub const USER_AGENT: HeaderValue =
@@ -110,10 +110,14 @@ pub enum Failure {
 
 /// The roots given to trust cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {}: {reason}", cli::source("--upstream-ca"), path.display())]
+#[error("{at}: {}: {reason}", path.display())]
 pub struct RootsError {
-    path: PathBuf,
-    reason: String,
+    /// Where the file was named.
+    pub at: Source,
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
 }
 
 impl Upstream {
@@ -122,9 +126,16 @@ impl Upstream {
     /// # Errors
     /// If the roots in `ca_file` cannot be read. Without one the system's are used, or if it has none,
     /// Mozilla's as built in.
-    pub fn new(origin: Origin, ca_file: Option<&Path>, outbound: Outbound) -> Result<Self, RootsError> {
+    pub fn new(
+        origin: Origin,
+        ca_file: Option<&Given<PathBuf>>,
+        outbound: Outbound,
+    ) -> Result<Self, RootsError> {
         let roots = match ca_file {
-            Some(path) => roots_from(path).map_err(|reason| RootsError { path: path.to_owned(), reason })?,
+            Some(file) => roots_from(file).map_err(|reason| {
+                let Given { value: path, source: at } = file.clone();
+                RootsError { at, path, reason }
+            })?,
             None => system_roots(),
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -1,19 +1,14 @@
 //! Which way connections to the upstream leave: straight, or through the proxy that the environment names.
 //!
-//! The variables and the syntax of `NO_PROXY` are curl's. What cannot be used is refused, not passed over:
+//! The variables (`HTTPS_PROXY`, then `ALL_PROXY`, capitals first) and the syntax of `NO_PROXY` are curl's. What cannot be used is refused, not passed over:
 //! who sets a proxy expects that nothing leaves without it.
 
-use std::{env, fmt};
+use std::fmt;
 
 use http::uri::{Scheme, Uri};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
-use crate::config::Origin;
-
-/// Variables that name the proxy of an https upstream.
-const PROXY: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-/// Variables that list hosts to reach without it.
-const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
+use crate::config::{NO_PROXY, Origin, PROXY, ProxyVariables};
 
 /// The way to one origin.
 #[derive(Debug, Clone)]
@@ -24,10 +19,18 @@ pub struct Outbound {
 /// A variable names a proxy that cannot be used.
 // SECURITY: never the value, which may hold a password and would end in logs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{variable}: {reason}; expected a URL like http://user:password@proxy.example:3128")]
+#[error("{variable}: {}", self.message())]
 pub struct OutboundError {
-    variable: &'static str,
+    /// The variable.
+    pub variable: &'static str,
     reason: String,
+}
+
+impl OutboundError {
+    /// Says what is wrong with its value.
+    pub fn message(&self) -> String {
+        format!("{}; expected a URL like http://user:password@proxy.example:3128", self.reason)
+    }
 }
 
 impl Outbound {
@@ -36,30 +39,14 @@ impl Outbound {
         Self { proxy: None }
     }
 
-    /// Reads the way to `origin` from the process's environment.
+    /// Finds the way to `origin` by the environment's variables.
     ///
-    /// # Errors
-    /// If the proxy for it cannot be used.
-    pub fn from_env(origin: &Origin) -> Result<Self, OutboundError> {
-        // A value that is not UTF-8 is no URL either way, and must not count as absent.
-        Self::from_variables(origin, |name| env::var_os(name).map(|value| value.to_string_lossy().into()))
-    }
-
-    /// Reads the way to `origin` from what `variable` returns for a name.
-    ///
-    /// The first variable that is set and not empty counts: `HTTPS_PROXY`, then `ALL_PROXY`, capitals first.
     /// Only an https origin is asked for through a proxy.
     ///
     /// # Errors
     /// If the proxy for `origin` cannot be used.
-    pub fn from_variables(
-        origin: &Origin,
-        variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, OutboundError> {
-        let first = |names: &[&'static str]| {
-            names.iter().find_map(|name| Some((*name, variable(name).filter(|value| !value.is_empty())?)))
-        };
-        let Some((name, url)) = first(&PROXY).filter(|_| origin.scheme == Scheme::HTTPS) else {
+    pub fn new(origin: &Origin, variables: &ProxyVariables) -> Result<Self, OutboundError> {
+        let Some((name, url)) = variables.first(&PROXY).filter(|_| origin.scheme == Scheme::HTTPS) else {
             return Ok(Self::direct());
         };
         let wrong = |reason: String| OutboundError { variable: name, reason };
@@ -69,13 +56,13 @@ impl Outbound {
             .path_and_query("/")
             .build()
             .map_err(|error| wrong(error.to_string()))?;
-        let except = first(&NO_PROXY).map_or_else(String::new, |(_, hosts)| hosts);
+        let except = variables.first(&NO_PROXY).map_or("", |(_, hosts)| hosts);
         // The matcher drops what it does not understand, so it is asked without exceptions first.
-        if Matcher::builder().https(&url).build().intercept(&uri).is_none() {
+        if Matcher::builder().https(url).build().intercept(&uri).is_none() {
             return Err(wrong("not a proxy's URL".to_owned()));
         }
-        let proxy = Matcher::builder().https(&url).no(except).build().intercept(&uri);
-        proxy.as_ref().map_or(Ok(()), |proxy| check_usable(proxy, &url)).map_err(wrong)?;
+        let proxy = Matcher::builder().https(url).no(except).build().intercept(&uri);
+        proxy.as_ref().map_or(Ok(()), |proxy| check_usable(proxy, url)).map_err(wrong)?;
         Ok(Self { proxy })
     }
 
@@ -121,7 +108,7 @@ mod tests {
     fn read(origin: &str, variables: &[(&str, &str)]) -> Result<Outbound, OutboundError> {
         let origin = origin.parse().expect("an origin");
         let value = |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
-        Outbound::from_variables(&origin, |name| value(name).map(str::to_owned))
+        Outbound::new(&origin, &ProxyVariables::from_variables(|name| value(name).map(str::to_owned)))
     }
 
     #[test]

@@ -363,7 +363,7 @@ async fn a_dead_pooled_connection_is_replaced_at_once() {
 async fn clients_may_be_allowed_to_keep_a_feed() {
     let changing = Changing::start(vec![ok(b"[1]")]).await;
     let proxy = Proxy::start_with(&changing.upstream.url(), |config| {
-        config.client_max_age = Some(Duration::from_secs(300));
+        config.client_max_age = Some(Duration::from_secs(300).into());
     })
     .await;
     let clock = Clock::stop();

@@ -145,7 +145,7 @@ async fn a_body_that_stalls_or_drips_is_the_clients_fault() {
 #[tokio::test]
 async fn bodies_have_a_largest_size() {
     let upstream = Upstream::start(|_| status(200, "text/plain", b"ok")).await;
-    let proxy = Proxy::start_with(&upstream.url(), |config| config.limits.request_body = 1000).await;
+    let proxy = Proxy::start_with(&upstream.url(), |config| *config.limits.request_body = 1000).await;
     let post = async |framing: &str, body: &str| {
         let head = format!("POST /x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{framing}\r\n\r\n");
         raw(proxy.address, format!("{head}{body}").as_bytes()).await
@@ -209,8 +209,8 @@ async fn turnstile() -> (Upstream, Arc<Semaphore>) {
 async fn the_connection_that_is_idle_for_longest_makes_room() {
     let (upstream, gate) = turnstile().await;
     let proxy = Proxy::start_with(&upstream.url(), |config| {
-        config.limits.connections = 3;
-        config.limits.connections_per_address = 3;
+        *config.limits.connections = 3;
+        *config.limits.connections_per_address = 3;
     })
     .await;
     let mut kept = Vec::new();
@@ -246,8 +246,8 @@ async fn the_connection_that_is_idle_for_longest_makes_room() {
 async fn one_address_cannot_have_them_all() {
     let (upstream, gate) = turnstile().await;
     let proxy = Proxy::start_with(&upstream.url(), |config| {
-        config.limits.connections = 10;
-        config.limits.connections_per_address = 2;
+        *config.limits.connections = 10;
+        *config.limits.connections_per_address = 2;
     })
     .await;
     let address = proxy.address;

@@ -22,7 +22,7 @@ fn shown() -> String {
 
 async fn start(upstream: &str, directory: &Path) -> Proxy {
     let directory = directory.to_owned();
-    Proxy::start_with(upstream, |config| config.cache_dir = Some(directory)).await
+    Proxy::start_with(upstream, |config| config.cache_dir = Some(directory.into())).await
 }
 
 fn copies(directory: &Path) -> Vec<PathBuf> {
@@ -134,9 +134,9 @@ async fn a_copy_of_before_is_renewed_when_the_upstream_is_back() {
     let (directory, _, _) = filled().await;
     let upstream = Upstream::with_feeds("[\"new\",\"er\"]", "[]").await;
     let proxy = Proxy::start_with(&upstream.url(), |config| {
-        config.cache_dir = Some(directory.path().to_owned());
-        config.cache.fresh_for = Duration::from_millis(1);
-        config.cache.max_fresh_for = Some(config.cache.fresh_for);
+        config.cache_dir = Some(directory.path().to_owned().into());
+        *config.cache.fresh_for = Duration::from_millis(1);
+        config.cache.max_fresh_for = Some(*config.cache.fresh_for);
     })
     .await;
     // The bound of now counts, not that of then.
@@ -161,10 +161,10 @@ async fn a_confirmed_copy_is_as_good_as_new_after_a_restart() {
     let url = upstream.url();
     let run = async || {
         Proxy::start_with(&url, |config| {
-            config.cache_dir = Some(directory.path().to_owned());
-            config.cache.fresh_for = Duration::from_millis(1);
-            config.cache.max_fresh_for = Some(config.cache.fresh_for);
-            config.cache.stale_for = STALE_FOR;
+            config.cache_dir = Some(directory.path().to_owned().into());
+            *config.cache.fresh_for = Duration::from_millis(1);
+            config.cache.max_fresh_for = Some(*config.cache.fresh_for);
+            *config.cache.stale_for = STALE_FOR;
         })
         .await
     };

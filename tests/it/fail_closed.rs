@@ -73,11 +73,11 @@ fn bad_feeds() -> Vec<(&'static str, Script)> {
 async fn bad_feeds_are_refused() {
     for (name, script) in bad_feeds() {
         let upstream = Upstream::start(move |_| script.clone()).await;
-        let proxy = Proxy::start_with(&upstream.url(), |config| config.cache.max_feed_size = 6 << 20).await;
+        let proxy = Proxy::start_with(&upstream.url(), |config| *config.cache.max_feed_size = 6 << 20).await;
         if name == "a body over the limit" {
             proxy.stop().await;
             let proxy =
-                Proxy::start_with(&upstream.url(), |config| config.cache.max_feed_size = 1 << 20).await;
+                Proxy::start_with(&upstream.url(), |config| *config.cache.max_feed_size = 1 << 20).await;
             check(name, &proxy).await;
         } else {
             check(name, &proxy).await;
@@ -109,9 +109,9 @@ async fn bad_feeds_leave_the_last_good_copy() {
         })
         .await;
         let proxy = Proxy::start_with(&upstream.url(), |config| {
-            config.cache.fresh_for = Duration::from_millis(1);
-            config.cache.max_fresh_for = Some(config.cache.fresh_for);
-            config.cache.max_feed_size = 1 << 20;
+            *config.cache.fresh_for = Duration::from_millis(1);
+            config.cache.max_fresh_for = Some(*config.cache.fresh_for);
+            *config.cache.max_feed_size = 1 << 20;
         })
         .await;
         assert_eq!(proxy.get("/api/v4/packages").await.text(), "[1,2]");

@@ -386,8 +386,8 @@ async fn a_stale_copy_is_served_and_renewed_behind_it() {
     let now = Arc::clone(&version);
     let upstream = Upstream::start(move |_| ok(format!("[{}]", now.load(Ordering::SeqCst)).as_bytes())).await;
     let proxy = Proxy::start_with(&upstream.url(), |config| {
-        config.cache.fresh_for = std::time::Duration::from_millis(1);
-        config.cache.max_fresh_for = Some(config.cache.fresh_for);
+        *config.cache.fresh_for = std::time::Duration::from_millis(1);
+        config.cache.max_fresh_for = Some(*config.cache.fresh_for);
     })
     .await;
     assert_eq!(proxy.get(PACKAGES).await.text(), "[0]");

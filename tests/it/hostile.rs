@@ -99,9 +99,9 @@ impl Turned {
         })
         .await;
         let proxy = Proxy::start_with(&upstream.url(), |config| {
-            config.cache.fresh_for = Duration::from_millis(1);
-            config.cache.max_fresh_for = Some(config.cache.fresh_for);
-            config.cache.max_feed_size = 1 << 20;
+            *config.cache.fresh_for = Duration::from_millis(1);
+            config.cache.max_fresh_for = Some(*config.cache.fresh_for);
+            *config.cache.max_feed_size = 1 << 20;
         })
         .await;
         Self { upstream, proxy, turn }

@@ -72,7 +72,8 @@ fn feed(id: u32) -> Vec<u8> {
 }
 
 async fn proxy(port: u16, roots: PathBuf) -> Proxy {
-    Proxy::start_with(&format!("https://localhost:{port}"), |config| config.upstream_ca = Some(roots)).await
+    Proxy::start_with(&format!("https://localhost:{port}"), |config| config.upstream_ca = Some(roots.into()))
+        .await
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use catalog_proxy::config::Tls;
+use catalog_proxy::given::{Given, Source};
 use catalog_proxy::server::tls::Certificate;
 use http::{Request, Version};
 use http_body_util::{BodyExt, Empty};
@@ -41,7 +42,8 @@ impl Pair {
     }
 
     fn files(&self) -> Tls {
-        Tls { cert: self.path("cert.pem"), key: self.path("key.pem") }
+        let file = |name, flag| Given { value: self.path(name), source: Source::Flag(flag) };
+        Tls { cert: file("cert.pem", "--tls-cert"), key: file("key.pem", "--tls-key") }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -204,7 +206,7 @@ async fn an_expired_certificate_is_warned_about() {
     let upstream = Upstream::with_feeds("[]", "[]").await;
     let Tls { cert, key } = pair.files();
     let process = Process::start_with(&upstream.url(), |command| {
-        command.arg("--tls-cert").arg(&cert).arg("--tls-key").arg(&key);
+        command.arg("--tls-cert").arg(&*cert).arg("--tls-key").arg(&*key);
     });
     assert!(process.log().contains("the certificate expired at 2021-01-01T00:00:00Z"), "{}", process.log());
 }
@@ -273,21 +275,21 @@ async fn commands_work_with_it() {
     let upstream = Upstream::with_feeds("[]", "[]").await;
     let Tls { cert, key } = pair.files();
     let process = Process::start_with(&upstream.url(), |command| {
-        command.arg("--tls-cert").arg(&cert).arg("--tls-key").arg(&key);
+        command.arg("--tls-cert").arg(&*cert).arg("--tls-key").arg(&*key);
     });
     let mut command = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"));
     command.arg("healthcheck").args(["--listen", &process.address.to_string()]);
     let plain = command.output().unwrap();
     assert_eq!(plain.status.code(), Some(1), "{plain:?}");
-    let secure = command.arg("--tls-cert").arg(&cert).arg("--tls-key").arg(&key).output().unwrap();
+    let secure = command.arg("--tls-cert").arg(&*cert).arg("--tls-key").arg(&*key).output().unwrap();
     assert_eq!(secure.status.code(), Some(0), "{secure:?}");
-    fs::remove_file(&key).unwrap();
+    fs::remove_file(&*key).unwrap();
     let broken = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"))
         .args(["serve", "--listen", "127.0.0.1:0", "--whitelist", "whitelist.toml", "--admin-listen", "off"])
         .arg("--tls-cert")
-        .arg(&cert)
+        .arg(&*cert)
         .arg("--tls-key")
-        .arg(&key)
+        .arg(&*key)
         .output()
         .unwrap();
     assert_eq!(broken.status.code(), Some(2), "{broken:?}");

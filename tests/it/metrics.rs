@@ -120,7 +120,7 @@ async fn every_request_is_counted_with_what_became_of_it() {
 #[tokio::test]
 async fn a_request_that_breaks_a_rule_counts_like_any_other() {
     let upstream = Upstream::start(|_| status(200, "text/plain", b"ok")).await;
-    let proxy = Proxy::start_with(&upstream.url(), |config| config.limits.request_body = 4).await;
+    let proxy = Proxy::start_with(&upstream.url(), |config| *config.limits.request_body = 4).await;
     let clock = Clock::stop();
     let mut too_many = get_request(&format!("http://{}/x", proxy.address));
     for n in 0..=100 {
@@ -196,8 +196,8 @@ async fn only_a_copy_that_cannot_be_renewed_counts_as_stale() {
     })
     .await;
     let proxy = Proxy::start_with(&upstream.url(), |config| {
-        config.cache.fresh_for = Duration::from_millis(1);
-        config.cache.max_fresh_for = Some(config.cache.fresh_for);
+        *config.cache.fresh_for = Duration::from_millis(1);
+        config.cache.max_fresh_for = Some(*config.cache.fresh_for);
     })
     .await;
     proxy.get(PACKAGES).await;
@@ -269,9 +269,10 @@ async fn full_scrape() -> String {
 async fn certificate_scrape() -> String {
     let directory = tempfile::tempdir().unwrap();
     let (certificate, key) = Authority::new().sign("localhost", |_| ());
-    let files = Tls { cert: directory.path().join("cert.pem"), key: directory.path().join("key.pem") };
-    fs::write(&files.cert, certificate.pem()).unwrap();
-    fs::write(&files.key, key.serialize_pem()).unwrap();
+    let files =
+        Tls { cert: directory.path().join("cert.pem").into(), key: directory.path().join("key.pem").into() };
+    fs::write(&*files.cert, certificate.pem()).unwrap();
+    fs::write(&*files.key, key.serialize_pem()).unwrap();
     let upstream = Upstream::with_feeds("[]", "[]").await;
     let proxy = Proxy::start_with(&upstream.url(), |config| config.tls = Some(files)).await;
     let text = scrape(&proxy).await;

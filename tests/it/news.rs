@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use catalog_proxy::config::Config;
+use catalog_proxy::config::{Config, Webhook};
 use serde_json::Value;
 use tokio::sync::Notify;
 
@@ -37,15 +37,16 @@ impl Shop {
 
 /// Always renews behind the next request.
 fn renewing(config: &mut Config) {
-    config.cache.fresh_for = Duration::from_millis(1);
-    config.cache.max_fresh_for = Some(config.cache.fresh_for);
+    *config.cache.fresh_for = Duration::from_millis(1);
+    config.cache.max_fresh_for = Some(*config.cache.fresh_for);
 }
 
 async fn start(upstream: &str, directory: &Path, hook: Option<&Upstream>) -> Proxy {
     Proxy::start_with(upstream, |config| {
         renewing(config);
-        config.cache_dir = Some(directory.to_owned());
-        config.notify = hook.map(|hook| format!("{}/hook?secret", hook.url()).parse().unwrap());
+        config.cache_dir = Some(directory.to_owned().into());
+        config.notify =
+            hook.map(|hook| format!("{}/hook?secret", hook.url()).parse::<Webhook>().unwrap().into());
     })
     .await
 }
@@ -185,8 +186,8 @@ async fn a_restart_hides_no_change_and_repeats_none() {
     shop.now_has(&[free("git")]);
     let proxy = Proxy::start_with(&url, |config| {
         renewing(config);
-        config.cache.stale_for = Duration::ZERO;
-        config.cache_dir = Some(directory.path().to_owned());
+        *config.cache.stale_for = Duration::ZERO;
+        config.cache_dir = Some(directory.path().to_owned().into());
     })
     .await;
     renewed(&proxy, directory.path(), &[PACKAGES], 3).await;

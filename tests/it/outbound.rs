@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use catalog_proxy::upstream::outbound::Outbound;
+use catalog_proxy::config::ProxyVariables;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -79,10 +79,12 @@ async fn tunnel(mut client: BufReader<TcpStream>, reply: Reply, seen: Arc<Mutex<
 /// Asks for a feed and for a file of `upstream` with these variables set.
 async fn ask(upstream: &str, authority: &Authority, variables: &[(&str, &str)]) -> [Answer; 2] {
     let value = |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
-    let outbound =
-        Outbound::from_variables(&upstream.parse().unwrap(), |name| value(name).map(str::to_owned)).unwrap();
     let roots = authority.file();
-    let proxy = Proxy::start_through(outbound, upstream, |config| config.upstream_ca = Some(roots)).await;
+    let proxy = Proxy::start_with(upstream, |config| {
+        config.outbound = ProxyVariables::from_variables(|name| value(name).map(str::to_owned));
+        config.upstream_ca = Some(roots.into());
+    })
+    .await;
     [proxy.get("/api/v4/packages").await, proxy.get("/file").await]
 }
 

@@ -4,11 +4,9 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use catalog_proxy::cli::LogFormat;
 use catalog_proxy::commands::Failure;
 use catalog_proxy::commands::serve::Service;
-use catalog_proxy::config::{Admin, Cache, Config, Limits};
-use catalog_proxy::upstream::outbound::Outbound;
+use catalog_proxy::config::{Admin, Config, Origin};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -32,33 +30,19 @@ impl Proxy {
 
     /// Starts a proxy with changes to its configuration.
     pub async fn start_with(upstream: &str, change: impl FnOnce(&mut Config)) -> Self {
-        Self::start_through(Outbound::direct(), upstream, change).await
-    }
-
-    /// Starts a proxy that may have another one on its way to the upstream.
-    pub async fn start_through(outbound: Outbound, upstream: &str, change: impl FnOnce(&mut Config)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let whitelist = directory.path().join("whitelist.toml");
         fs::write(&whitelist, list(&["wp-toolkit", "docker"])).unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
         let mut config = Config {
-            listen: vec![any],
-            admin: Admin::Required(any),
-            upstream: upstream.parse().unwrap(),
-            tls: None,
-            trusted: Vec::new(),
-            upstream_ca: None,
-            whitelist,
-            cache: Cache::default(),
-            cache_dir: None,
-            client_max_age: None,
-            limits: Limits::default(),
-            notify: None,
-            log_format: LogFormat::Text,
-            log_level: None,
+            listen: vec![any].into(),
+            admin: Admin::Required(any).into(),
+            upstream: upstream.parse::<Origin>().unwrap().into(),
+            whitelist: whitelist.into(),
+            ..Config::default()
         };
         change(&mut config);
-        let service = Service::bind(&config, outbound).await.unwrap();
+        let service = Service::bind(&config).await.unwrap();
         let (address, admin) = (service.addresses()[0], service.admin_address().unwrap());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(service.run(async move {

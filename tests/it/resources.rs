@@ -63,9 +63,9 @@ async fn a_cache_directory_that_vanished_is_made_again() {
     let upstream =
         Upstream::start(move |_| ok(format!("[{}]", n.fetch_add(1, Ordering::SeqCst)).as_bytes())).await;
     let proxy = Proxy::start_with(&upstream.url(), |config| {
-        config.cache_dir = Some(cache.clone());
-        config.cache.fresh_for = Duration::from_millis(1);
-        config.cache.max_fresh_for = Some(config.cache.fresh_for);
+        config.cache_dir = Some(cache.clone().into());
+        *config.cache.fresh_for = Duration::from_millis(1);
+        config.cache.max_fresh_for = Some(*config.cache.fresh_for);
     })
     .await;
     for _ in 0..3 {

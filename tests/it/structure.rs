@@ -87,7 +87,8 @@ fn uses_point_down() {
         &["config"],
         &["cli"],
         &["worker"],
-        &["body", "metrics", "place", "watch"],
+        &["body", "given", "metrics", "watch"],
+        &["place"],
         &["printable"],
     ];
     let layer = |module: &str| layers.iter().position(|layer| layer.contains(&module));

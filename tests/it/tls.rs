@@ -99,7 +99,7 @@ where
 /// Asks for the feed and for a file, through a proxy that trusts `roots`.
 async fn ask(port: u16, roots: Option<PathBuf>) -> [crate::client::Answer; 2] {
     let url = format!("https://localhost:{port}");
-    let proxy = Proxy::start_with(&url, |config| config.upstream_ca = roots).await;
+    let proxy = Proxy::start_with(&url, |config| config.upstream_ca = roots.map(Into::into)).await;
     [proxy.get("/api/v4/packages").await, proxy.get("/file").await]
 }
 

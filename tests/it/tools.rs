@@ -386,7 +386,8 @@ async fn without_the_upstream_the_last_copy_has_to_do() {
     let upstream = Upstream::with_feeds(array(&[plesk("wp-toolkit"), plesk("docker")]), "[]").await;
     let session = Session::new("extensions = [\n]\n");
     let cache = session.path("cache");
-    let proxy = Proxy::start_with(&upstream.url(), |config| config.cache_dir = Some(cache.clone())).await;
+    let proxy =
+        Proxy::start_with(&upstream.url(), |config| config.cache_dir = Some(cache.clone().into())).await;
     proxy.get("/api/v4/packages").await;
     until("a copy on disk", async || {
         fs::read_dir(&cache).is_ok_and(|files| {

@@ -23,7 +23,7 @@ async fn only_trusted_proxies_are_believed() {
         ),
     ] {
         let proxy = Proxy::start_with(&upstream.url(), |config| {
-            config.trusted = trusted.iter().map(|network| network.parse().unwrap()).collect();
+            *config.trusted = trusted.iter().map(|network| network.parse().unwrap()).collect();
         })
         .await;
         let request = Request::get("/x")

@@ -1,0 +1,112 @@
+//! The layers that settings come from: what was typed, the environment, the configuration file.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use super::file::File;
+use super::{ConfigError, Tls};
+use crate::cli::Settings;
+use crate::given::Given;
+
+/// What was typed (or stands in a variable) over what the file has.
+pub(super) struct Layers {
+    typed: Settings,
+    file: File,
+    in_file: Settings,
+}
+
+impl Layers {
+    /// Reads the configuration file that was typed, if one was.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is not a configuration.
+    pub(super) fn read(typed: Settings) -> Result<Self, ConfigError> {
+        let file = File::open(typed.config.as_deref())?;
+        let in_file = file.settings()?;
+        Ok(Self { typed, file, in_file })
+    }
+
+    /// Returns the value of a flag from the uppermost layer that has one.
+    pub(super) fn pick<T>(
+        &self,
+        flag: &'static str,
+        of: impl Fn(&Settings) -> Option<T>,
+    ) -> Option<Given<T>> {
+        match of(&self.typed) {
+            Some(value) => Some(Given { value, source: self.typed.variables.source(flag) }),
+            None => of(&self.in_file).map(|value| Given { value, source: self.file.source(flag) }),
+        }
+    }
+
+    /// Returns a list of values; an empty one counts as absent.
+    pub(super) fn list<T: Clone>(
+        &self,
+        flag: &'static str,
+        of: impl Fn(&Settings) -> &Vec<T>,
+    ) -> Option<Given<Vec<T>>> {
+        self.pick(flag, |settings| Some(of(settings)).filter(|list| !list.is_empty()).cloned())
+    }
+
+    /// Returns a path.
+    pub(super) fn path(
+        &self,
+        flag: &'static str,
+        of: impl Fn(&Settings) -> Option<&PathBuf>,
+    ) -> Option<Given<PathBuf>> {
+        self.pick(flag, |settings| of(settings).cloned())
+    }
+
+    /// Returns a size in bytes.
+    pub(super) fn bytes(
+        &self,
+        flag: &'static str,
+        of: impl Fn(&Settings) -> Option<ByteSize>,
+    ) -> Option<Given<u64>> {
+        self.pick(flag, |settings| of(settings).map(|size| size.as_u64()))
+    }
+
+    /// Returns a duration.
+    pub(super) fn duration(
+        &self,
+        flag: &'static str,
+        of: impl Fn(&Settings) -> Option<humantime::Duration>,
+    ) -> Option<Given<Duration>> {
+        self.pick(flag, |settings| of(settings).map(Duration::from))
+    }
+
+    /// Parses a text.
+    ///
+    /// # Errors
+    /// If it does not parse.
+    pub(super) fn parse<T: FromStr<Err = String>>(
+        &self,
+        flag: &'static str,
+        of: impl Fn(&Settings) -> Option<&str>,
+    ) -> Result<Option<Given<T>>, ConfigError> {
+        let Some(text) = self.pick(flag, |settings| of(settings).map(str::to_owned)) else { return Ok(None) };
+        match text.parse() {
+            Ok(value) => Ok(Some(Given { value, source: text.source })),
+            Err(message) => Err(ConfigError::Value { at: text.source, message }),
+        }
+    }
+
+    /// Returns the files of the certificate.
+    ///
+    /// # Errors
+    /// If one is given without the other.
+    pub(super) fn tls(&self) -> Result<Option<Tls>, ConfigError> {
+        let cert = self.path("--tls-cert", |settings| settings.tls_cert.as_ref());
+        let key = self.path("--tls-key", |settings| settings.tls_key.as_ref());
+        match (cert, key) {
+            (Some(cert), Some(key)) => Ok(Some(Tls { cert, key })),
+            (None, None) => Ok(None),
+            (Some(Given { source, .. }), None) | (None, Some(Given { source, .. })) => {
+                let message = "--tls-cert and --tls-key belong together".to_owned();
+                Err(ConfigError::Value { at: source, message })
+            }
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! The checked configuration: a flag wins over a variable over the file over the default, and each value knows
+//! where it was given.
+
+mod environment;
+mod file;
+mod layers;
+mod origin;
+mod webhook;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::cli::{AdminListen, LogFormat, Settings};
+use crate::given::{Given, Source};
+pub use environment::{NO_PROXY, PROXY, ProxyVariables};
+use layers::Layers;
+pub use origin::Origin;
+pub use webhook::Webhook;
+
+/// Where a container is expected to serve.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
+/// Only this machine sees the admin port unless told otherwise: it names cached feeds.
+pub const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+/// The vendor's catalog.
+const UPSTREAM: &str = "https://ext.plesk.com";
+/// In the working directory.
+pub const WHITELIST: &str = "whitelist.toml";
+/// Some hundred variants of the feed of today (2.5 MB).
+const CACHE_SIZE_BYTES: u64 = 256 << 20;
+/// The catalog changes a few times a day, and Plesk keeps its own copy for about three days.
+const FRESH_FOR: Duration = Duration::from_secs(10 * 60);
+/// Outlasts a long weekend with nobody watching.
+const STALE_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Twenty-five times the feed of today.
+const MAX_FEED_SIZE_BYTES: u64 = 64 << 20;
+/// Some fifty thousand servers may ask within a minute, each for less than a second.
+const MAX_CONNECTIONS: usize = 4096;
+/// A network of servers behind one address, or a load balancer, has more than enough with a quarter; the rest
+/// stays for others whatever one client does.
+const SHARE_OF_ADDRESS: usize = 4;
+/// Plesk uploads nothing; the largest extensions have some 100 MB. Bodies are streamed, so this is no memory.
+const MAX_REQUEST_BODY_BYTES: u64 = 256 << 20;
+
+/// All settings of the proxy, checked. [`Config::default`] has the documented defaults.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Addresses of the service port.
+    pub listen: Given<Vec<SocketAddr>>,
+    /// The admin port.
+    pub admin: Given<Admin>,
+    /// Certificate of the service port; without one it speaks plain HTTP.
+    pub tls: Option<Tls>,
+    /// Proxies in front whose `X-Forwarded-*` is believed.
+    pub trusted: Given<Vec<IpNet>>,
+    /// Origin of the catalog.
+    pub upstream: Given<Origin>,
+    /// PEM file with the only roots to trust for the upstream; without one the system's.
+    pub upstream_ca: Option<Given<PathBuf>>,
+    /// Variables that name a proxy on the way to the upstream.
+    pub outbound: ProxyVariables,
+    /// File of the whitelist.
+    pub whitelist: Given<PathBuf>,
+    /// Bounds and lifetimes of the cache.
+    pub cache: Cache,
+    /// Directory in which feeds outlive the process.
+    pub cache_dir: Option<Given<PathBuf>>,
+    /// How long clients may keep a feed without asking again.
+    pub client_max_age: Option<Given<Duration>>,
+    /// Bounds for clients.
+    pub limits: Limits,
+    /// Receiver of notifications about changes of the catalog.
+    pub notify: Option<Given<Webhook>>,
+    /// Format of log lines.
+    pub log_format: Given<LogFormat>,
+    /// Directives that say which lines are logged; without them `RUST_LOG` or `info`.
+    pub log_level: Option<Given<String>>,
+}
+
+/// The admin port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admin {
+    /// Asked for on this address: it must be had.
+    Required(SocketAddr),
+    /// On the default address, if it is free: a second proxy on a machine must not fail for it.
+    IfFree(SocketAddr),
+    /// Not wanted.
+    Off,
+}
+
+/// Bounds and lifetimes of the cache.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    /// Most memory, in bytes.
+    pub size: Given<u64>,
+    /// Freshness lifetime if the upstream does not tell one.
+    pub fresh_for: Given<Duration>,
+    /// Upper bound of any freshness lifetime.
+    pub max_fresh_for: Option<Duration>,
+    /// How long a feed may be served after that.
+    pub stale_for: Given<Duration>,
+    /// Most bytes of one feed, decoded.
+    pub max_feed_size: Given<u64>,
+}
+
+/// The files of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The chain, the server's own certificate first.
+    pub cert: Given<PathBuf>,
+    /// Its private key.
+    pub key: Given<PathBuf>,
+}
+
+/// Bounds for clients.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Most connections.
+    pub connections: Given<usize>,
+    /// Most connections of one address.
+    pub connections_per_address: Given<usize>,
+    /// Most bytes of one request's body.
+    pub request_body: Given<u64>,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read configuration {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A value makes no sense, or the file is not a configuration.
+    #[error("{at}: {message}")]
+    Value {
+        /// Where it stands.
+        at: Source,
+        /// What is wrong, with the value.
+        message: String,
+    },
+}
+
+impl Config {
+    /// Checks what was typed, with the environment and the configuration file it names.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn load(typed: Settings) -> Result<Self, ConfigError> {
+        let layers = Layers::read(typed)?;
+        let defaults = Self::default();
+        let fresh_for = layers.duration("--fresh-for", |settings| settings.fresh_for);
+        let connections = layers
+            .pick("--max-connections", |settings| settings.max_connections)
+            .map_or(defaults.limits.connections, |given| given.map(usize::from));
+        let per_address =
+            layers.pick("--max-connections-per-address", |settings| settings.max_connections_per_address);
+        let config = Self {
+            listen: layers.list("--listen", |settings| &settings.listen).unwrap_or(defaults.listen),
+            admin: layers
+                .pick("--admin-listen", |settings| settings.admin_listen)
+                .map_or(defaults.admin, |given| given.map(Admin::from)),
+            tls: layers.tls()?,
+            trusted: layers
+                .list("--trusted-proxy", |settings| &settings.trusted_proxy)
+                .unwrap_or(defaults.trusted),
+            upstream: layers
+                .parse("--upstream", |settings| settings.upstream.as_deref())?
+                .unwrap_or(defaults.upstream),
+            upstream_ca: layers.path("--upstream-ca", |settings| settings.upstream_ca.as_ref()),
+            outbound: ProxyVariables::from_env(),
+            whitelist: layers
+                .path("--whitelist", |settings| settings.whitelist.as_ref())
+                .unwrap_or(defaults.whitelist),
+            cache: Cache {
+                size: layers
+                    .bytes("--cache-size", |settings| settings.cache_size)
+                    .unwrap_or(defaults.cache.size),
+                max_fresh_for: fresh_for.as_ref().map(|given| given.value),
+                fresh_for: fresh_for.unwrap_or(defaults.cache.fresh_for),
+                stale_for: layers
+                    .duration("--stale-for", |settings| settings.stale_for)
+                    .unwrap_or(defaults.cache.stale_for),
+                max_feed_size: layers
+                    .bytes("--max-feed-size", |settings| settings.max_feed_size)
+                    .unwrap_or(defaults.cache.max_feed_size),
+            },
+            cache_dir: layers.path("--cache-dir", |settings| settings.cache_dir.as_ref()),
+            client_max_age: layers.duration("--client-max-age", |settings| settings.client_max_age),
+            limits: Limits {
+                connections_per_address: per_address
+                    .map_or_else(|| share_of_address(*connections).into(), |given| given.map(usize::from)),
+                connections,
+                request_body: layers
+                    .bytes("--max-request-body", |settings| settings.max_request_body)
+                    .unwrap_or(defaults.limits.request_body),
+            },
+            notify: layers.parse("--notify-url", |settings| settings.notify_url.as_deref())?,
+            log_format: layers
+                .pick("--log-format", |settings| settings.log_format)
+                .unwrap_or(defaults.log_format),
+            log_level: layers.pick("--log-level", |settings| settings.log_level.clone()),
+        };
+        if *config.cache.max_feed_size == 0 {
+            let message = "must be more than 0".to_owned();
+            return Err(ConfigError::Value { at: config.cache.max_feed_size.source, message });
+        }
+        Ok(config)
+    }
+}
+
+impl From<AdminListen> for Admin {
+    fn from(typed: AdminListen) -> Self {
+        match typed {
+            AdminListen::On(address) => Self::Required(address),
+            AdminListen::Off => Self::Off,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![LISTEN].into(),
+            admin: Admin::IfFree(ADMIN_LISTEN).into(),
+            tls: None,
+            trusted: Vec::new().into(),
+            upstream: UPSTREAM.parse::<Origin>().expect("the default is an origin").into(),
+            upstream_ca: None,
+            outbound: ProxyVariables::default(),
+            whitelist: PathBuf::from(WHITELIST).into(),
+            cache: Cache::default(),
+            cache_dir: None,
+            client_max_age: None,
+            limits: Limits::default(),
+            notify: None,
+            log_format: LogFormat::Text.into(),
+            log_level: None,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: MAX_CONNECTIONS.into(),
+            connections_per_address: share_of_address(MAX_CONNECTIONS).into(),
+            request_body: MAX_REQUEST_BODY_BYTES.into(),
+        }
+    }
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            size: CACHE_SIZE_BYTES.into(),
+            fresh_for: FRESH_FOR.into(),
+            max_fresh_for: None,
+            stale_for: STALE_FOR.into(),
+            max_feed_size: MAX_FEED_SIZE_BYTES.into(),
+        }
+    }
+}
+
+fn share_of_address(connections: usize) -> usize {
+    connections.div_ceil(SHARE_OF_ADDRESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Action, Cli};
+    use crate::place::Place;
+
+    fn load(arguments: &[&str]) -> Result<Config, String> {
+        let cli = Cli::try_parse_from(["catalog-proxy", "serve"].iter().chain(arguments))
+            .map_err(|error| error.to_string())?;
+        let Action::Serve(settings) = cli.command else { panic!("not serve") };
+        Config::load(settings).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn has_the_documented_defaults() {
+        let config = load(&[]).expect("defaults");
+        assert_eq!(*config.listen, ["0.0.0.0:8080".parse().expect("an address")]);
+        assert_eq!(*config.admin, Admin::IfFree("127.0.0.1:8081".parse().expect("an address")));
+        assert_eq!(*config.upstream, "https://ext.plesk.com".parse().expect("an origin"));
+        assert_eq!(*config.whitelist, Path::new("whitelist.toml"));
+        assert_eq!(*config.cache.size, 256 << 20);
+        assert_eq!(*config.cache.fresh_for, Duration::from_secs(600));
+        assert_eq!(config.cache.max_fresh_for, None);
+        assert_eq!(*config.cache.stale_for, Duration::from_secs(7 * 86_400));
+        assert_eq!(*config.cache.max_feed_size, 64 << 20);
+        let Limits { connections, connections_per_address, request_body } = config.limits;
+        assert_eq!((*connections, *connections_per_address, *request_body), (4096, 1024, 256 << 20));
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("proxy.toml");
+        let text = "listen = [\"127.0.0.1:1\", \"[::1]:2\"]\nadmin-listen = \"off\"\nupstream = \"http://a\"\n\
+                    whitelist = \"lists/a.toml\"\nfresh-for = \"1m\"\ncache-size = \"1MiB\"\nlog-format = \"json\"\n\
+                    max-connections = 10\nmax-request-body = \"1MiB\"\n\
+                    tls-cert = \"cert.pem\"\ntls-key = \"/key.pem\"\ntrusted-proxy = [\"10.0.0.0/8\", \"::1\"]";
+        fs::write(&path, text).expect("a file");
+        let path = path.to_str().expect("a path");
+        let config =
+            load(&["--config", path, "--upstream", "http://b/", "--fresh-for", "2h"]).expect("settings");
+        assert_eq!(config.listen.len(), 2);
+        assert_eq!(*config.admin, Admin::Off);
+        assert_eq!(config.upstream.authority, "b");
+        assert_eq!(*config.whitelist, directory.path().join("lists/a.toml"));
+        assert_eq!(config.cache.max_fresh_for, Some(Duration::from_secs(7200)));
+        assert_eq!(*config.cache.size, 1 << 20);
+        assert_eq!(*config.log_format, LogFormat::Json);
+        let Limits { connections, connections_per_address, request_body } = config.limits;
+        assert_eq!((*connections, *connections_per_address, *request_body), (10, 3, 1 << 20));
+        let Tls { cert, key } = config.tls.expect("both files");
+        assert_eq!((&*cert, &*key), (&directory.path().join("cert.pem"), &PathBuf::from("/key.pem")));
+        let place = |line, column| Source::File { path: path.into(), place: Place { line, column } };
+        assert_eq!((cert.source, key.source), (place(10, 12), place(11, 11)));
+        let sources = [&config.whitelist.source, &config.upstream.source, &config.cache.stale_for.source];
+        assert_eq!(sources, [&place(4, 13), &Source::Flag("--upstream"), &Source::Default]);
+        let trusted = config.trusted.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(trusted, ["10.0.0.0/8", "::1/128"]);
+    }
+
+    #[test]
+    fn addresses_are_read_as_in_other_servers_settings() {
+        let check = |text: &str, expected: &str| {
+            let config = load(&["--listen", text, "--admin-listen", text]).expect(text);
+            assert_eq!(*config.listen, [expected.parse().expect("an address")]);
+            assert_eq!(*config.admin, Admin::Required(config.listen[0]));
+        };
+        check("127.0.0.1:1", "127.0.0.1:1");
+        check("[::]:8080", "[::]:8080");
+        check(":8080", "0.0.0.0:8080");
+        check("*:8080", "0.0.0.0:8080");
+        check("localhost:8080", "127.0.0.1:8080");
+        for text in [":", ":x", ":65536", "::8080", "8080", "localhost", "proxy:8080", "[::]8080"] {
+            load(&["--listen", text]).expect_err(text);
+        }
+    }
+
+    #[test]
+    fn names_what_is_wrong() {
+        let check = |arguments: &[&str], part: &str| {
+            let error = load(arguments).expect_err("wrong settings");
+            assert!(error.contains(part), "{error}");
+        };
+        check(&["--listen", "x"], "--listen");
+        check(&["--fresh-for", "10"], "--fresh-for");
+        check(&["--cache-size", "lots"], "--cache-size");
+        check(&["--max-feed-size", "0"], "--max-feed-size: must be more than 0");
+        check(&["--tls-cert", "a.pem"], "--tls-cert: --tls-cert and --tls-key belong together");
+        check(&["--tls-key", "a.pem"], "--tls-key: ");
+        check(&["--trusted-proxy", "10.0.0.0/33"], "expected a network like 10.0.0.0/8");
+        check(&["--max-connections", "0"], "--max-connections");
+        check(&["--upstream", "ext.plesk.com"], "--upstream: \"ext.plesk.com\" has no scheme or host");
+        check(&["--upstream", "ftp://ext.plesk.com"], "neither http nor https");
+        check(&["--upstream", "https://a:b@ext.plesk.com"], "must be a plain host");
+        check(&["--upstream", "https://ext.plesk.com:99999"], "has a bad port");
+        check(&["--upstream", "http://[::1]:0"], "has a bad port");
+        check(&["--upstream", "https://ext.plesk.com/api"], "must have no path");
+        check(&["--admin-listen", "on"], "--admin-listen");
+        check(&["--notify-url", "hooks.example/x"], "--notify-url: not an http or https URL");
+        check(&["--frsh-for", "1m"], "--fresh-for");
+        check(&["--config", "/no/such.toml"], "cannot read configuration /no/such.toml");
+    }
+
+    #[test]
+    fn names_the_place_in_the_file() {
+        let check = |text: &str, place: &str, part: &str| {
+            let file = tempfile::NamedTempFile::new().expect("a file");
+            fs::write(file.path(), text).expect("a write");
+            let path = file.path().to_str().expect("a path");
+            let error = load(&["--config", path]).expect_err("a wrong file");
+            assert!(error.starts_with(&format!("{path}:{place}: ")) && error.contains(part), "{error}");
+        };
+        check("fresh-for = \"1m\"\nstale = \"1d\"", "2:1", "unknown field `stale`");
+        check("fresh-for = 10", "1:13", "expected a string");
+        check("fresh-for = \"10\"", "1:13", "invalid value \"10\"");
+        check("listen = \"nowhere\"", "1:10", "expected an address");
+        check("listen = [", "1:11", "unclosed array");
+        check("fresh-for = \"1m\"\nupstream = \"nowhere\"", "2:12", "\"nowhere\" has no scheme or host");
+        check("notify-url = 'x'", "1:14", "not an http or https URL");
+        check("max-feed-size = \"0\"", "1:17", "must be more than 0");
+        check("tls-key = \"key.pem\"", "1:11", "belong together");
+        check("\"a\\u001b\" = 1", "1:1", "unknown field `a\\u{1b}`");
+    }
+}
