@@ -12,14 +12,23 @@ use crate::upstream::{Failure, UpstreamError};
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// A known target with a method it does not answer.
-    #[error("this resource answers only {allow}")]
+    #[error("this resource answers {}{allow}", if allow.is_empty() { "no method" } else { "only " })]
     MethodNotAllowed {
         /// Those it does.
         allow: &'static str,
     },
+    /// A method that no resource answers.
+    #[error("no resource answers this method")]
+    MethodNotImplemented,
     /// A target or method that is not for a reverse proxy.
-    #[error("this method or target is not served here")]
-    Refused,
+    #[error("{0}")]
+    Refused(&'static str),
+    /// A path that servers may read in different ways.
+    #[error("the path is not in normal form: {0}")]
+    PathNotNormal(String),
+    /// A feed's path behind a prefix that has no feeds.
+    #[error("no feeds are served under `{0}`")]
+    UnknownPrefix(String),
     /// A target that is too long for what it names.
     #[error("this target may have {0} bytes at most")]
     TargetTooLong(usize),
@@ -79,7 +88,12 @@ impl Error {
             Self::MethodNotAllowed { .. } => {
                 client(S::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
             }
-            Self::Refused => client(S::BAD_REQUEST, "refused", "Request refused"),
+            Self::MethodNotImplemented => {
+                client(S::NOT_IMPLEMENTED, "method-not-implemented", "Method not implemented")
+            }
+            Self::Refused(_) => client(S::BAD_REQUEST, "refused", "Request refused"),
+            Self::PathNotNormal(_) => client(S::BAD_REQUEST, "path-not-normal", "Path not in normal form"),
+            Self::UnknownPrefix(_) => client(S::NOT_FOUND, "unknown-prefix", "Unknown prefix"),
             Self::Ambiguous(_) => client(S::BAD_REQUEST, "ambiguous", "Request not clear"),
             Self::TooManyFields(_) => {
                 client(S::REQUEST_HEADER_FIELDS_TOO_LARGE, "too-many-fields", "Too many header fields")

@@ -1,10 +1,11 @@
-//! What a request must keep to before anything is done with it.
+//! Limits and framing checks on a request's head.
 
-use http::{HeaderMap, Request, Version, header};
+use http::uri::{Authority, Scheme};
+use http::{HeaderMap, HeaderValue, Request, Version, header};
 
 use crate::error::Error;
 
-/// Most header fields: some five times what browsers send. HTTP/2 itself limits only their size.
+/// Most header fields of a request: some five times what browsers send. HTTP/2 itself limits only their size.
 pub const MAX_FIELDS: usize = 100;
 
 /// Most bytes of any target: what servers usually take.
@@ -23,13 +24,20 @@ pub fn admit<B>(request: &Request<B>, max_body: u64) -> Result<(), Error> {
     if target > MAX_ANY_TARGET {
         return Err(Error::TargetTooLong(MAX_ANY_TARGET));
     }
-    // SECURITY: whoever is before or behind us must find the same host and the same end of the body in it, or
-    // one request is taken for two (RFC 9112 §3.2 and §6.1).
-    if request.version() < Version::HTTP_2 {
-        let hosts = headers.get_all(header::HOST).iter().count();
-        if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
+    // SECURITY: the hops before and after this one must agree on host and framing, or requests can be smuggled
+    // (RFC 9112 §3.2 and §6.1, RFC 9113 §8.3.1).
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next(), request.uri().authority()) {
+        (Some(_), Some(_), _) => return Err(Error::Ambiguous("it must have one Host field")),
+        (None, ..) if request.version() == Version::HTTP_11 => {
             return Err(Error::Ambiguous("it must have one Host field"));
         }
+        (Some(host), None, Some(authority)) if !is_same_host(host, authority, request.uri().scheme()) => {
+            return Err(Error::Ambiguous("its Host field and its target name different hosts"));
+        }
+        _ => {}
+    }
+    if request.version() < Version::HTTP_2 {
         let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
         match (codings.next(), codings.next()) {
             (None, _) => {}
@@ -43,6 +51,67 @@ pub fn admit<B>(request: &Request<B>, max_body: u64) -> Result<(), Error> {
     }
 }
 
+/// Compares a `Host` field with a target's authority, without the latter's user information.
+fn is_same_host(host: &HeaderValue, authority: &Authority, scheme: Option<&Scheme>) -> bool {
+    let default_port = match scheme {
+        Some(scheme) if *scheme == Scheme::HTTPS => "443",
+        _ => "80",
+    };
+    let named = authority.as_str().rsplit('@').next().unwrap_or_default();
+    let (host, named) =
+        (without_port(host.as_bytes(), default_port), without_port(named.as_bytes(), default_port));
+    host.eq_ignore_ascii_case(named)
+}
+
+/// Returns a host without the port that it has by default.
+fn without_port<'a>(host: &'a [u8], default_port: &str) -> &'a [u8] {
+    let port = host.strip_suffix(default_port.as_bytes()).unwrap_or(host);
+    port.strip_suffix(b":").unwrap_or(host)
+}
+
 fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_and_target_must_agree() {
+        let check = |version: Version, target: &str, hosts: &[&str], expected: Option<&str>| {
+            let mut request = Request::builder().version(version).uri(target);
+            for host in hosts {
+                request = request.header(header::HOST, *host);
+            }
+            let result = admit(&request.body(()).expect("a request"), 0).map_err(|error| error.to_string());
+            let expected = expected.map(|reason| format!("the request is not clear: {reason}"));
+            assert_eq!(result.err(), expected, "{version:?} {target} {hosts:?}");
+        };
+        let one = Some("it must have one Host field");
+        let other = Some("its Host field and its target name different hosts");
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            check(version, "/x", &["a"], None);
+            check(version, "/x", &["a b, c"], None);
+            check(version, "/x", &["a", "a"], one);
+            check(version, "http://a/x", &["a"], None);
+            check(version, "http://A.example:8080/x", &["a.Example:8080"], None);
+            check(version, "http://a/x", &["a:80"], None);
+            check(version, "http://a:80/x", &["a"], None);
+            check(version, "https://a:443/x", &["a:"], None);
+            check(version, "http://[::1]/x", &["[::1]:80"], None);
+            check(version, "http://me:secret@a/x", &["a"], None);
+            check(version, "http://a/x", &["b"], other);
+            check(version, "http://a/x", &[""], other);
+            check(version, "http://a:81/x", &["a"], other);
+            check(version, "http://a:443/x", &["a"], other);
+            check(version, "http://a/x", &["me@a"], other);
+            check(version, "http://[::80]/x", &["[::]"], other);
+            check(version, "http://a@b/x", &["a"], other);
+        }
+        check(Version::HTTP_11, "/x", &[], one);
+        check(Version::HTTP_10, "/x", &[], None);
+        check(Version::HTTP_10, "http://a/x", &["b"], other);
+        check(Version::HTTP_2, "http://a/x", &[], None);
+    }
 }

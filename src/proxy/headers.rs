@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
 
-use super::spelling::Spelling;
+use super::spelling;
 use super::trust::X_FORWARDED_FOR;
 use crate::upstream::VIA;
 
@@ -117,11 +117,9 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 /// Removes the fields that make some servers take a request for another one: those known by name, and whatever
 /// names a feed's path.
 pub fn remove_overrides(headers: &mut HeaderMap) {
-    let names_feed = |value: &HeaderValue| {
-        matches!(Spelling::of(&String::from_utf8_lossy(value.as_bytes())), Spelling::Feed { .. })
-    };
     let is_override = |(name, value): &(&HeaderName, &HeaderValue)| {
-        OVERRIDES.contains(&name.as_str().replace('_', "-").as_str()) || names_feed(value)
+        OVERRIDES.contains(&name.as_str().replace('_', "-").as_str())
+            || spelling::parts_name_feed(value.as_bytes())
     };
     let overrides: Vec<HeaderName> =
         headers.iter().filter(is_override).map(|(name, _)| name.clone()).collect();

@@ -8,7 +8,7 @@ pub mod negotiate;
 pub mod probes;
 pub mod respond;
 pub mod route;
-pub mod spelling;
+pub(crate) mod spelling;
 pub mod trust;
 mod upload;
 
@@ -35,7 +35,7 @@ use exchange::{Exchange, Watched, X_REQUEST_ID};
 use headers::Client;
 use negotiate::Accepted;
 use respond::{Caching, Served};
-use route::{MAX_TARGET, Route};
+use route::Route;
 use trust::Trusted;
 
 /// The proxy: everything that a request can need. Cheap to clone.
@@ -143,9 +143,7 @@ impl Proxy {
             Route::Categories { key, packages } => self.categories(&request, &key, &packages, exchange).await,
             Route::Live => Ok(probes::live()),
             Route::Ready => Ok(probes::ready(self)),
-            Route::MethodNotAllowed => Err(respond::METHOD_NOT_ALLOWED),
-            Route::Refused => Err(Error::Refused),
-            Route::TargetTooLong => Err(Error::TargetTooLong(MAX_TARGET)),
+            Route::Refused(refusal) => Err(refusal.into()),
             Route::Forward(target) => {
                 let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
                 let authority = request.uri().authority().cloned();

@@ -318,30 +318,42 @@ async fn no_spelling_or_method_yields_the_unfiltered_feed() {
     // An upstream that takes anything for the feed.
     let upstream = Upstream::start(move |_| ok(whole.as_bytes())).await;
     let proxy = Proxy::start(&upstream).await;
-    for target in [
-        "//api/v4/packages",
-        "/api/v4/packages/",
-        "/api/v4/%70ackages",
-        "/api/v4/x/../packages",
-        "/API/v4/Packages",
-        "/api/v4/packages;x=1",
-        "/api/v4/packages%3b",
-        "/api%2fv4%2fpackages",
-        "/api/v4/%2570ackages",
-        "//ext.plesk.com/api/v4/packages",
-        "/index.php/api/v4/packages",
-        "/./api/v4/packages",
-        "http://elsewhere.example/api/v4/packages",
-        "/api/v4/packages%00",
-    ] {
-        let answer = raw(
+    let ask = async |target: &str| {
+        raw(
             proxy.address,
             format!("GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes(),
         )
-        .await;
+        .await
+    };
+    for target in [
+        "//api/v4/packages",
+        "/api/v4/packages/",
+        "/API/v4/Packages",
+        "/api/v4/packages;x=1",
+        "/api/v4/packages/index.html",
+        "http://x/api/v4/packages",
+    ] {
+        let answer = ask(target).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{target}: {answer}");
         assert!(answer.contains("wp-toolkit") && !answer.contains("xovi"), "{target}: {answer}");
     }
+    for (target, status, detail) in [
+        ("/api/v4/%70ackages", 400, "`%70` at byte 8 (needs no encoding)"),
+        ("/api%2fv4%2fpackages", 400, "`%2f` at byte 4 (an encoded slash or backslash)"),
+        ("/api/v4/%2570ackages", 400, "`%25` at byte 8 (encoded twice)"),
+        ("/api/v4/packages%00", 400, "`%00` at byte 16 (a control character)"),
+        ("/api/v4/packages%3b", 400, "`packages` at byte 8 (some servers read a feed's name here)"),
+        ("/api/v4/x/../packages", 400, "`.` at byte 10 (a dot segment)"),
+        ("/x//y", 400, "`//` at byte 2 (an empty segment)"),
+        ("//ext.plesk.com/api/v4/packages", 400, "`//` at byte 0 (an empty segment)"),
+        ("/x?r=api/v4/packages", 400, "a part of the query names a feed's path"),
+        ("/index.php/api/v4/packages", 404, "no feeds are served under `/index.php`"),
+    ] {
+        let answer = ask(target).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{target}: {answer}");
+        assert!(answer.contains(&format!("{detail}\"")), "{target}: {answer}");
+    }
+    assert_eq!(upstream.count(), 1, "{:?}", upstream.requests());
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "PROPFIND"] {
         let request =
             Request::builder().method(method).uri("//api/v4/packages/").body(Full::default()).unwrap();

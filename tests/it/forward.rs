@@ -227,10 +227,16 @@ async fn an_upstream_that_is_down_is_a_problem() {
 async fn connect_and_the_like_are_refused() {
     let upstream = Upstream::start(|_| status(200, "text/plain", b"leaked")).await;
     let proxy = Proxy::start(&upstream).await;
-    for request in ["CONNECT example.com:443 HTTP/1.1", "TRACE / HTTP/1.1", "OPTIONS * HTTP/1.1"] {
+    for (request, status) in [
+        ("CONNECT example.com:443 HTTP/1.1", 400),
+        ("TRACE / HTTP/1.1", 501),
+        ("TRACE /api/v4/packages HTTP/1.1", 405),
+        ("OPTIONS * HTTP/1.1", 405),
+    ] {
         let answer =
             raw(proxy.address, format!("{request}\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await;
-        assert!(answer.starts_with("HTTP/1.1 400"), "{request}: {answer}");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
+        assert_eq!(answer.to_lowercase().contains("\r\nallow:"), status == 405, "{request}: {answer}");
     }
     assert_eq!(upstream.count(), 0);
 }

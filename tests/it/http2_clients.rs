@@ -280,6 +280,8 @@ async fn what_has_no_place_in_http_2_goes_nowhere() {
     }
     rows.push(vec![(":method", "G T"), GET_X[1], GET_X[2], GET_X[3]]);
     rows.push(vec![(":method", "CONNECT"), (":authority", &elsewhere)]);
+    rows.push(GET_X.into_iter().chain([("host", "b")]).collect());
+    rows.push(GET_X.into_iter().chain([("host", "a"), ("host", "a")]).collect());
     rows.push(vec![GET_X[1], GET_X[2], GET_X[3]]);
     for row in &rows {
         let mut raw = Raw::connect(&proxy).await;
@@ -298,7 +300,7 @@ async fn what_has_no_place_in_http_2_goes_nowhere() {
     assert_eq!(upstream.count(), 0, "{:?}", upstream.requests());
     // A foreign authority is only a name.
     let mut raw = Raw::connect(&proxy).await;
-    let foreign = [GET_X[0], GET_X[1], GET_X[2], (":authority", &*elsewhere), ("host", "b")];
+    let foreign = [GET_X[0], GET_X[1], GET_X[2], (":authority", &*elsewhere), ("host", &*elsewhere)];
     raw.0.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &fields(&foreign))).await.unwrap();
     until("the request", async || upstream.count() == 1).await;
     assert_eq!(upstream.requests()[0].header("host"), Some(&*upstream.address.to_string()));

@@ -1,5 +1,6 @@
-//! A server that takes anything for a feed that any server might: it decodes, folds and cuts what it is asked
-//! for in every way and every order that is known of nginx, PHP, IIS, Tomcat and their frameworks.
+//! A server that takes anything for a feed that any server might: it decodes and cuts what it is asked for in
+//! every way and every order that is known of nginx, PHP, IIS, Tomcat and their frameworks. It compares without
+//! case, but folds no letters beyond ASCII: no server of this kind does.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -84,7 +85,7 @@ const STEPS: [TargetStep; 14] = [
     decode_percent,
     decode_wide,
     decode_utf8_laxly,
-    fold_letters,
+    |target| target.to_ascii_lowercase(),
     backslashes,
     merge_slashes,
     resolve_dots,
@@ -168,26 +169,6 @@ fn decode_utf8_laxly(target: &[u8]) -> Vec<u8> {
         at += more + 1;
     }
     out
-}
-
-/// Case, wide and decorated letters, marks that are not seen.
-fn fold_letters(target: &[u8]) -> Vec<u8> {
-    let Ok(text) = std::str::from_utf8(target) else { return target.to_vec() };
-    let fold = |c: char| match c {
-        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xff01 + 0x21),
-        '\u{24d0}'..='\u{24e9}' => char::from_u32(u32::from(c) - 0x24d0 + 0x61),
-        '\u{1d41a}'..='\u{1d433}' => char::from_u32(u32::from(c) - 0x1d41a + 0x61),
-        '\u{2074}' | '\u{2463}' | '\u{0664}' => Some('4'),
-        '\u{2024}' => Some('.'),
-        '\u{17f}' => Some('s'),
-        '\u{131}' => Some('i'),
-        '\u{212a}' => Some('k'),
-        '\u{aa}' | '\u{e0}' | '\u{e1}' | '\u{e4}' | '\u{1d43}' => Some('a'),
-        '\u{1d56}' => Some('p'),
-        '\u{300}'..='\u{36f}' | '\u{200b}'..='\u{200f}' | '\u{ad}' | '\u{feff}' | '\u{2060}' => None,
-        _ => Some(c),
-    };
-    text.chars().filter_map(fold).collect::<String>().to_ascii_lowercase().into_bytes()
 }
 
 fn backslashes(target: &[u8]) -> Vec<u8> {

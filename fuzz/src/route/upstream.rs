@@ -3,8 +3,6 @@
 
 use std::collections::HashSet;
 
-use unicode_normalization::UnicodeNormalization as _;
-
 type Habit = fn(&[u8]) -> Vec<u8>;
 
 const HABITS: &[Habit] = &[
@@ -21,8 +19,7 @@ const HABITS: &[Habit] = &[
     |path| cut_at(path, b'\0'),
     ends_trimmed,
     |path| path.iter().copied().filter(|byte| !byte.is_ascii_control()).collect(),
-    |path| path.to_ascii_lowercase(),
-    compatible,
+    <[u8]>::to_ascii_lowercase,
 ];
 
 /// How many habits a chain of servers has, and how many paths are looked at in all.
@@ -161,9 +158,4 @@ fn ends_trimmed(path: &[u8]) -> Vec<u8> {
     };
     let segments: Vec<Vec<u8>> = path.split(|byte| *byte == b'/').map(trimmed).collect();
     segments.join(&b'/')
-}
-
-/// Unicode's compatible forms, in lower case.
-fn compatible(path: &[u8]) -> Vec<u8> {
-    String::from_utf8_lossy(path).nfkc().collect::<String>().to_lowercase().into_bytes()
 }
