@@ -79,9 +79,7 @@ impl Route {
         let (kind, version) = match PathClass::of(target.path()) {
             PathClass::Feed { kind, version } => (kind, version),
             PathClass::FeedBehind { prefix, .. } => {
-                return {
-                    return Err(Refusal::UnknownPrefix(prefix.escape_debug().to_string()));
-                };
+                return Err(Refusal::UnknownPrefix(prefix.escape_debug().to_string()));
             }
             PathClass::NotNormal(fault) => return Err(Refusal::PathNotNormal(fault.to_string())),
             PathClass::Other => {

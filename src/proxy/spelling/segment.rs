@@ -7,7 +7,7 @@ use crate::feed::Kind;
 pub(super) enum Name {
     /// Nothing at all.
     Empty,
-    /// Nothing before a parameter, or only blanks and dots, which Windows drops at a name's end.
+    /// Nothing before an extension or a parameter, or only blanks and dots, which Windows drops at a name's end.
     Blank,
     Dot,
     DotDot,
@@ -85,7 +85,8 @@ fn nameless(mut rest: &[u8]) -> Name {
         rest = &rest[len..];
     }
     match dots {
-        _ if !rest.is_empty() && stop(rest).is_none() => Name::Other,
+        // SECURITY: `.json` is the directory itself to a server that takes extensions off.
+        _ if !rest.is_empty() && stop(rest).is_none() => Name::Blank,
         1 => Name::Dot,
         2 => Name::DotDot,
         _ => Name::Blank,
