@@ -7,6 +7,7 @@ use std::path::Path;
 use http::uri::Scheme;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
+use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -17,8 +18,7 @@ use crate::cli::LogFormat;
 use crate::config::{ADMIN_LISTEN, Admin, Cache, Config, Limits, Origin};
 use crate::logging;
 use crate::metrics::connections::Port;
-use crate::proxy::trust::Trusted;
-use crate::server::{self, Connections};
+use crate::server::{self, Connections, Quotas};
 use crate::upstream::outbound::Outbound;
 
 const PACKAGES: &[u8] = include_bytes!("../../assets/sample/packages.json");
@@ -59,8 +59,9 @@ pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
         };
         let service = Service::bind(&config, Outbound::direct()).await?;
         let (_stop, stopped) = watch::channel(false);
-        let Limits { connections, .. } = config.limits;
-        let connections = Connections::new(connections, connections, Trusted::default(), Port::default());
+        let total = config.limits.connections;
+        let quotas = Quotas { total, per_address: total, exempt: Vec::new() };
+        let connections = Connections::new(quotas, Port::default(), Counter::default());
         let answer = |request: Request<Incoming>, _| std::future::ready(vendor(&request));
         tokio::spawn(server::serve(sample, connections, None, answer, stopped));
         for address in service.addresses() {

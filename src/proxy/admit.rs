@@ -3,9 +3,7 @@
 use http::{HeaderMap, Request, Version, header};
 
 use crate::error::Error;
-
-/// Most header fields: some five times what browsers send. HTTP/2 itself limits only their size.
-pub const MAX_FIELDS: usize = 100;
+use crate::server::limits::MAX_FIELDS;
 
 /// Most bytes of any target: what servers usually take.
 const MAX_ANY_TARGET: usize = 8 << 10;
@@ -16,6 +14,7 @@ const MAX_ANY_TARGET: usize = 8 << 10;
 /// The first rule that it breaks.
 pub fn admit<B>(request: &Request<B>, max_body: u64) -> Result<(), Error> {
     let headers = request.headers();
+    // HTTP/2 itself limits only their size.
     if headers.len() > MAX_FIELDS {
         return Err(Error::TooManyFields(MAX_FIELDS));
     }

@@ -28,19 +28,19 @@ use crate::tls::Authority;
 use crate::upstream::{Upstream, status};
 
 /// A certificate's files.
-struct Pair {
+pub struct Pair {
     authority: Authority,
     directory: tempfile::TempDir,
 }
 
 impl Pair {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let pair = Self { authority: Authority::new(), directory: tempfile::tempdir().unwrap() };
         pair.renew();
         pair
     }
 
-    fn files(&self) -> Tls {
+    pub fn files(&self) -> Tls {
         Tls { cert: self.path("cert.pem"), key: self.path("key.pem") }
     }
 
@@ -59,7 +59,7 @@ impl Pair {
     }
 
     /// Makes what connects as `localhost`, with this ALPN.
-    fn connector(&self, alpn: &[&str]) -> TlsConnector {
+    pub fn connector(&self, alpn: &[&str]) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         let pem = fs::read(self.authority.file()).unwrap();
         roots.add(CertificateDer::from_pem_slice(&pem).unwrap()).unwrap();
