@@ -11,14 +11,14 @@ use catalog_proxy::catalog::{Catalog, Key};
 use catalog_proxy::config::Cache;
 use catalog_proxy::feed::Kind;
 use catalog_proxy::metrics::connections::Port;
-use catalog_proxy::proxy::trust::Trusted;
-use catalog_proxy::server::{self, Connections};
+use catalog_proxy::server::{self, Connections, Quotas};
 use catalog_proxy::upstream::Upstream;
 use catalog_proxy::upstream::outbound::Outbound;
 use catalog_proxy::whitelist::Whitelist;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{Request, Response};
 use hyper::body::Incoming;
+use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -53,7 +53,8 @@ async fn upstream(shape: Shape, bodies: Bodies) -> Upstream {
     let origin = format!("http://{}", listener.local_addr().expect("an address")).parse().expect("an origin");
     // The sender lives as long as the process.
     let stop = Box::leak(Box::new(watch::channel(false))).1.clone();
-    let connections = Connections::new(1024, 1024, Trusted::default(), Port::default());
+    let quotas = Quotas { total: 1024, per_address: 1024, exempt: Vec::new() };
+    let connections = Connections::new(quotas, Port::default(), Counter::default());
     tokio::spawn(server::serve(listener, connections, None, answer, stop));
     Upstream::new(origin, None, Outbound::direct()).expect("a client")
 }

@@ -9,7 +9,6 @@ pub mod commands;
 
 pub mod admin;
 pub mod logging;
-pub mod server;
 pub mod systemd;
 
 pub mod proxy;
@@ -21,6 +20,7 @@ pub mod catalog;
 pub mod news;
 
 pub mod feed;
+pub mod server;
 pub mod upstream;
 pub mod whitelist;
 

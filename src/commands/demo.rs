@@ -7,6 +7,7 @@ use std::path::Path;
 use http::uri::Scheme;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
+use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -17,8 +18,7 @@ use crate::cli::LogFormat;
 use crate::config::{Config, Origin};
 use crate::logging;
 use crate::metrics::connections::Port;
-use crate::proxy::trust::Trusted;
-use crate::server::{self, Connections};
+use crate::server::{self, Connections, Quotas};
 
 const PACKAGES: &[u8] = include_bytes!("../../assets/sample/packages.json");
 const CATEGORIES: &[u8] = include_bytes!("../../assets/sample/categories.json");
@@ -48,8 +48,9 @@ pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
         };
         let service = Service::bind(&config).await?;
         let (_stop, stopped) = watch::channel(false);
-        let connections = *config.limits.connections;
-        let connections = Connections::new(connections, connections, Trusted::default(), Port::default());
+        let total = *config.limits.connections;
+        let quotas = Quotas { total, per_address: total, exempt: Vec::new() };
+        let connections = Connections::new(quotas, Port::default(), Counter::default());
         let answer = |request: Request<Incoming>, _| std::future::ready(vendor(&request));
         tokio::spawn(server::serve(sample, connections, None, answer, stopped));
         for address in service.addresses() {

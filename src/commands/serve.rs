@@ -2,15 +2,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tokio::time::timeout;
+use tracing::{error, info, warn};
 
 use super::Failure;
 use crate::catalog::Catalog;
@@ -25,10 +29,11 @@ use crate::proxy::Proxy;
 use crate::proxy::respond::Caching;
 use crate::proxy::trust::Trusted;
 use crate::server::tls::Certificate;
-use crate::server::{self, Connections, descriptors};
+use crate::server::{self, Connections, Quotas, descriptors, listener};
 use crate::upstream::Upstream;
 use crate::upstream::outbound::Outbound;
 use crate::watch::Watch;
+use crate::worker::panic_message;
 use crate::whitelist::watch::WatchedWhitelist;
 use crate::{admin, logging, systemd};
 
@@ -40,6 +45,13 @@ const ADMIN_CONNECTIONS: usize = 64;
 /// connections it would for tenths of a second, while others are answered a hundred times.
 const TURN: u16 = 240;
 
+/// Longest wait at shutdown for the tasks that are not servers, and again for what the cache writes last: less
+/// than orchestrators leave after the drain.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest wait for blocking calls when the runtime ends; one that hangs in a file system ends with the process.
+const RUNTIME_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The proxy with its sockets, ready to run.
 #[derive(Debug)]
 pub struct Service {
@@ -48,6 +60,7 @@ pub struct Service {
     admin: Option<TcpListener>,
     notifier: Option<Notifier>,
     limits: Limits,
+    quotas: Quotas,
     certificate: Option<Arc<Certificate>>,
     /// Of all files that are reloaded.
     watches: Vec<Watch>,
@@ -60,10 +73,13 @@ pub struct Service {
 pub fn serve(settings: Settings) -> Result<(), Failure> {
     let config = Config::load(settings)?;
     logging::start(*config.log_format, config.log_level.as_ref())?;
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
         let service = Service::bind(&config).await?;
         service.run(shutdown_signal().map_err(Failure::failed)?).await
-    })
+    });
+    runtime.shutdown_timeout(RUNTIME_TIMEOUT);
+    ended
 }
 
 /// Makes what runs a service.
@@ -88,15 +104,13 @@ impl Service {
         let outbound = Outbound::new(&config.upstream, &config.outbound)?;
         let whitelist = WatchedWhitelist::load(&config.whitelist)?;
         let upstream = Upstream::new(config.upstream.value.clone(), config.upstream_ca.as_ref(), outbound)?;
-        let mut listeners = Vec::with_capacity(config.listen.len());
-        for address in config.listen.iter() {
-            listeners.push(bind(*address).await?);
-        }
-        let admin = match *config.admin {
+        let listen = |address: &SocketAddr| bind(*address, &config.listen);
+        let listeners = config.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
+        let admin = match &*config.admin {
             Admin::Off => None,
-            Admin::Required(address) => Some(bind(address).await?),
+            Admin::Required(address) => Some(listen(address)?),
             Admin::IfFree(address) => {
-                bind(address).await.inspect_err(|failure| warn!("no admin port: {failure}")).ok()
+                listen(address).inspect_err(|failure| warn!("no admin port: {failure}")).ok()
             }
         };
         let certificate = config.tls.as_ref().map(Certificate::load).transpose()?;
@@ -136,7 +150,12 @@ impl Service {
             max_request_body: *limits.request_body,
             metrics,
         };
-        Ok(Self { proxy, listeners, admin, notifier, limits, certificate, watches })
+        let quotas = Quotas {
+            total: *limits.connections,
+            per_address: *limits.connections_per_address,
+            exempt: config.trusted.value.clone(),
+        };
+        Ok(Self { proxy, listeners, admin, notifier, limits, quotas, certificate, watches })
     }
 
     /// Returns the real addresses of the service port.
@@ -149,10 +168,10 @@ impl Service {
         self.admin.as_ref()?.local_addr().ok()
     }
 
-    /// Serves until `shutdown` completes and running answers have ended.
+    /// Serves until `shutdown` completes and running responses have ended, or until a server fails.
     ///
     /// # Errors
-    /// If signals cannot be handled.
+    /// If signals cannot be handled, or a server ended before it was told to.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
         descriptors::ensure(*self.limits.connections);
         let origin = self.proxy.upstream.origin();
@@ -165,53 +184,80 @@ impl Service {
         );
         let mut hangups = signal(SignalKind::hangup()).map_err(Failure::failed)?;
         let (stop, stopped) = watch::channel(false);
-        let connections = Connections::new(
-            *self.limits.connections,
-            *self.limits.connections_per_address,
-            self.proxy.trusted.clone(),
-            self.proxy.metrics.connections.port("service"),
-        );
-        let mut servers = JoinSet::new();
+        let metrics = Arc::clone(&self.proxy.metrics);
+        let panics = metrics.panics("connection");
+        let connections =
+            Connections::new(self.quotas, metrics.connections.port("service"), panics.clone());
+        let (mut servers, mut background) = (JoinSet::new(), JoinSet::new());
         let proxy = Arc::new(self.proxy.clone());
         for listener in self.listeners {
             let (proxy, certificate) = (Arc::clone(&proxy), self.certificate.clone());
             let handler = move |request, peer| Arc::clone(&proxy).answer(request, peer);
             let connections = Arc::clone(&connections);
-            servers.spawn(server::serve(listener, connections, certificate, handler, stopped.clone()));
+            let server = server::serve(listener, connections, certificate, handler, stopped.clone());
+            servers.spawn(supervise(&metrics, "server", server));
         }
         if let Some(listener) = self.admin {
             let proxy = Arc::clone(&proxy);
-            let port = self.proxy.metrics.connections.port("admin");
-            let connections =
-                Connections::new(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS, Trusted::default(), port);
+            let quotas = Quotas { total: ADMIN_CONNECTIONS, per_address: ADMIN_CONNECTIONS, exempt: Vec::new() };
+            let connections = Connections::new(quotas, metrics.connections.port("admin"), panics);
             let certificate = self.certificate.clone();
             let handler = move |request, _| {
                 let certificate = certificate.as_ref().map(|certificate| certificate.state());
                 std::future::ready(admin::answer(&proxy, certificate, &request))
             };
-            servers.spawn(server::serve(listener, connections, None, handler, stopped.clone()));
+            let server = server::serve(listener, connections, None, handler, stopped.clone());
+            servers.spawn(supervise(&metrics, "server", server));
         }
         if let Some(notifier) = self.notifier {
-            servers.spawn(notifier.run(Arc::clone(&self.proxy.metrics), stopped.clone()));
+            let notifier = notifier.run(Arc::clone(&metrics), stopped.clone());
+            background.spawn(supervise(&metrics, "notifier", notifier));
         }
-        servers.spawn(self.proxy.catalog.clone().keep_fresh(stopped));
+        let refresher = self.proxy.catalog.clone().keep_fresh(stopped);
+        background.spawn(supervise(&metrics, "refresher", refresher));
         // Not before hang-ups are handled: the manager may ask for a reload at once.
         systemd::ready();
         let mut shutdown = std::pin::pin!(shutdown);
-        loop {
+        let ended = loop {
             tokio::select! {
-                () = &mut shutdown => break,
+                () = &mut shutdown => break Ok(()),
                 Some(()) = hangups.recv() => reload(&self.watches),
+                // A process that no longer serves must not look as if it did: whoever started it starts it again.
+                Some(_) = servers.join_next() => {
+                    error!("a server ended before it was told to: stopping");
+                    break Err(Failure::failed("a server ended before it was told to"));
+                }
             }
-        }
+        };
         systemd::stopping();
         info!("stopping: no new connections, running answers may finish");
-        // It fails only if no server is left to stop.
+        // It fails only if nothing is left to stop.
         let _ = stop.send(true);
         while servers.join_next().await.is_some() {}
-        self.proxy.catalog.close().await;
+        let others = async { while background.join_next().await.is_some() {} };
+        if timeout(CLOSE_TIMEOUT, others).await.is_err() {
+            warn!("background tasks cut: they did not end within {} s", CLOSE_TIMEOUT.as_secs());
+        }
+        if timeout(CLOSE_TIMEOUT, self.proxy.catalog.close()).await.is_err() {
+            warn!("the cache was not written to its end within {} s", CLOSE_TIMEOUT.as_secs());
+        }
         info!("stopped");
-        Ok(())
+        ended
+    }
+}
+
+/// Runs one of the process's tasks; a panic of it is logged, and counted under `name`.
+fn supervise(
+    metrics: &Metrics,
+    name: &'static str,
+    task: impl Future<Output = ()>,
+) -> impl Future<Output = ()> {
+    let panics = metrics.panics(name);
+    async move {
+        if let Err(payload) = AssertUnwindSafe(task).catch_unwind().await {
+            panics.inc();
+            error!(thread = name, panic = panic_message(&*payload), "a task panicked");
+        }
     }
 }
 
@@ -232,9 +278,8 @@ fn reload(watches: &[Watch]) {
     });
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address)
-        .await
+fn bind(address: SocketAddr, all: &[SocketAddr]) -> Result<TcpListener, Failure> {
+    listener::bind(address, all)
         .map_err(|error| Failure::failed(format!("cannot listen on {address}: {error}")))
 }
 

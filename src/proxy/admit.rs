@@ -4,9 +4,7 @@ use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Version, header};
 
 use crate::error::Error;
-
-/// Most header fields of a request: some five times what browsers send. HTTP/2 itself limits only their size.
-pub const MAX_FIELDS: usize = 100;
+use crate::server::limits::MAX_FIELDS;
 
 /// Most bytes of any target: what servers usually take.
 const MAX_ANY_TARGET: usize = 8 << 10;
@@ -17,6 +15,7 @@ const MAX_ANY_TARGET: usize = 8 << 10;
 /// The first rule that it breaks.
 pub fn admit<B>(request: &Request<B>, max_body: u64) -> Result<(), Error> {
     let headers = request.headers();
+    // HTTP/2 itself limits only their size.
     if headers.len() > MAX_FIELDS {
         return Err(Error::TooManyFields(MAX_FIELDS));
     }

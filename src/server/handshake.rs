@@ -1,4 +1,4 @@
-//! The TLS handshake, and a word to those who do not begin one.
+//! TLS handshake, with an answer for clients that speak plain HTTP instead.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use tokio_rustls::server::TlsStream;
 use super::socket::Socket;
 use super::tls::Certificate;
 
-/// What plain HTTP gets, for a connection that ends without a word sends people looking in the wrong place.
+/// The answer to plain HTTP: a connection that ends without a word sends people looking in the wrong place.
 const PLAIN_HTTP: &str = concat!(
     "HTTP/1.1 400 Bad Request\r\n",
     "Content-Type: application/problem+json\r\n",
@@ -20,10 +20,10 @@ const PLAIN_HTTP: &str = concat!(
     "\n",
 );
 
-/// Most bytes of a plain request that are read before it is answered.
-const REQUEST: usize = 4 << 10;
-
-/// Begins TLS with the newest good certificate.
+/// Accepts a TLS connection with the newest good certificate.
+///
+/// # Errors
+/// If the handshake fails, or the client was told that it speaks plain HTTP.
 pub(super) async fn accept(
     certificate: &Certificate,
     mut socket: Socket<TcpStream>,
@@ -32,8 +32,8 @@ pub(super) async fn accept(
     socket.get_ref().peek(&mut first).await?;
     // A method begins with a letter, a handshake with 22 (RFC 8446 §5.1).
     if first[0].is_ascii_alphabetic() {
-        // The system takes an answer back if there is something unread at the end.
-        let _ = socket.read(&mut [0; REQUEST]).await?;
+        // One byte makes the record say that the client is sending; shutting down drops the rest.
+        let _ = socket.read(&mut first).await?;
         socket.write_all(PLAIN_HTTP.as_bytes()).await?;
         socket.shutdown().await?;
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the client speaks plain HTTP"));

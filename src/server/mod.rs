@@ -1,58 +1,43 @@
-//! The accept loop: connections in, requests to a handler, an end in good order.
+//! Accept loop: admits connections, serves them, and drains them on shutdown.
 
-mod answer;
-mod connections;
-mod converse;
+mod activity;
+mod admission;
+mod connection;
 pub mod descriptors;
 mod handshake;
+pub mod limits;
+pub mod listener;
+mod panics;
+mod response;
 mod socket;
 mod streams;
 pub mod tls;
 pub mod validity;
-mod wire;
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Body;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, warn};
 
-pub use self::connections::Connections;
-use self::connections::Full;
-use self::converse::{Protocols, converse};
-use self::socket::Socket;
+use self::admission::Full;
+pub use self::admission::{Connections, Quotas};
+use self::connection::Shared;
+use self::limits::{DRAIN_TIMEOUT, SWEEP_INTERVAL};
+use self::listener::Acceptor;
 use self::tls::Certificate;
 use crate::body::BoxError;
 
-/// How long running answers may take to end at shutdown: what orchestrators grant before they kill.
-const DRAIN: Duration = Duration::from_secs(10);
-
-/// Longest wait for a client to take more of an answer, and the least that it must take by then: what is slower
-/// than an old modem is no server's line. A feed is then held for 20 minutes at most by whoever reads it slowly.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-const WRITE_LEAST: usize = 64 << 10;
-
-/// Pause after a failed accept: out of file descriptors, trying again at once would only burn a core.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Longest wait for a TLS handshake: a few round trips.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How often connections are looked at for those that took too long.
-const LOOK: Duration = Duration::from_secs(1);
-
-/// Answers requests on `listener` until `stop` is set, then lets running answers finish.
+/// Serves requests on `listener` until `stop` is set, then lets running responses finish.
 ///
-/// Speaks HTTP/1.1 and HTTP/2: over TLS with `certificate` as is agreed on, else as the client begins.
+/// Speaks HTTP/1.1 and HTTP/2: over TLS with `certificate`, else in the clear, as the client begins. Ends at most
+/// 10 s after `stop`. Dropped, it closes everything at once.
 pub async fn serve<H, A, B>(
     listener: TcpListener,
     connections: Arc<Connections>,
@@ -60,81 +45,141 @@ pub async fn serve<H, A, B>(
     handler: H,
     mut stop: watch::Receiver<bool>,
 ) where
-    H: Fn(Request<Incoming>, SocketAddr) -> A + Clone + Send + Sync + 'static,
+    H: Fn(Request<Incoming>, SocketAddr) -> A + Send + Sync + 'static,
     A: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes, Error = BoxError> + Send + Unpin + 'static,
 {
-    let protocols = Arc::new(Protocols::new());
+    let http = connection::http(connections.panics.clone());
+    let shared = Arc::new(Shared { http, certificate, handler });
+    let mut acceptor = Acceptor::new(listener);
     let mut tasks = JoinSet::new();
-    let mut look = interval(LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sweep = interval(SWEEP_INTERVAL);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut accepted: Option<(TcpStream, SocketAddr)> = None;
     loop {
         if let Some((stream, peer)) = accepted.take() {
             match connections.admit(peer) {
                 Ok(place) => {
-                    let (protocols, handler, stop) = (Arc::clone(&protocols), handler.clone(), stop.clone());
-                    let certificate = certificate.clone();
-                    let socket = Socket::new(stream, Arc::clone(&place.connection), WRITE_TIMEOUT);
-                    tasks.spawn(async move {
-                        let Some(certificate) = certificate else {
-                            return converse(socket, peer, place, &protocols, handler, stop).await;
-                        };
-                        // Boxed, so that connections without TLS do not keep room for one.
-                        let handshake = Box::pin(handshake::accept(&certificate, socket));
-                        match timeout(HANDSHAKE_TIMEOUT, handshake).await {
-                            Ok(Ok(stream)) => {
-                                Box::pin(converse(stream, peer, place, &protocols, handler, stop)).await;
-                            }
-                            Ok(Err(error)) => debug!(client.addr = %peer, %error, "no TLS handshake"),
-                            Err(_) => debug!(client.addr = %peer, "TLS handshake took too long"),
-                        }
-                    });
+                    let task = connection::serve(Arc::clone(&shared), stream, peer, place, stop.clone());
+                    tasks.spawn(panics::contain(connections.panics.clone(), task));
                 }
                 // It waits for the next that ends or has no request, and the others in the system's queue. That
                 // costs nothing here, and a wait is better than an error for whoever has to try again.
-                Err(Full::All) => accepted = Some((stream, peer)),
+                Err(Full::Total) => accepted = Some((stream, peer)),
                 // Waiting for one client would make all others wait.
-                Err(Full::Share) => debug!(client.addr = %peer, "too many connections from one address"),
+                Err(Full::PerAddress) => {
+                    debug!(client.addr = %peer, "too many connections from one address");
+                }
             }
         }
         tokio::select! {
-            connection = accept(&listener), if accepted.is_none() => accepted = Some(connection),
+            connection = acceptor.accept(), if accepted.is_none() => accepted = Some(connection),
             Some(_) = tasks.join_next() => {}
-            _ = look.tick() => connections.close_overdue(),
+            _ = sweep.tick() => connections.sweep(),
             // It fails only if the sender is gone, which is an end as well.
             _ = stop.wait_for(|stop| *stop) => break,
         }
     }
-    drop((listener, accepted));
-    let ended = timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await;
+    drop((acceptor, accepted));
+    let ended = timeout(DRAIN_TIMEOUT, async { while tasks.join_next().await.is_some() {} }).await;
     if ended.is_err() {
-        let open = tasks.len();
-        warn!(open, "connections cut: their answers did not finish within {} s", DRAIN.as_secs());
+        let (open, limit) = (tasks.len(), DRAIN_TIMEOUT.as_secs());
+        warn!(open, "connections cut: their responses did not finish within {limit} s");
     }
 }
 
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                // Heads and bodies are written apart; Nagle would hold the second back for 40 ms.
-                if let Err(error) = stream.set_nodelay(true) {
-                    debug!(client.addr = %peer, %error, "no TCP_NODELAY");
-                }
-                return (stream, peer);
-            }
-            // The client is gone already.
-            Err(error) if is_about_one_connection(&error) => {}
-            Err(error) => {
-                warn!(%error, "cannot accept connections");
-                sleep(ACCEPT_PAUSE).await;
-            }
+#[cfg(test)]
+mod tests {
+    use std::future::{Ready, pending, ready};
+    use std::time::Duration;
+
+    use futures_util::future::Either;
+    use prometheus_client::metrics::counter::Counter;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::body::{self, Body as AnyBody};
+    use crate::cancel;
+    use crate::metrics::connections::Port;
+
+    type Answer = Either<Ready<Response<AnyBody>>, std::future::Pending<Response<AnyBody>>>;
+
+    /// Answers everything but `/stuck`.
+    fn handler(request: Request<Incoming>, _: SocketAddr) -> Answer {
+        match request.uri().path() {
+            "/stuck" => Either::Right(pending()),
+            _ => Either::Left(ready(Response::new(body::full("done")))),
         }
     }
-}
 
-fn is_about_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind as K;
-    matches!(error.kind(), K::ConnectionRefused | K::ConnectionAborted | K::ConnectionReset)
+    fn any_port() -> (TcpListener, SocketAddr) {
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = listener::bind(address, &[address]).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        (listener, address)
+    }
+
+    fn connections() -> Arc<Connections> {
+        let quotas = Quotas { total: 10, per_address: 10, exempt: Vec::new() };
+        Connections::new(quotas, Port::default(), Counter::default())
+    }
+
+    async fn ask(address: SocketAddr, path: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("room");
+        stream
+    }
+
+    #[tokio::test]
+    async fn shutdown_has_an_end_whatever_a_handler_does() {
+        let (listener, address) = any_port();
+        let connections = connections();
+        let (stop, stopped) = watch::channel(false);
+        let server = tokio::spawn(serve(listener, Arc::clone(&connections), None, handler, stopped));
+        let mut stuck = ask(address, "/stuck").await;
+        let mut idle = ask(address, "/").await;
+        idle.read_exact(&mut [0; 64]).await.expect("an answer");
+        tokio::time::pause();
+        let start = Instant::now();
+        stop.send(true).expect("a server");
+        server.await.expect("an end");
+        assert!(start.elapsed() <= DRAIN_TIMEOUT + Duration::from_secs(1), "{:?}", start.elapsed());
+        tokio::time::resume();
+        assert_eq!(stuck.read(&mut [0]).await.expect("an end"), 0);
+        let mut rest = Vec::new();
+        idle.read_to_end(&mut rest).await.expect("an end");
+        while connections.len() > 0 {
+            tokio::task::yield_now().await;
+        }
+        TcpStream::connect(address).await.expect_err("nobody listens");
+    }
+
+    #[tokio::test]
+    async fn a_server_dropped_at_any_await_leaves_nothing_behind() {
+        let all = connections();
+        let run = async || {
+            let (listener, address) = any_port();
+            let (stop, stopped) = watch::channel(false);
+            let server = serve(listener, Arc::clone(&all), None, handler, stopped);
+            async move {
+                let client = async {
+                    let mut stream = ask(address, "/").await;
+                    stream.read_exact(&mut [0; 64]).await.expect("an answer");
+                    stop.send(true).expect("a server");
+                };
+                tokio::join!(server, client);
+            }
+        };
+        cancel::at_every_await(run, async |_| {
+            while all.len() > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        while all.len() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
 }

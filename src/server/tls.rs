@@ -182,6 +182,7 @@ fn parse(files: &Tls, [cert, key]: &Content) -> Result<Pair, TlsError> {
             rustls::Error::InconsistentKeys(_) => in_key()("it is not the key of --tls-cert".to_owned()),
             error => in_cert()(error.to_string()),
         })?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // The last is all that Debian's `curl --http1.0` and PHP's stream wrapper offer.
+    config.alpn_protocols = [b"h2".as_slice(), b"http/1.1", b"http/1.0"].map(<[u8]>::to_vec).to_vec();
     Ok(Pair { config: Arc::new(config), validity })
 }

@@ -29,19 +29,19 @@ use crate::tls::Authority;
 use crate::upstream::{Upstream, status};
 
 /// A certificate's files.
-struct Pair {
+pub struct Pair {
     authority: Authority,
     directory: tempfile::TempDir,
 }
 
 impl Pair {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let pair = Self { authority: Authority::new(), directory: tempfile::tempdir().unwrap() };
         pair.renew();
         pair
     }
 
-    fn files(&self) -> Tls {
+    pub fn files(&self) -> Tls {
         let file = |name, flag| Given { value: self.path(name), source: Source::Flag(flag) };
         Tls { cert: file("cert.pem", "--tls-cert"), key: file("key.pem", "--tls-key") }
     }
@@ -61,7 +61,7 @@ impl Pair {
     }
 
     /// Makes what connects as `localhost`, with this ALPN.
-    fn connector(&self, alpn: &[&str]) -> TlsConnector {
+    pub fn connector(&self, alpn: &[&str]) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         let pem = fs::read(self.authority.file()).unwrap();
         roots.add(CertificateDer::from_pem_slice(&pem).unwrap()).unwrap();

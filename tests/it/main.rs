@@ -19,6 +19,7 @@ mod cli;
 mod clients;
 mod descriptors;
 mod disk;
+mod early_answers;
 mod encodings;
 mod fail_closed;
 mod feeds;

@@ -78,12 +78,12 @@ fn uses_point_down() {
     // From the top of the map to its bottom; a module may use those of later rows only.
     let layers: &[&[&str]] = &[
         &["commands"],
-        &["admin", "server", "logging", "systemd"],
+        &["admin", "logging", "systemd"],
         &["proxy"],
         &["error"],
         &["catalog"],
         &["news"],
-        &["upstream", "feed", "whitelist"],
+        &["upstream", "feed", "whitelist", "server"],
         &["config"],
         &["cli"],
         &["worker"],

@@ -1,4 +1,4 @@
-//! The body of an answer while it leaves.
+//! The body of a response on its way to the client.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -6,53 +6,54 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
-use super::connections::Busy;
+use super::activity::Running;
 use super::streams::Progress;
 use crate::body::BoxError;
 
 /// Most bytes that HTTP/2 is given at once, one frame of its default size: it takes whatever it is given out of
 /// the body's hands, however little of it the client lets it send.
-const PIECE: usize = 16 << 10;
+const MAX_PIECE: usize = 16 << 10;
 
 /// How long a body that fails waits before it says so. A failure takes along what the connection has not written
-/// yet, and often that is the head of the answer; over HTTP/2 another task writes, so one turn is not enough.
+/// yet, and often that is the head of the response; over HTTP/2 another task writes, so one turn is not enough.
 const LAST_WORDS: Duration = Duration::from_millis(5);
 
-/// A body that keeps its connection busy until it ends, and tells of its progress.
+/// A body wrapper that keeps its request counted as running until the body ends, and records the client's
+/// progress over HTTP/2.
 #[derive(Debug)]
-pub(super) struct Answer<B> {
+pub(super) struct ResponseBody<B> {
     body: B,
-    /// What it will end in, and when.
+    /// The error that it will end with, and when.
     failed: Option<(BoxError, Pin<Box<Sleep>>)>,
     /// What the body has given and HTTP/2 has not taken yet.
     rest: Bytes,
     progress: Option<Arc<Progress>>,
-    _busy: Busy,
+    _running: Running,
 }
 
-impl<B> Answer<B> {
-    pub(super) fn new(body: B, busy: Busy) -> Self {
+impl<B> ResponseBody<B> {
+    pub(super) fn new(body: B, running: Running) -> Self {
         let progress = Progress::of_stream();
         if let Some(progress) = &progress {
-            progress.wait(0);
+            progress.offer(0);
         }
-        Self { body, failed: None, rest: Bytes::new(), progress, _busy: busy }
+        Self { body, failed: None, rest: Bytes::new(), progress, _running: running }
     }
 
     /// Cuts off the next piece.
-    fn piece(&mut self) -> Bytes {
-        match self.rest.len() > PIECE {
-            true => self.rest.split_to(PIECE),
+    fn next_piece(&mut self) -> Bytes {
+        match self.rest.len() > MAX_PIECE {
+            true => self.rest.split_to(MAX_PIECE),
             // A slice would keep the whole feed in memory for as long as a stalled client leaves it unsent.
             false => Bytes::copy_from_slice(&std::mem::take(&mut self.rest)),
         }
     }
 }
 
-impl<B: http_body::Body<Data = Bytes, Error = BoxError> + Unpin> Answer<B> {
+impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> ResponseBody<B> {
     /// Asks the body for its next frame; a failure has to wait.
     fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if self.failed.is_none() {
@@ -68,7 +69,7 @@ impl<B: http_body::Body<Data = Bytes, Error = BoxError> + Unpin> Answer<B> {
     }
 }
 
-impl<B: http_body::Body<Data = Bytes, Error = BoxError> + Unpin> http_body::Body for Answer<B> {
+impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> Body for ResponseBody<B> {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -81,7 +82,7 @@ impl<B: http_body::Body<Data = Bytes, Error = BoxError> + Unpin> http_body::Body
         };
         if self.rest.is_empty() {
             let Poll::Ready(frame) = self.poll_body(context) else {
-                progress.rest();
+                progress.pause();
                 return Poll::Pending;
             };
             match frame.transpose()? {
@@ -92,8 +93,8 @@ impl<B: http_body::Body<Data = Bytes, Error = BoxError> + Unpin> http_body::Body
                 },
             }
         }
-        let piece = self.piece();
-        progress.wait(piece.len());
+        let piece = self.next_piece();
+        progress.offer(piece.len());
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

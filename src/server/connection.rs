@@ -1,0 +1,235 @@
+//! One connection from its first byte to its end.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use prometheus_client::metrics::counter::Counter;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::activity::Activity;
+use super::admission::Place;
+use super::handshake;
+use super::limits::{
+    GOAWAY_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_ERROR_RESETS, MAX_FIELDS, MAX_HEAD, MAX_PENDING_RESETS,
+    MAX_STREAMS, PING_INTERVAL, PING_TIMEOUT,
+};
+use super::response::ResponseBody;
+use super::socket::Socket;
+use super::streams::Streams;
+use super::tls::Certificate;
+use crate::body::BoxError;
+
+/// Speaks HTTP/1 or HTTP/2, as the client begins.
+pub(super) type Http = auto::Builder<Streams>;
+
+/// Sets up both protocols. Panics of HTTP/2 streams are counted in `panics`.
+pub(super) fn http(panics: Counter) -> Http {
+    let mut http = Http::new(Streams { panics });
+    // The sweep limits the time for a head with all else that a connection waits for: hyper's own limit does not
+    // tell an idle connection from half a request.
+    http.http1().header_read_timeout(None).max_headers(MAX_FIELDS).max_buf_size(MAX_HEAD as usize);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_ERROR_RESETS)
+        .max_header_list_size(MAX_HEAD)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    http
+}
+
+/// What all connections of a listener share.
+#[derive(Debug)]
+pub(super) struct Shared<H> {
+    pub(super) http: Http,
+    pub(super) certificate: Option<Arc<Certificate>>,
+    pub(super) handler: H,
+}
+
+/// Serves an accepted connection, over TLS if there is a certificate, until it ends or is told to.
+pub(super) async fn serve<H, A, B>(
+    shared: Arc<Shared<H>>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+    mut stop: watch::Receiver<bool>,
+) where
+    H: Fn(Request<Incoming>, SocketAddr) -> A + Send + Sync,
+    A: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error = BoxError> + Send + Unpin + 'static,
+{
+    let activity = &place.activity;
+    let socket = Socket::new(stream, Arc::clone(activity));
+    let Some(certificate) = &shared.certificate else {
+        return converse(&shared, socket, peer, activity, stop).await;
+    };
+    // Boxed, so that connections without TLS do not keep room for one.
+    let handshake = Box::pin(timeout(HANDSHAKE_TIMEOUT, handshake::accept(certificate, socket)));
+    let stream = tokio::select! {
+        stream = handshake => stream,
+        () = activity.closing() => return,
+        () = stopping(&mut stop) => return,
+    };
+    match stream {
+        Ok(Ok(stream)) => Box::pin(converse(&shared, stream, peer, activity, stop)).await,
+        Ok(Err(error)) => debug!(client.addr = %peer, %error, "no TLS handshake"),
+        Err(_) => debug!(client.addr = %peer, "TLS handshake took too long"),
+    }
+}
+
+/// Serves requests on a stream until it ends or is told to.
+///
+/// INVARIANT: hyper alone decides whether a connection goes on to its next request, which it does only when it has
+/// read the one before to its end. Nothing here takes a connection out of its hands.
+async fn converse<S, H, A, B>(
+    shared: &Shared<H>,
+    stream: S,
+    peer: SocketAddr,
+    activity: &Arc<Activity>,
+    mut stop: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>, SocketAddr) -> A + Send + Sync,
+    A: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error = BoxError> + Send + Unpin + 'static,
+{
+    let service = service_fn(|request: Request<Incoming>| {
+        let running = activity.start(&request);
+        let response = (shared.handler)(request, peer);
+        async move { Ok::<_, Infallible>(response.await.map(|body| ResponseBody::new(body, running))) }
+    });
+    let mut connection = pin!(shared.http.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = activity.closing() => {
+            connection.as_mut().graceful_shutdown();
+            // Over HTTP/1 there is nothing to say: no response is under way, or it would not be closed.
+            let limit = if activity.is_multiplexed() { GOAWAY_TIMEOUT } else { Duration::ZERO };
+            timeout(limit, connection).await.unwrap_or(Ok(()))
+        }
+        () = stopping(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(client.addr = %peer, error, "connection ended early");
+    }
+}
+
+/// Completes when the server stops.
+async fn stopping(stop: &mut watch::Receiver<bool>) {
+    // It fails only if the sender is gone, which is an end as well.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Ready, ready};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::super::admission::{Connections, Quotas};
+    use super::*;
+    use crate::body::{self, Body as AnyBody};
+    use crate::cancel;
+    use crate::metrics::connections::Port;
+
+    const PEER: ([u8; 4], u16) = ([192, 0, 2, 1], 1);
+
+    fn connections(panics: Counter) -> Arc<Connections> {
+        Connections::new(Quotas { total: 1, per_address: 1, exempt: Vec::new() }, Port::default(), panics)
+    }
+
+    fn shared<H>(handler: H, panics: Counter) -> Shared<H> {
+        Shared { http: http(panics), certificate: None, handler }
+    }
+
+    fn hello(_: Request<Incoming>, _: SocketAddr) -> Ready<Response<AnyBody>> {
+        ready(Response::new(body::full("hello")))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_dropped_at_any_await_gives_its_place_back() {
+        let connections = connections(Counter::default());
+        let (_stop, stopped) = watch::channel(false);
+        let talk = async || {
+            let (connections, stopped) = (Arc::clone(&connections), stopped.clone());
+            async move {
+                let place = connections.admit(PEER.into()).expect("a place");
+                let (near, mut far) = duplex(64);
+                let shared = shared(hello, Counter::default());
+                let socket = Socket::new(near, Arc::clone(&place.activity));
+                let client = async {
+                    for part in ["POST / HTTP/1.1\r\nhost: x\r\n", "content-length: 4\r\n\r\n", "body"] {
+                        far.write_all(part.as_bytes()).await.expect("room");
+                        tokio::task::yield_now().await;
+                    }
+                    let mut answer = vec![0; 64];
+                    far.read_exact(&mut answer).await.expect("an answer");
+                    drop(far);
+                };
+                tokio::join!(converse(&shared, socket, PEER.into(), &place.activity, stopped), client);
+            }
+        };
+        let mut drops = 0;
+        cancel::at_every_await(talk, async |_| {
+            drops += 1;
+            assert_eq!(connections.len(), 0);
+        })
+        .await;
+        assert!(drops > 5 && connections.len() == 0, "{drops}");
+    }
+
+    /// A handler that panics.
+    fn broken(_: Request<Incoming>, _: SocketAddr) -> Ready<Response<AnyBody>> {
+        panic!("a fault of the handler")
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_a_handler_is_counted_and_ends_its_own_request_only() {
+        for preface in [None, Some(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")] {
+            let panics = Counter::default();
+            let connections = connections(panics.clone());
+            let place = connections.admit(PEER.into()).expect("a place");
+            let (_stop, stopped) = watch::channel(false);
+            let (near, mut far) = duplex(1 << 16);
+            let shared = shared(broken, panics.clone());
+            let socket = Socket::new(near, Arc::clone(&place.activity));
+            let task = super::super::panics::contain(panics.clone(), async move {
+                converse(&shared, socket, PEER.into(), &place.activity, stopped).await;
+            });
+            let client = async {
+                if preface.is_some() {
+                    let (mut client, connection) = h2::client::handshake(far).await.expect("a handshake");
+                    tokio::spawn(connection);
+                    for _ in 0..2 {
+                        let request = Request::get("http://x/").body(()).expect("a request");
+                        let (answer, _) = client.send_request(request, true).expect("a stream");
+                        assert!(answer.await.expect_err("a reset").is_reset());
+                    }
+                    return;
+                }
+                far.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("room");
+                assert_eq!(far.read(&mut [0]).await.expect("an end"), 0);
+            };
+            tokio::join!(task, client);
+            assert_eq!(panics.get(), if preface.is_some() { 2 } else { 1 });
+            assert_eq!(connections.len(), 0);
+        }
+    }
+}
