@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use tokio::net::TcpListener;
-use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tokio::task::spawn_blocking;
+use tracing::{error, info, warn};
 
-use super::Failure;
+use super::tasks::{Ended, Tasks};
+use super::{Failure, runtime};
 use crate::catalog::Catalog;
 use crate::catalog::snapshot::Snapshots;
 use crate::cli::Settings;
@@ -26,19 +26,15 @@ use crate::proxy::respond::Caching;
 use crate::proxy::trust::Trusted;
 use crate::server::tls::Certificate;
 use crate::server::{self, Connections, descriptors};
+use crate::systemd::Manager;
 use crate::upstream::Upstream;
 use crate::upstream::outbound::Outbound;
 use crate::watch::Watch;
 use crate::whitelist::watch::WatchedWhitelist;
-use crate::{admin, logging, systemd};
+use crate::{admin, logging, stderr};
 
 /// Some scrapers and probes. They are counted apart, so that they get through whatever clients do.
 const ADMIN_CONNECTIONS: usize = 64;
-
-/// How many connections are served in turn before sockets are looked at again: as many as a worker's own queue
-/// has room for (256), so that none waits in the one that is shared and rarely looked at. With a thousand busy
-/// connections it would for tenths of a second, while others are answered a hundred times.
-const TURN: u16 = 240;
 
 /// The proxy with its sockets, ready to run.
 #[derive(Debug)]
@@ -61,23 +57,10 @@ pub fn serve(settings: Settings) -> Result<(), Failure> {
     let config = Config::load(settings)?;
     let outbound = Outbound::from_env(&config.upstream)?;
     logging::start(config.log_format, config.log_level.as_ref())?;
-    runtime()?.block_on(async {
+    runtime::run(async {
         let service = Service::bind(&config, outbound).await?;
         service.run(shutdown_signal().map_err(Failure::failed)?).await
     })
-}
-
-/// Makes what runs a service.
-///
-/// # Errors
-/// If the system gives no threads.
-pub(super) fn runtime() -> Result<Runtime, Failure> {
-    runtime::Builder::new_multi_thread()
-        .enable_all()
-        .max_io_events_per_tick(TURN.into())
-        .event_interval(TURN.into())
-        .build()
-        .map_err(Failure::failed)
 }
 
 impl Service {
@@ -146,7 +129,7 @@ impl Service {
     /// Serves until `shutdown` completes and running answers have ended.
     ///
     /// # Errors
-    /// If signals cannot be handled.
+    /// If signals cannot be handled, or a task that it cannot do without has ended.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
         descriptors::ensure(self.limits.connections);
         let origin = self.proxy.upstream.origin();
@@ -158,6 +141,8 @@ impl Service {
             outbound = %self.proxy.upstream.outbound(), extensions = list.len(), "serving"
         );
         let mut hangups = signal(SignalKind::hangup()).map_err(Failure::failed)?;
+        let manager = Manager::from_env(self.proxy.metrics.panics("systemd")).map_err(Failure::failed)?;
+        let manager = Arc::new(manager);
         let (stop, stopped) = watch::channel(false);
         let connections = Connections::new(
             self.limits.connections,
@@ -165,13 +150,14 @@ impl Service {
             self.proxy.trusted.clone(),
             self.proxy.metrics.connections.port("service"),
         );
-        let mut servers = JoinSet::new();
+        let mut tasks = Tasks::new(Arc::clone(&self.proxy.metrics));
         let proxy = Arc::new(self.proxy.clone());
         for listener in self.listeners {
             let (proxy, certificate) = (Arc::clone(&proxy), self.certificate.clone());
             let handler = move |request, peer| Arc::clone(&proxy).answer(request, peer);
             let connections = Arc::clone(&connections);
-            servers.spawn(server::serve(listener, connections, certificate, handler, stopped.clone()));
+            tasks
+                .spawn("accept", server::serve(listener, connections, certificate, handler, stopped.clone()));
         }
         if let Some(listener) = self.admin {
             let proxy = Arc::clone(&proxy);
@@ -183,29 +169,38 @@ impl Service {
                 let certificate = certificate.as_ref().map(|certificate| certificate.state());
                 std::future::ready(admin::answer(&proxy, certificate, &request))
             };
-            servers.spawn(server::serve(listener, connections, None, handler, stopped.clone()));
+            tasks.spawn("admin", server::serve(listener, connections, None, handler, stopped.clone()));
         }
         if let Some(notifier) = self.notifier {
-            servers.spawn(notifier.run(Arc::clone(&self.proxy.metrics), stopped.clone()));
+            tasks.spawn("notifier", notifier.run(Arc::clone(&self.proxy.metrics), stopped.clone()));
         }
-        servers.spawn(self.proxy.catalog.clone().keep_fresh(stopped));
+        let catalog = self.proxy.catalog.clone();
+        tasks.spawn_restarting("keep_fresh", move || catalog.clone().keep_fresh(stopped.clone()));
         // Not before hang-ups are handled: the manager may ask for a reload at once.
-        systemd::ready();
+        manager.ready();
         let mut shutdown = std::pin::pin!(shutdown);
-        loop {
+        let ended = loop {
             tokio::select! {
-                () = &mut shutdown => break,
-                Some(()) = hangups.recv() => reload(&self.watches),
+                () = &mut shutdown => break Ok(()),
+                Some(()) = hangups.recv() => tasks.spawn_brief("reload", reload(&self.watches, Arc::clone(&manager))),
+                Ended(task) = tasks.ended_early() => break Err(task),
             }
+        };
+        manager.stopping();
+        match ended {
+            Ok(()) => info!("stopping: no new connections, running answers may finish"),
+            Err(task) => error!(task, "stopping: a task has ended that nothing works without"),
         }
-        systemd::stopping();
-        info!("stopping: no new connections, running answers may finish");
         // It fails only if no server is left to stop.
         let _ = stop.send(true);
-        while servers.join_next().await.is_some() {}
+        tasks.finish().await;
         self.proxy.catalog.close().await;
+        // A panic in there is told by the hook, and is no reason not to end.
+        drop(spawn_blocking(move || manager.close()).await);
         info!("stopped");
-        Ok(())
+        ended.map_err(|task| {
+            Failure::failed(format!("the task {task:?} has ended, which is a bug; the log tells more"))
+        })
     }
 }
 
@@ -216,14 +211,15 @@ fn notifier(hook: Webhook) -> Result<(Outbox, Notifier), Failure> {
     Ok(notify::notifier(hook, client))
 }
 
-/// Has all files read again, and says so when that is done. Nothing waits for it: file systems may hang.
-fn reload(watches: &[Watch]) {
-    systemd::reloading();
+/// Has all files read again; what it returns tells the manager when that is done. Nothing should wait for it, for
+/// file systems may hang.
+fn reload(watches: &[Watch], manager: Arc<Manager>) -> impl Future<Output = ()> + use<> {
+    manager.reloading();
     let reloads = join_all(watches.iter().map(Watch::reload));
-    tokio::spawn(async move {
+    async move {
         reloads.await;
-        systemd::ready();
-    });
+        manager.ready();
+    }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -247,6 +243,7 @@ pub fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
         tokio::spawn(async move {
             either(&mut terminate, &mut interrupt).await;
             warn!("a second signal: running answers are cut");
+            stderr::finish();
             std::process::exit(i32::from(super::FAILED));
         });
     })

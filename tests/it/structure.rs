@@ -88,7 +88,8 @@ fn uses_point_down() {
         &["cli"],
         &["worker"],
         &["body", "metrics", "place", "watch"],
-        &["printable"],
+        &["panics", "printable"],
+        &["stderr"],
     ];
     let layer = |module: &str| layers.iter().position(|layer| layer.contains(&module));
     for (name, text) in sources() {
