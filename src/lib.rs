@@ -37,4 +37,7 @@ pub mod place;
 pub mod watch;
 mod worker;
 
+pub mod panics;
 pub mod printable;
+
+pub mod stderr;

@@ -2,8 +2,9 @@
 
 use std::env;
 use std::fmt;
-use std::io::{self, IsTerminal};
+use std::time::SystemTime;
 
+use serde_json::{Map, Value, json};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -14,10 +15,13 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::cli::LogFormat;
 use crate::given::{Given, Source};
-use crate::printable;
+use crate::{printable, stderr};
 
 /// Where levels come from if no flag tells them; the variable of all programs that log like this one.
 const VARIABLE: &str = "RUST_LOG";
+
+/// Longest string in a line of JSON that would be too long: with every character escaped, a dozen still fit.
+const MAX_LONG_STRING: usize = 512;
 
 /// Levels that cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,11 +47,16 @@ impl LevelError {
 /// If the levels cannot be understood.
 pub fn start(format: LogFormat, level: Option<&Given<String>>) -> Result<(), LevelError> {
     let filter = levels(level)?;
-    let color = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    stderr::set_notice(match format {
+        LogFormat::Text => text_notice,
+        LogFormat::Json => json_notice,
+    });
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(color)
+        .with_writer(|| stderr::LineWriter)
+        // It would be told by `eprintln!`, which may panic and block.
+        .log_internal_errors(false)
+        .with_ansi(stderr::is_colored())
         .with_target(false);
     // It fails only if a subscriber is set already, and then that one is wanted.
     let _ = match format {
@@ -99,6 +108,23 @@ fn filter(source: &Source, levels: &str) -> Result<EnvFilter, LevelError> {
     EnvFilter::try_new(&levels).map_err(|_| LevelError { at: source.clone(), directive: levels })
 }
 
+/// What a line says that tells how many were lost.
+const LOST: &str = "log lines were lost, because standard error did not take them";
+
+fn text_notice(lost: u64) -> String {
+    format!("{}  WARN {LOST} lost={lost}\n", now())
+}
+
+fn json_notice(lost: u64) -> String {
+    let line = json!({ "timestamp": now().to_string(), "level": "WARN", "message": LOST, "lost": lost });
+    format!("{line}\n")
+}
+
+/// Returns the time as it is at the start of every line.
+fn now() -> impl fmt::Display {
+    humantime::format_rfc3339_micros(SystemTime::now())
+}
+
 /// Fields as text, with whatever could break a line or fool a terminal escaped.
 ///
 /// SECURITY: targets and what the upstream sends are in log lines. A line feed in them would forge a line, a
@@ -131,12 +157,32 @@ where
     ) -> fmt::Result {
         let mut line = String::new();
         self.0.format_event(context, Writer::new(&mut line), event)?;
-        writer.write_str(&printable::escaped_json(&line))
+        let mut line = printable::escaped_json(&line);
+        if line.len() > stderr::MAX_LINE {
+            line = shortened(&line).unwrap_or(line);
+        }
+        writer.write_str(&line)
     }
+}
+
+/// Shortens the long strings in a line of JSON, which would else be cut and be no JSON any more.
+fn shortened(line: &str) -> Option<String> {
+    let mut fields: Map<String, Value> = serde_json::from_str(line).ok()?;
+    for value in fields.values_mut() {
+        if let Value::String(text) = value
+            && text.len() > MAX_LONG_STRING
+        {
+            let end = text.floor_char_boundary(MAX_LONG_STRING);
+            *text = format!("{}… ({} bytes cut)", &text[..end], text.len() - end);
+        }
+    }
+    let line = serde_json::to_string(&fields).ok()?;
+    Some(printable::escaped_json(&line) + "\n")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::sync::{Arc, Mutex};
 
     use super::*;

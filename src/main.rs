@@ -1,16 +1,14 @@
 //! The program: arguments in, exit code out.
 
+use std::panic::catch_unwind;
 use std::process::ExitCode;
 
-use catalog_proxy::cli::Cli;
-use catalog_proxy::commands;
+use catalog_proxy::{commands, panics, stderr};
 
 fn main() -> ExitCode {
-    match commands::run(Cli::read()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("catalog-proxy: {}", failure);
-            ExitCode::from(failure.code)
-        }
-    }
+    panics::install_hook();
+    // The hook has told of a panic where it happened.
+    let code = catch_unwind(commands::main).unwrap_or(commands::FAILED);
+    stderr::finish();
+    ExitCode::from(code)
 }

@@ -33,15 +33,15 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Parses the command line and the environment; ends the process if they make no sense.
-    pub fn read() -> Self {
+    /// Parses the command line and the environment.
+    ///
+    /// # Errors
+    /// If they make no sense, or ask for help.
+    pub fn read() -> Result<Self, NoCommand> {
         let parsed = without_empty_variables(Self::command()).try_get_matches();
-        parsed.and_then(|matches| Self::from_matches(&matches)).unwrap_or_else(|error| {
-            if let Some(variable) = variable_of(&error) {
-                eprintln!("The value is that of the variable {variable}.");
-            }
-            error.exit()
-        })
+        parsed
+            .and_then(|matches| Self::from_matches(&matches))
+            .map_err(|error| NoCommand { variable: variable_of(&error), error })
     }
 
     fn from_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
@@ -51,6 +51,15 @@ impl Cli {
         }
         Ok(cli)
     }
+}
+
+/// Arguments that name no command to run: wrong ones, or a wish for help.
+#[derive(Debug)]
+pub struct NoCommand {
+    /// What to print, where, and the exit code.
+    pub error: clap::Error,
+    /// The variable that has the value that is wrong, if one has.
+    pub variable: Option<String>,
 }
 
 /// Returns the variable that has the value an error is about.

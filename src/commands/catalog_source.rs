@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::feed::listing::{self, Listed};
 use crate::feed::package::Seller;
 use crate::feed::{Kind, packages};
+use crate::stderr;
 use crate::upstream::Upstream;
 use crate::upstream::outbound::Outbound;
 
@@ -65,7 +66,7 @@ impl Listing {
                         "{why}; a saved catalog can be given with --feed FILE"
                     )));
                 };
-                eprintln!("warning: {why}; using {}", listing.origin);
+                stderr::message(format_args!("warning: {why}; using {}", listing.origin));
                 Ok(listing)
             }),
         }

@@ -12,7 +12,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::Failure;
-use super::serve::{Service, runtime, shutdown_signal};
+use super::runtime;
+use super::serve::{Service, shutdown_signal};
+use super::terminal::print;
 use crate::body::{self, Body};
 use crate::cli::LogFormat;
 use crate::config::{Config, Origin};
@@ -36,7 +38,7 @@ pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
         tempfile::Builder::new().prefix("catalog-proxy-demo-").tempdir().map_err(Failure::failed)?;
     let whitelist = directory.path().join("whitelist.toml");
     fs::write(&whitelist, WHITELIST).map_err(Failure::failed)?;
-    runtime()?.block_on(async {
+    runtime::run(async {
         let sample = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(Failure::failed)?;
         let authority =
             sample.local_addr().map_err(Failure::failed)?.to_string().parse().map_err(Failure::failed)?;
@@ -54,7 +56,7 @@ pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
         let answer = |request: Request<Incoming>, _| std::future::ready(vendor(&request));
         tokio::spawn(server::serve(sample, connections, None, answer, stopped));
         for address in service.addresses() {
-            println!("{}", what_to_try(address, service.admin_address(), &config.upstream, &whitelist));
+            print(&what_to_try(address, service.admin_address(), &config.upstream, &whitelist))?;
         }
         service.run(shutdown_signal().map_err(Failure::failed)?).await
     })
@@ -71,7 +73,7 @@ fn what_to_try(address: SocketAddr, admin: Option<SocketAddr>, sample: &Origin, 
          \x20 {program} list {sources}\n\
          \x20 {program} allow xovi {sources}   # then ask again: xovi shows at once\n\
          {metrics}\
-         Ctrl-C ends it."
+         Ctrl-C ends it.\n"
     )
 }
 

@@ -10,6 +10,7 @@ use super::whitelist_file::WhitelistFile;
 use crate::cli::{Diff, TableFormat};
 use crate::config::Config;
 use crate::feed::package::Seller;
+use crate::stderr;
 
 /// What changes.
 #[derive(Debug, Serialize)]
@@ -60,12 +61,12 @@ pub fn diff(arguments: &Diff) -> Result<(), Failure> {
         TableFormat::Json => print_json(&changes),
         TableFormat::Table => {
             print(&changes.text(Terminal::stdout()))?;
-            eprintln!(
+            stderr::message(format_args!(
                 "{} would appear, {} would vanish, {} without effect",
                 changes.appear.len(),
                 changes.vanish.len(),
                 changes.no_effect.len()
-            );
+            ));
             Ok(())
         }
     }

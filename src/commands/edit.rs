@@ -1,6 +1,6 @@
 //! `allow` and `hide`: edits of the whitelist file.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::feed::listing::Listed;
 use crate::feed::package::Seller;
 use crate::place::Place;
+use crate::stderr;
 use crate::whitelist;
 use crate::whitelist::edit::{self, EditError, Hidden};
 use crate::whitelist::replace::{Editing, Replaced};
@@ -76,16 +77,16 @@ fn run(verb: Verb, arguments: &Edit) -> Result<(), Failure> {
             match editing.replace(&bytes, draft.text.as_bytes()).map_err(cannot)? {
                 Replaced::Changed => continue,
                 Replaced::Renamed => {}
-                Replaced::InPlace => eprintln!(
+                Replaced::InPlace => stderr::message(format_args!(
                     "note: {} was written in place: it cannot be replaced (it is a mount point, or its \
                      directory or owner are out of reach)",
                     path.display()
-                ),
+                )),
             }
         }
         print(&report)?;
-        if is_edit && stderr().is_terminal() {
-            eprintln!("{WHEN}");
+        if is_edit && io::stderr().is_terminal() {
+            stderr::message(WHEN);
         }
         return Ok(());
     }
@@ -107,8 +108,8 @@ fn at_hand(sources: &Sources, config: &Config) -> Result<Option<Listing>, Failur
     };
     let copy = Listing::from_disk(config);
     match &copy {
-        Some(copy) => eprintln!("warning: {why}; using {}", copy.origin),
-        None => eprintln!("warning: {why}; codes are not checked against the catalog"),
+        Some(copy) => stderr::message(format_args!("warning: {why}; using {}", copy.origin)),
+        None => stderr::message(format_args!("warning: {why}; codes are not checked against the catalog")),
     }
     Ok(copy)
 }

@@ -11,6 +11,7 @@ use crate::cli::{List, SellerName, TableFormat};
 use crate::config::Config;
 use crate::feed::listing::Listed;
 use crate::feed::package::Seller;
+use crate::stderr;
 use crate::whitelist::Whitelist;
 
 /// One line of the list.
@@ -55,7 +56,7 @@ pub fn list(arguments: &List) -> Result<(), Failure> {
                 ]);
             }
             print(&table.render(Terminal::stdout()))?;
-            eprintln!("{}", summary(&catalog, &file.list));
+            stderr::message(summary(&catalog, &file.list));
             Ok(())
         }
     }

@@ -12,8 +12,10 @@ pub mod list;
 pub mod manual;
 pub mod news;
 pub mod panel_ini;
+mod runtime;
 pub mod serve;
 pub mod table;
+mod tasks;
 pub mod terminal;
 pub mod whitelist_file;
 
@@ -22,17 +24,21 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
-use crate::cli::{Action, Cli};
+use crate::cli::{Action, Cli, NoCommand};
 use crate::config::{ConfigError, WHITELIST};
 use crate::given::Source;
 use crate::logging::LevelError;
 use crate::server::tls::TlsError;
+use crate::stderr;
 use crate::upstream::RootsError;
 use crate::upstream::outbound::OutboundError;
 use crate::whitelist::watch::LoadError;
+use terminal::Terminal;
 
+/// Exit code of a command that did its job.
+const SUCCEEDED: u8 = 0;
 /// Exit code of a command that failed.
-const FAILED: u8 = 1;
+pub const FAILED: u8 = 1;
 /// Exit code of wrong usage, configuration or whitelist; clap uses the same.
 const WRONG: u8 = 2;
 
@@ -56,11 +62,39 @@ pub enum Subject {
     Named(String),
 }
 
-/// Runs the command that was typed.
+/// Runs the command that was typed, tells on standard error why it failed, and returns the exit code.
+pub fn main() -> u8 {
+    let done = match Cli::read() {
+        Ok(cli) => run(cli).map(|()| SUCCEEDED),
+        Err(no_command) => explain_usage(&no_command),
+    };
+    done.unwrap_or_else(|failure| {
+        stderr::message(format_args!("catalog-proxy: {failure}"));
+        failure.code
+    })
+}
+
+/// Prints help to standard output, or what is wrong with the arguments to standard error. Returns the exit code.
+fn explain_usage(NoCommand { error, variable }: &NoCommand) -> Result<u8, Failure> {
+    let text = error.render();
+    let is_colored = if error.use_stderr() { stderr::is_colored() } else { Terminal::stdout().colors };
+    let text = if is_colored { text.ansi().to_string() } else { text.to_string() };
+    if error.use_stderr() {
+        if let Some(variable) = variable {
+            stderr::message(format_args!("The value is that of the variable {variable}."));
+        }
+        stderr::message(text);
+    } else {
+        terminal::print(&text)?;
+    }
+    Ok(u8::try_from(error.exit_code()).unwrap_or(WRONG))
+}
+
+/// Runs a command.
 ///
 /// # Errors
 /// What to tell, and the exit code.
-pub fn run(cli: Cli) -> Result<(), Failure> {
+fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Action::Serve(settings) => serve::serve(settings),
         Action::Demo(arguments) => demo::demo(arguments.listen),

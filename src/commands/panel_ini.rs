@@ -1,11 +1,11 @@
 //! `panel-ini`: the lines for Plesk's panel.ini.
 
-use std::io::{self, Write};
-
 use url::Url;
 
 use super::Failure;
+use super::terminal::print;
 use crate::cli::PanelIni;
+use crate::stderr;
 
 /// Longest base URL to advise: Plesk's cache key holds 128 characters, and its longest catalog URL takes
 /// 98 behind the base.
@@ -23,9 +23,9 @@ pub fn panel_ini(arguments: &PanelIni) -> Result<(), Failure> {
     if let Some(shop) = &arguments.buy_url {
         lines += &line("buyUrl", "--buy-url", shop)?;
     }
-    io::stdout().write_all(lines.as_bytes()).map_err(Failure::failed)?;
+    print(&lines)?;
     for objection in objections(base) {
-        eprintln!("warning: {base} {objection}");
+        stderr::message(format_args!("warning: {base} {objection}"));
     }
     Ok(())
 }

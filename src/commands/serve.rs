@@ -2,21 +2,19 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::net::TcpListener;
-use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use super::Failure;
+use super::tasks::{Ended, Tasks};
+use super::{Failure, runtime};
 use crate::catalog::Catalog;
 use crate::catalog::snapshot::Snapshots;
 use crate::cli::Settings;
@@ -30,27 +28,18 @@ use crate::proxy::respond::Caching;
 use crate::proxy::trust::Trusted;
 use crate::server::tls::Certificate;
 use crate::server::{self, Connections, Quotas, descriptors, listener};
+use crate::systemd::Manager;
 use crate::upstream::Upstream;
 use crate::upstream::outbound::Outbound;
 use crate::watch::Watch;
-use crate::worker::panic_message;
 use crate::whitelist::watch::WatchedWhitelist;
-use crate::{admin, logging, systemd};
+use crate::{admin, logging, stderr};
 
 /// Some scrapers and probes. They are counted apart, so that they get through whatever clients do.
 const ADMIN_CONNECTIONS: usize = 64;
 
-/// How many connections are served in turn before sockets are looked at again: as many as a worker's own queue
-/// has room for (256), so that none waits in the one that is shared and rarely looked at. With a thousand busy
-/// connections it would for tenths of a second, while others are answered a hundred times.
-const TURN: u16 = 240;
-
-/// Longest wait at shutdown for the tasks that are not servers, and again for what the cache writes last: less
-/// than orchestrators leave after the drain.
+/// Longest wait at shutdown for what the cache writes last: less than orchestrators leave after the drain.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Longest wait for blocking calls when the runtime ends; one that hangs in a file system ends with the process.
-const RUNTIME_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The proxy with its sockets, ready to run.
 #[derive(Debug)]
@@ -73,26 +62,10 @@ pub struct Service {
 pub fn serve(settings: Settings) -> Result<(), Failure> {
     let config = Config::load(settings)?;
     logging::start(*config.log_format, config.log_level.as_ref())?;
-    let runtime = runtime()?;
-    let ended = runtime.block_on(async {
+    runtime::run(async {
         let service = Service::bind(&config).await?;
         service.run(shutdown_signal().map_err(Failure::failed)?).await
-    });
-    runtime.shutdown_timeout(RUNTIME_TIMEOUT);
-    ended
-}
-
-/// Makes what runs a service.
-///
-/// # Errors
-/// If the system gives no threads.
-pub(super) fn runtime() -> Result<Runtime, Failure> {
-    runtime::Builder::new_multi_thread()
-        .enable_all()
-        .max_io_events_per_tick(TURN.into())
-        .event_interval(TURN.into())
-        .build()
-        .map_err(Failure::failed)
+    })
 }
 
 impl Service {
@@ -171,7 +144,7 @@ impl Service {
     /// Serves until `shutdown` completes and running responses have ended, or until a server fails.
     ///
     /// # Errors
-    /// If signals cannot be handled, or a server ended before it was told to.
+    /// If signals cannot be handled, or a task that nothing works without has ended.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
         descriptors::ensure(*self.limits.connections);
         let origin = self.proxy.upstream.origin();
@@ -183,19 +156,21 @@ impl Service {
             outbound = %self.proxy.upstream.outbound(), extensions = list.len(), "serving"
         );
         let mut hangups = signal(SignalKind::hangup()).map_err(Failure::failed)?;
+        let manager = Manager::from_env(self.proxy.metrics.panics("systemd")).map_err(Failure::failed)?;
+        let manager = Arc::new(manager);
         let (stop, stopped) = watch::channel(false);
         let metrics = Arc::clone(&self.proxy.metrics);
         let panics = metrics.panics("connection");
         let connections =
             Connections::new(self.quotas, metrics.connections.port("service"), panics.clone());
-        let (mut servers, mut background) = (JoinSet::new(), JoinSet::new());
+        let mut tasks = Tasks::new(Arc::clone(&metrics));
         let proxy = Arc::new(self.proxy.clone());
         for listener in self.listeners {
             let (proxy, certificate) = (Arc::clone(&proxy), self.certificate.clone());
             let handler = move |request, peer| Arc::clone(&proxy).answer(request, peer);
             let connections = Arc::clone(&connections);
-            let server = server::serve(listener, connections, certificate, handler, stopped.clone());
-            servers.spawn(supervise(&metrics, "server", server));
+            tasks
+                .spawn("accept", server::serve(listener, connections, certificate, handler, stopped.clone()));
         }
         if let Some(listener) = self.admin {
             let proxy = Arc::clone(&proxy);
@@ -206,58 +181,40 @@ impl Service {
                 let certificate = certificate.as_ref().map(|certificate| certificate.state());
                 std::future::ready(admin::answer(&proxy, certificate, &request))
             };
-            let server = server::serve(listener, connections, None, handler, stopped.clone());
-            servers.spawn(supervise(&metrics, "server", server));
+            tasks.spawn("admin", server::serve(listener, connections, None, handler, stopped.clone()));
         }
         if let Some(notifier) = self.notifier {
-            let notifier = notifier.run(Arc::clone(&metrics), stopped.clone());
-            background.spawn(supervise(&metrics, "notifier", notifier));
+            tasks.spawn("notifier", notifier.run(Arc::clone(&metrics), stopped.clone()));
         }
-        let refresher = self.proxy.catalog.clone().keep_fresh(stopped);
-        background.spawn(supervise(&metrics, "refresher", refresher));
+        let catalog = self.proxy.catalog.clone();
+        tasks.spawn_restarting("keep_fresh", move || catalog.clone().keep_fresh(stopped.clone()));
         // Not before hang-ups are handled: the manager may ask for a reload at once.
-        systemd::ready();
+        manager.ready();
         let mut shutdown = std::pin::pin!(shutdown);
         let ended = loop {
             tokio::select! {
                 () = &mut shutdown => break Ok(()),
-                Some(()) = hangups.recv() => reload(&self.watches),
-                // A process that no longer serves must not look as if it did: whoever started it starts it again.
-                Some(_) = servers.join_next() => {
-                    error!("a server ended before it was told to: stopping");
-                    break Err(Failure::failed("a server ended before it was told to"));
-                }
+                Some(()) = hangups.recv() => tasks.spawn_brief("reload", reload(&self.watches, Arc::clone(&manager))),
+                Ended(task) = tasks.ended_early() => break Err(task),
             }
         };
-        systemd::stopping();
-        info!("stopping: no new connections, running answers may finish");
-        // It fails only if nothing is left to stop.
-        let _ = stop.send(true);
-        while servers.join_next().await.is_some() {}
-        let others = async { while background.join_next().await.is_some() {} };
-        if timeout(CLOSE_TIMEOUT, others).await.is_err() {
-            warn!("background tasks cut: they did not end within {} s", CLOSE_TIMEOUT.as_secs());
+        manager.stopping();
+        match ended {
+            Ok(()) => info!("stopping: no new connections, running responses may finish"),
+            Err(task) => error!(task, "stopping: a task has ended that nothing works without"),
         }
+        // It fails only if no server is left to stop.
+        let _ = stop.send(true);
+        tasks.finish().await;
         if timeout(CLOSE_TIMEOUT, self.proxy.catalog.close()).await.is_err() {
             warn!("the cache was not written to its end within {} s", CLOSE_TIMEOUT.as_secs());
         }
+        // A panic in there is told by the hook, and is no reason not to end.
+        drop(spawn_blocking(move || manager.close()).await);
         info!("stopped");
-        ended
-    }
-}
-
-/// Runs one of the process's tasks; a panic of it is logged, and counted under `name`.
-fn supervise(
-    metrics: &Metrics,
-    name: &'static str,
-    task: impl Future<Output = ()>,
-) -> impl Future<Output = ()> {
-    let panics = metrics.panics(name);
-    async move {
-        if let Err(payload) = AssertUnwindSafe(task).catch_unwind().await {
-            panics.inc();
-            error!(thread = name, panic = panic_message(&*payload), "a task panicked");
-        }
+        ended.map_err(|task| {
+            Failure::failed(format!("the task {task:?} has ended, which is a bug; the log tells more"))
+        })
     }
 }
 
@@ -268,14 +225,15 @@ fn notifier(hook: Webhook, outbound: &ProxyVariables) -> Result<(Outbox, Notifie
     Ok(notify::notifier(hook, client))
 }
 
-/// Has all files read again, and says so when that is done. Nothing waits for it: file systems may hang.
-fn reload(watches: &[Watch]) {
-    systemd::reloading();
+/// Has all files read again; what it returns tells the manager when that is done. Nothing should wait for it, for
+/// file systems may hang.
+fn reload(watches: &[Watch], manager: Arc<Manager>) -> impl Future<Output = ()> + use<> {
+    manager.reloading();
     let reloads = join_all(watches.iter().map(Watch::reload));
-    tokio::spawn(async move {
+    async move {
         reloads.await;
-        systemd::ready();
-    });
+        manager.ready();
+    }
 }
 
 fn bind(address: SocketAddr, all: &[SocketAddr]) -> Result<TcpListener, Failure> {
@@ -298,6 +256,7 @@ pub fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
         tokio::spawn(async move {
             either(&mut terminate, &mut interrupt).await;
             warn!("a second signal: running answers are cut");
+            stderr::finish();
             std::process::exit(i32::from(super::FAILED));
         });
     })

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::Failure;
 use crate::printable::{escaped_json, is_plain};
+use crate::stderr;
 
 /// Standard output as it should be written for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -81,18 +82,22 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Writes to standard output.
+/// Writes to standard output, after the messages that came before.
 ///
 /// # Errors
 /// If that fails; a reader that has seen enough is no failure.
 pub fn print(text: &str) -> Result<(), Failure> {
+    stderr::settle();
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::failed(format!("cannot write to standard output: {error}")))
-        }
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(not_written(&error)),
         _ => Ok(()),
     }
+}
+
+/// Says that standard output cannot be written.
+pub(super) fn not_written(error: &io::Error) -> Failure {
+    Failure::failed(format!("cannot write to standard output: {error}"))
 }
 
 /// Writes JSON to standard output, with the characters escaped that could command a terminal.

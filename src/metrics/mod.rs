@@ -25,6 +25,8 @@ use connections::Connections;
 use requests::Requests;
 use state::State;
 
+use crate::{panics, stderr};
+
 /// The media type of the text that [`Metrics::encode`] writes. Everything that scrapes reads it.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -214,10 +216,20 @@ impl Metrics {
         registry.register("cache_evictions", help, self.evictions.clone());
         let help = "Background jobs and tasks that panicked; each is a bug, and the log has its message";
         registry.register("background_panics", help, self.panics.clone());
+        registry.register("panics", "Panics of any thread or task; each is a bug", counter(panics::count()));
+        let help = "Log lines and messages lost because standard error did not take them";
+        registry.register("log_lines_lost", help, counter(stderr::lost()));
         registry.register("catalog_changes", "Changes in the catalog", self.changes.clone());
         let help = "Notifications by what became of them";
         registry.register("notifications", help, self.notifications.clone());
     }
+}
+
+/// Makes a counter of what is counted elsewhere, for the whole process.
+fn counter(value: u64) -> Counter {
+    let counter = Counter::default();
+    counter.inc_by(value);
+    counter
 }
 
 fn latencies() -> Histogram {

@@ -67,10 +67,10 @@ impl History {
     }
 
     /// Adds changes, and forgets the oldest beyond the bound.
-    pub(super) fn push(&mut self, api: &str, at: SystemTime, changes: Vec<Change>) {
+    pub(super) fn push(&mut self, api: &str, at: SystemTime, changes: &[Change]) {
         let at = humantime::format_rfc3339_seconds(at).to_string();
-        let entry = |change| Entry { at: at.clone(), api: api.to_owned(), change };
-        self.entries.extend(changes.into_iter().map(entry));
+        let entry = |change: &Change| Entry { at: at.clone(), api: api.to_owned(), change: change.clone() };
+        self.entries.extend(changes.iter().map(entry));
         let extra = self.entries.len().saturating_sub(MAX_ENTRIES);
         self.entries.drain(..extra);
         if let Some(directory) = &self.directory
@@ -154,7 +154,7 @@ mod tests {
 
     fn push(history: &mut History, code: &str) {
         let at = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        history.push("v4", at, vec![change(code, Kind::New)]);
+        history.push("v4", at, &[change(code, Kind::New)]);
     }
 
     fn codes(directory: &Path) -> Vec<String> {
@@ -182,8 +182,8 @@ mod tests {
     fn is_bounded() {
         let directory = tempfile::tempdir().expect("a directory");
         let mut history = History::open(Some(directory.path().to_owned()));
-        let changes = (0..MAX_ENTRIES + 3).map(|n| change(&n.to_string(), Kind::New)).collect();
-        history.push("v4", UNIX_EPOCH, changes);
+        let changes: Vec<_> = (0..MAX_ENTRIES + 3).map(|n| change(&n.to_string(), Kind::New)).collect();
+        history.push("v4", UNIX_EPOCH, &changes);
         let codes = codes(directory.path());
         assert_eq!((codes.len(), codes[0].as_str()), (MAX_ENTRIES, "3"));
     }
@@ -223,10 +223,10 @@ mod tests {
         assert!(!history.ends_with("v3", &change("a", Kind::New)));
         assert!(!history.ends_with("v4", &change("b", Kind::New)));
         assert!(!history.ends_with("v4", &change("a", Kind::Gone)));
-        history.push("v4", UNIX_EPOCH, vec![change("a", Kind::Gone)]);
+        history.push("v4", UNIX_EPOCH, &[change("a", Kind::Gone)]);
         assert!(!history.ends_with("v4", &change("a", Kind::New)));
         let switched = |seller| Change { seller, ..change("a", Kind::Switched) };
-        history.push("v4", UNIX_EPOCH, vec![switched(SellerName::Free)]);
+        history.push("v4", UNIX_EPOCH, &[switched(SellerName::Free)]);
         assert!(history.ends_with("v4", &switched(SellerName::Free)));
         assert!(!history.ends_with("v4", &switched(SellerName::Plesk)));
     }

@@ -12,11 +12,9 @@
 pub mod history;
 pub mod notify;
 
-use std::path::Path;
-use std::sync::mpsc::{self, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::SystemTime;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
@@ -26,11 +24,16 @@ use crate::feed::package::Seller;
 use crate::metrics::{self, Metrics};
 use crate::printable::joined;
 use crate::whitelist::watch::WatchedWhitelist;
+use crate::worker::{Rejected, Worker};
 use history::History;
 use notify::Outbox;
 
 /// Renewed feeds whose changes wait to be told.
 const QUEUE: usize = 64;
+
+/// Longest wait for what is queued when the process ends: many times what a slow disk takes. One that hangs must
+/// not hold up the end.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Codes named in a log line; beyond that only their number is told.
 const MAX_LOGGED: usize = 20;
@@ -87,14 +90,22 @@ pub struct Report {
 
 /// Takes reports.
 #[derive(Debug)]
-pub struct News {
-    queue: Mutex<Option<SyncSender<Report>>>,
-    teller: Mutex<Option<JoinHandle<()>>>,
+pub struct News(Worker<Job>);
+
+/// What the thread has to do.
+#[derive(Debug)]
+enum Job {
+    /// Read the history, so that damage is told at start.
+    Open,
+    /// Tell what is new.
+    Tell(Report),
 }
 
 /// Tells what is new, wherever it is to be told.
 struct Teller {
-    history: History,
+    directory: Option<PathBuf>,
+    /// Read when it is first needed.
+    history: Option<History>,
     whitelist: Arc<WatchedWhitelist>,
     metrics: Arc<Metrics>,
     outbox: Option<Outbox>,
@@ -111,40 +122,41 @@ impl News {
         metrics: Arc<Metrics>,
         outbox: Option<Outbox>,
     ) -> io::Result<Self> {
+        let panics = metrics.panics("news");
         let directory = directory.map(Path::to_owned);
-        let (queue, reports) = mpsc::sync_channel::<Report>(QUEUE);
-        let teller = thread::Builder::new().name("news".to_owned()).spawn(move || {
-            let mut teller = Teller { history: History::open(directory), whitelist, metrics, outbox };
-            for report in reports {
-                teller.tell(report);
-            }
+        let mut teller = Teller { directory, history: None, whitelist, metrics, outbox };
+        let worker = Worker::start("news", QUEUE, panics, move |job| match job {
+            Job::Open => drop(teller.history()),
+            Job::Tell(report) => teller.tell(report),
         })?;
-        Ok(Self { queue: Mutex::new(Some(queue)), teller: Mutex::new(Some(teller)) })
+        // It is the first, so there is room for it.
+        let _ = worker.send(Job::Open);
+        Ok(Self(worker))
     }
 
-    /// Has changes told.
+    /// Has changes told. Never blocks.
     pub fn report(&self, report: Report) {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let sent = queue.as_ref().map_or(Ok(()), |queue| queue.try_send(report));
-        if sent.is_err() {
-            warn!("changes in the catalog are not told: the disk is too slow, or their thread is gone");
+        if self.0.send(Job::Tell(report)) == Err(Rejected::Full) {
+            warn!("changes in the catalog are not told: the disk is too slow");
         }
     }
 
-    /// Tells what is queued and ends. Blocks on the disk.
+    /// Tells what is queued, for a limited time, and ends. Blocks on the disk.
     pub fn close(&self) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(teller) = self.teller.lock().unwrap_or_else(PoisonError::into_inner).take()
-            && teller.join().is_err()
-        {
-            warn!("the thread that tells changes in the catalog panicked");
+        if !self.0.close(CLOSE_LIMIT) {
+            warn!("changes in the catalog may not all be told: the disk is too slow");
         }
     }
 }
 
 impl Teller {
+    fn history(&mut self) -> &mut History {
+        self.history.get_or_insert_with(|| History::open(self.directory.clone()))
+    }
+
     fn tell(&mut self, Report { api, at, mut changes }: Report) {
-        changes.retain(|change| !self.history.ends_with(api, change));
+        let history = self.history();
+        changes.retain(|change| !history.ends_with(api, change));
         if changes.is_empty() {
             return;
         }
@@ -154,6 +166,10 @@ impl Teller {
             let labels = metrics::Change { change: change.change.name(), seller: change.seller.name() };
             self.metrics.changes.get_or_create(&labels).inc();
         }
+        if let Some(outbox) = &self.outbox {
+            outbox.post(&self.metrics, api, at, &changes);
+        }
+        self.history().push(api, at, &changes);
         let (new, gone, switched) = (Kind::New, Kind::Gone, Kind::Switched);
         let codes = |kind| Codes(&changes, Box::new(move |change| change.change == kind));
         let missed = Codes(&changes, Box::new(|change| change.change == Kind::Gone && change.whitelisted));
@@ -161,10 +177,6 @@ impl Teller {
             api, new = %codes(new), gone = %codes(gone), switched = %codes(switched), whitelisted_gone = %missed,
             "the catalog changed"
         );
-        if let Some(outbox) = &self.outbox {
-            outbox.post(&self.metrics, api, at, &changes);
-        }
-        self.history.push(api, at, changes);
     }
 }
 

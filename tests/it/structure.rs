@@ -89,7 +89,8 @@ fn uses_point_down() {
         &["worker"],
         &["body", "given", "metrics", "watch"],
         &["place"],
-        &["printable"],
+        &["panics", "printable"],
+        &["stderr"],
     ];
     let layer = |module: &str| layers.iter().position(|layer| layer.contains(&module));
     for (name, text) in sources() {

@@ -1,0 +1,78 @@
+//! The async runtime of the commands that serve.
+
+use std::env;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::thread;
+
+use parking_lot::Mutex;
+use tokio::runtime;
+
+use super::Failure;
+
+/// How many connections are served in turn before sockets are looked at again: as many as a worker's own queue
+/// has room for (256), so that none waits in the one that is shared and rarely looked at. With a thousand busy
+/// connections it would for tenths of a second, while others are answered a hundred times.
+const MAX_IO_EVENTS_PER_TICK: u16 = 240;
+
+/// Threads beside the runtime's workers: for watched files and their events, copies, news, encodings, the log and
+/// the service manager there are ten at most; and some for blocking calls.
+const OTHER_THREADS: usize = 16;
+
+/// Runs what serves to its end.
+///
+/// # Errors
+/// If the system gives too few threads, or that fails.
+pub(super) fn run(serving: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let workers = workers();
+    ensure_threads(workers + OTHER_THREADS)?;
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .max_io_events_per_tick(MAX_IO_EVENTS_PER_TICK.into())
+        .event_interval(MAX_IO_EVENTS_PER_TICK.into())
+        .build()
+        .map_err(Failure::failed)?;
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(serving)));
+    // Dropping it would wait for blocking calls, and a disk or a resolver may hang.
+    runtime.shutdown_background();
+    ended.unwrap_or_else(|payload| resume_unwind(payload))
+}
+
+/// Returns how many worker threads there should be: as many as cores, or as tokio's own variable says.
+fn workers() -> usize {
+    let variable = env::var("TOKIO_WORKER_THREADS").ok().and_then(|number| number.parse().ok());
+    let cores = || thread::available_parallelism().map_or(1, usize::from);
+    variable.filter(|number| *number > 0).unwrap_or_else(cores)
+}
+
+/// Has `count` threads running at once for a moment.
+///
+/// Tokio panics if its first worker cannot be started; if a later one cannot, it goes on with fewer, and with
+/// none for blocking calls, which then never return.
+fn ensure_threads(count: usize) -> Result<(), Failure> {
+    let gate = Mutex::new(());
+    let started = thread::scope(|scope| {
+        let closed = gate.lock();
+        let started: io::Result<()> = (0..count)
+            .try_for_each(|_| thread::Builder::new().spawn_scoped(scope, || drop(gate.lock())).map(drop));
+        drop(closed);
+        started
+    });
+    started.map_err(|error| {
+        Failure::failed(format!(
+            "cannot start {count} threads: {error}; the limit on processes (ulimit -u, TasksMax=, pids.max) or \
+             on memory is too low"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_that_cannot_be_had_are_an_error() {
+        ensure_threads(4).expect("some threads");
+    }
+}

@@ -1,0 +1,161 @@
+//! The long-lived tasks of a service: none ends unseen.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use prometheus_client::metrics::counter::Counter;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tracing::error;
+
+use crate::metrics::Metrics;
+use crate::worker::panic_message;
+
+/// Pause before a task that panicked is started again: one that panics at once should not fill the log.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+/// Tasks under way. A panic in one is counted under the task's name.
+#[derive(Debug)]
+pub(super) struct Tasks {
+    metrics: Arc<Metrics>,
+    running: JoinSet<Option<Ended>>,
+}
+
+/// A task that ended though it should run as long as the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ended(pub(super) &'static str);
+
+impl Tasks {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, running: JoinSet::new() }
+    }
+
+    /// Starts a task that the service cannot do without.
+    pub(super) fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let panics = self.metrics.panics(name);
+        self.running.spawn(async move {
+            seen(name, &panics, task).await;
+            Some(Ended(name))
+        });
+    }
+
+    /// Starts a task that is made anew whenever it panics.
+    pub(super) fn spawn_restarting<F>(
+        &mut self,
+        name: &'static str,
+        mut make: impl FnMut() -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let panics = self.metrics.panics(name);
+        self.running.spawn(async move {
+            while seen(name, &panics, make()).await == Ending::Panicked {
+                sleep(RESTART_PAUSE).await;
+            }
+            Some(Ended(name))
+        });
+    }
+
+    /// Starts a task that ends by itself.
+    pub(super) fn spawn_brief(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let panics = self.metrics.panics(name);
+        self.running.spawn(async move {
+            seen(name, &panics, task).await;
+            None
+        });
+    }
+
+    /// Waits for a task to end that should not. Cancel safe.
+    pub(super) async fn ended_early(&mut self) -> Ended {
+        loop {
+            match self.running.join_next().await {
+                Some(Ok(Some(ended))) => return ended,
+                // Their panics are caught, and nobody aborts them.
+                Some(Ok(None) | Err(_)) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Waits until all have ended.
+    pub(super) async fn finish(mut self) {
+        while self.running.join_next().await.is_some() {}
+    }
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Returned,
+    Panicked,
+}
+
+/// Runs a task to its end; a panic is counted and logged.
+async fn seen(name: &'static str, panics: &Counter, task: impl Future<Output = ()>) -> Ending {
+    // Nothing of the task is used afterwards but what it shares, and that is sound in any state.
+    match AssertUnwindSafe(task).catch_unwind().await {
+        Ok(()) => Ending::Returned,
+        Err(payload) => {
+            panics.inc();
+            error!(task = name, panic = panic_message(&*payload), "a background task panicked");
+            Ending::Panicked
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_panics_is_counted_and_ends_the_service() {
+        let metrics = Arc::new(Metrics::default());
+        let mut tasks = Tasks::new(Arc::clone(&metrics));
+        tasks.spawn("good", std::future::pending());
+        tasks.spawn_brief("brief", async {});
+        tasks.spawn_brief("bad and brief", async { panic!("a test") });
+        tasks.spawn("bad", async { panic!("a test") });
+        assert_eq!(tasks.ended_early().await, Ended("bad"));
+        let counted = ["good", "bad", "bad and brief"].map(|name| metrics.panics(name).get());
+        assert_eq!(counted, [0, 1, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_returns_is_missed_too() {
+        let mut tasks = Tasks::new(Arc::default());
+        tasks.spawn("short", async {});
+        assert_eq!(tasks.ended_early().await, Ended("short"));
+        tasks.finish().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_can_be_made_anew_is() {
+        let metrics = Arc::new(Metrics::default());
+        let mut tasks = Tasks::new(Arc::clone(&metrics));
+        let (sender, mut starts) = mpsc::unbounded_channel();
+        let number = AtomicU64::new(0);
+        tasks.spawn_restarting("task", move || {
+            let (number, sender) = (number.fetch_add(1, Ordering::Relaxed), sender.clone());
+            async move {
+                sender.send(number).expect("a receiver");
+                assert!(number > 1, "a test");
+            }
+        });
+        assert_eq!(tasks.ended_early().await, Ended("task"));
+        assert_eq!(
+            [starts.recv().await, starts.recv().await, starts.recv().await],
+            [Some(0), Some(1), Some(2)]
+        );
+        assert_eq!(metrics.panics("task").get(), 2);
+    }
+}

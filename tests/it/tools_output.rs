@@ -1,0 +1,104 @@
+//! What commands do when standard error or standard output take nothing.
+
+use std::process::{Command, Output, Stdio};
+
+use crate::sinks::Sink;
+use crate::tools::{Session, text};
+
+/// Named twice, so every command has something to say about it.
+const WHITELIST: &str = "extensions = [\"docker\", \"docker\", \"no-such\"]\n";
+
+/// Command lines that print data, messages or both.
+const LINES: [&str; 10] = [
+    "list --feed packages.json",
+    "list --feed packages.json --format json",
+    "diff other.toml --feed packages.json",
+    "check --feed packages.json",
+    "panel-ini --url http://a-catalog.far-too-long-for-plesk.example:8080",
+    "filter",
+    "list --feed no-such.json",
+    "list --no-such-flag",
+    "completions bash",
+    "--help",
+];
+
+fn session() -> Session {
+    let session = Session::new(WHITELIST);
+    session.write("other.toml", "extensions = [\"xovi\"]\n");
+    session
+}
+
+fn command(session: &Session, line: &str) -> Command {
+    let mut command = session.command(line);
+    if line == "filter" {
+        command.stdin(std::fs::File::open(session.path("packages.json")).unwrap());
+    }
+    command
+}
+
+#[test]
+fn commands_do_the_same_whatever_standard_error_takes() {
+    let session = session();
+    for line in LINES {
+        let good = command(&session, line).output().unwrap();
+        assert!(!text(&good.stderr).contains("panicked"), "{good:?}");
+        for sink in [Sink::Stuck, Sink::NoReader, Sink::FullDisk, Sink::NoTerminal] {
+            let (stderr, _reader) = sink.open();
+            let Output { status, stdout, .. } = command(&session, line)
+                .stdout(Stdio::piped())
+                .stderr(stderr)
+                .spawn()
+                .unwrap()
+                .wait_with_output()
+                .unwrap();
+            assert_eq!((status.code(), &stdout), (good.status.code(), &good.stdout), "{line} {sink:?}");
+        }
+        let script = format!("exec {} {line} 2>&-", env!("CARGO_BIN_EXE_catalog-proxy"));
+        let mut closed = Command::new("sh");
+        closed.args(["-c", &script]).env_clear().current_dir(session.path("."));
+        if line == "filter" {
+            closed.stdin(std::fs::File::open(session.path("packages.json")).unwrap());
+        }
+        let Output { status, stdout, .. } = closed.output().unwrap();
+        assert_eq!((status.code(), &stdout), (good.status.code(), &good.stdout), "{line} closed");
+    }
+}
+
+#[test]
+fn edits_are_made_whatever_standard_error_takes() {
+    for sink in [Sink::Stuck, Sink::NoReader, Sink::FullDisk, Sink::NoTerminal] {
+        let session = Session::new("extensions = []\n");
+        let (stderr, _reader) = sink.open();
+        // Nothing can be reached there, of which there is a warning.
+        let mut command = session.command("allow docker --upstream http://127.0.0.1:1");
+        let status = command.stdout(Stdio::null()).stderr(stderr).status().unwrap();
+        assert_eq!(status.code(), Some(0), "{sink:?}");
+        assert!(session.whitelist().contains("docker"), "{sink:?}");
+    }
+}
+
+#[test]
+fn data_that_cannot_be_written_is_a_failure_with_a_reason() {
+    let session = session();
+    for line in LINES.into_iter().filter(|line| !line.contains("no-such")) {
+        let (stdout, _) = Sink::FullDisk.open();
+        let child = command(&session, line).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+        let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+        assert_eq!(status.code(), Some(1), "{line}");
+        let message =
+            "catalog-proxy: cannot write to standard output: No space left on device (os error 28)\n";
+        assert!(text(&stderr).ends_with(message), "{line}: {}", text(&stderr));
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let session = session();
+    for line in LINES.into_iter().filter(|line| !line.contains("no-such")) {
+        let good = command(&session, line).output().unwrap();
+        let (stdout, _) = Sink::NoReader.open();
+        let child = command(&session, line).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+        let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+        assert_eq!((status.code(), text(&stderr)), (good.status.code(), text(&good.stderr)), "{line}");
+    }
+}
