@@ -76,11 +76,9 @@ fn run(verb: Verb, arguments: &Edit) -> Result<(), Failure> {
             match editing.replace(&bytes, draft.text.as_bytes()).map_err(cannot)? {
                 Replaced::Changed => continue,
                 Replaced::Renamed => {}
-                Replaced::InPlace => eprintln!(
-                    "note: {} was written in place: it cannot be replaced (it is a mount point, or its \
-                     directory or owner are out of reach)",
-                    path.display()
-                ),
+                Replaced::InPlace(obstacle) => {
+                    eprintln!("note: {} was written in place: {obstacle}", path.display());
+                }
             }
         }
         print(&report)?;
