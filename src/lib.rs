@@ -33,6 +33,7 @@ pub mod body;
 mod cancel;
 pub mod metrics;
 pub mod place;
+pub mod reloading;
 pub mod watch;
 mod worker;
 

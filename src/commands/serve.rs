@@ -19,7 +19,7 @@ use crate::cli::Settings;
 use crate::config::{Admin, Config, Limits, Webhook};
 use crate::metrics::Metrics;
 use crate::news::News;
-use crate::news::notify::{self, Notifier, Outbox};
+use crate::news::notify::{self, Notifier};
 use crate::printable::joined;
 use crate::proxy::Proxy;
 use crate::proxy::respond::Caching;
@@ -29,7 +29,7 @@ use crate::server::{self, Connections, descriptors};
 use crate::upstream::Upstream;
 use crate::upstream::outbound::Outbound;
 use crate::watch::Watch;
-use crate::whitelist::watch::WatchedWhitelist;
+use crate::whitelist;
 use crate::{admin, logging, systemd};
 
 /// Some scrapers and probes. They are counted apart, so that they get through whatever clients do.
@@ -86,7 +86,8 @@ impl Service {
     /// # Errors
     /// The first thing that cannot be had.
     pub async fn bind(config: &Config, outbound: Outbound) -> Result<Self, Failure> {
-        let whitelist = WatchedWhitelist::load(&config.whitelist)?;
+        let metrics = Arc::new(Metrics::default());
+        let whitelist = whitelist::watch::load(&config.whitelist)?;
         let upstream = Upstream::new(config.upstream.clone(), config.upstream_ca.as_deref(), outbound)?;
         let mut listeners = Vec::with_capacity(config.listen.len());
         for address in &config.listen {
@@ -100,9 +101,12 @@ impl Service {
             }
         };
         let certificate = config.tls.as_ref().map(Certificate::load).transpose()?;
-        let mut watches = vec![whitelist.watch().map_err(Failure::failed)?];
+        let mut watches = vec![
+            whitelist.watch(metrics.panics("whitelist")).map_err(Failure::failed)?,
+            upstream.watch_roots(&metrics).map_err(Failure::failed)?,
+        ];
         if let Some(certificate) = &certificate {
-            watches.push(certificate.watch().map_err(Failure::failed)?);
+            watches.push(certificate.watch(metrics.panics("certificate")).map_err(Failure::failed)?);
         }
         // A disk that cannot be used costs a warm start, nothing else.
         let snapshots = config.cache_dir.as_deref().and_then(|directory| {
@@ -110,8 +114,11 @@ impl Service {
                 .inspect_err(|error| warn!(directory = %directory.display(), %error, "no cache directory"))
                 .ok()
         });
-        let metrics = Arc::new(Metrics::default());
-        let (outbox, notifier) = config.notify.clone().map(notifier).transpose()?.unzip();
+        let hook = config.notify.clone().map(hook_client).transpose()?;
+        if let Some((_, client)) = &hook {
+            watches.push(client.watch_roots(&metrics).map_err(Failure::failed)?);
+        }
+        let (outbox, notifier) = hook.map(|(hook, client)| notify::notifier(hook, client)).unzip();
         let directory = config.cache_dir.as_deref().filter(|_| snapshots.is_some());
         let news = News::start(directory, Arc::clone(&whitelist), Arc::clone(&metrics), outbox)
             .map_err(Failure::failed)?;
@@ -209,11 +216,11 @@ impl Service {
     }
 }
 
-/// Makes what tells `hook` the news; the same rules as for the upstream say which way they leave.
-fn notifier(hook: Webhook) -> Result<(Outbox, Notifier), Failure> {
+/// Makes the client that posts the news to `hook`; the same rules as for the upstream say which way it takes.
+fn hook_client(hook: Webhook) -> Result<(Webhook, Upstream), Failure> {
     let outbound = Outbound::from_env(&hook.origin)?;
     let client = Upstream::new(hook.origin.clone(), None, outbound)?;
-    Ok(notify::notifier(hook, client))
+    Ok((hook, client))
 }
 
 /// Has all files read again, and says so when that is done. Nothing waits for it: file systems may hang.
