@@ -39,7 +39,7 @@ fn metrics(proxy: &Proxy, certificate: Option<CertificateState>) -> Response<Bod
         generation: list.generation,
         extensions: list.len(),
         loaded_at: Some(status.loaded_at),
-        reload_succeeded: status.last_error.is_none(),
+        reload_succeeded: status.in_force,
         ..state.whitelist
     };
     state.certificate = certificate;

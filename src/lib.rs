@@ -34,6 +34,7 @@ mod cancel;
 pub mod given;
 pub mod metrics;
 pub mod place;
+pub mod reloading;
 pub mod watch;
 mod worker;
 

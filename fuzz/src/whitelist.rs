@@ -1,8 +1,9 @@
-//! The whitelist: the list is what TOML says, or nothing; places are in the file.
+//! The whitelist: the list is what TOML says, or nothing; places are in the file; an edit lists exactly what was
+//! meant.
 
 use std::collections::HashSet;
 
-use catalog_proxy::whitelist::Whitelist;
+use catalog_proxy::whitelist::{Whitelist, edit};
 use toml::{Table, Value};
 
 /// Checks one file.
@@ -22,6 +23,7 @@ pub fn check(data: &[u8]) {
             assert_eq!(list.minus(&none).into_iter().collect::<HashSet<_>>(), distinct);
             assert!(list.minus(&list).is_empty());
             warnings.iter().for_each(|warning| is_inside(data, warning.place.line, warning.place.column));
+            edits(std::str::from_utf8(data).expect("a list is text"), &codes);
         }
         Err(error) => {
             assert!(expected.is_none(), "a good file was refused: {error}");
@@ -40,6 +42,26 @@ fn codes(data: &[u8]) -> Option<Vec<String>> {
         _ => None,
     };
     codes.into_iter().map(text).collect::<Option<Vec<_>>>().filter(|_| key == "extensions")
+}
+
+/// Allows a code that is not listed and hides one that is; an edit may only be refused for the layout.
+fn edits(text: &str, listed: &[String]) {
+    let new = "not-listed-yet";
+    let first = listed.first().map_or(new, String::as_str);
+    let meant: Vec<String> = listed.iter().filter(|code| *code != first).cloned().collect();
+    match edit::hide(text, first, None) {
+        Ok(Some(hidden)) => assert_eq!(codes(hidden.text.as_bytes()), Some(meant)),
+        Ok(None) => assert!(listed.is_empty()),
+        Err(error) => assert_eq!(error, edit::EditError::Layout),
+    }
+    match edit::allow(text, new, Some("A name")) {
+        Ok(Some(allowed)) => {
+            let meant = listed.iter().cloned().chain([new.to_owned()]).collect();
+            assert_eq!(codes(allowed.as_bytes()), Some(meant));
+        }
+        Ok(None) => assert!(listed.iter().any(|code| code == new)),
+        Err(error) => assert_eq!(error, edit::EditError::Layout),
+    }
 }
 
 fn is_inside(data: &[u8], line: usize, column: usize) {

@@ -77,9 +77,8 @@ fn run(verb: Verb, arguments: &Edit) -> Result<(), Failure> {
             match editing.replace(&bytes, draft.text.as_bytes()).map_err(cannot)? {
                 Replaced::Changed => continue,
                 Replaced::Renamed => {}
-                Replaced::InPlace => stderr::message(format_args!(
-                    "note: {} was written in place: it cannot be replaced (it is a mount point, or its \
-                     directory or owner are out of reach)",
+                Replaced::InPlace(obstacle) => stderr::message(format_args!(
+                    "note: {} was written in place: {obstacle}",
                     path.display()
                 )),
             }

@@ -180,7 +180,12 @@ impl From<TlsError> for Failure {
 
 impl From<RootsError> for Failure {
     fn from(error: RootsError) -> Self {
-        Self::wrong(format_args!("{}: {}", error.path.display(), error.reason)).about(error.at)
+        match error {
+            RootsError::File { at, path, reason } => {
+                Self::wrong(format_args!("{}: {reason}", path.display())).about(at)
+            }
+            error @ RootsError::NoneLeft => Self::wrong(error),
+        }
     }
 }
 

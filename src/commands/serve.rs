@@ -21,7 +21,7 @@ use crate::cli::Settings;
 use crate::config::{Admin, Config, Limits, ProxyVariables, Webhook};
 use crate::metrics::Metrics;
 use crate::news::News;
-use crate::news::notify::{self, Notifier, Outbox};
+use crate::news::notify::{self, Notifier};
 use crate::printable::joined;
 use crate::proxy::Proxy;
 use crate::proxy::respond::Caching;
@@ -32,8 +32,7 @@ use crate::systemd::Manager;
 use crate::upstream::Upstream;
 use crate::upstream::outbound::Outbound;
 use crate::watch::Watch;
-use crate::whitelist::watch::WatchedWhitelist;
-use crate::{admin, logging, stderr};
+use crate::{admin, logging, stderr, whitelist};
 
 /// Some scrapers and probes. They are counted apart, so that they get through whatever clients do.
 const ADMIN_CONNECTIONS: usize = 64;
@@ -74,8 +73,9 @@ impl Service {
     /// # Errors
     /// The first thing that cannot be had.
     pub async fn bind(config: &Config) -> Result<Self, Failure> {
+        let metrics = Arc::new(Metrics::default());
         let outbound = Outbound::new(&config.upstream, &config.outbound)?;
-        let whitelist = WatchedWhitelist::load(&config.whitelist)?;
+        let whitelist = whitelist::watch::load(&config.whitelist)?;
         let upstream = Upstream::new(config.upstream.value.clone(), config.upstream_ca.as_ref(), outbound)?;
         let listen = |address: &SocketAddr| bind(*address, &config.listen);
         let listeners = config.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
@@ -87,9 +87,12 @@ impl Service {
             }
         };
         let certificate = config.tls.as_ref().map(Certificate::load).transpose()?;
-        let mut watches = vec![whitelist.watch().map_err(Failure::failed)?];
+        let mut watches = vec![
+            whitelist.watch(metrics.panics("whitelist")).map_err(Failure::failed)?,
+            upstream.watch_roots(&metrics).map_err(Failure::failed)?,
+        ];
         if let Some(certificate) = &certificate {
-            watches.push(certificate.watch().map_err(Failure::failed)?);
+            watches.push(certificate.watch(metrics.panics("certificate")).map_err(Failure::failed)?);
         }
         // A disk that cannot be used costs a warm start, nothing else.
         let snapshots = config.cache_dir.as_deref().and_then(|directory| {
@@ -97,13 +100,12 @@ impl Service {
                 .inspect_err(|error| warn!(directory = %directory.display(), %error, "no cache directory"))
                 .ok()
         });
-        let metrics = Arc::new(Metrics::default());
-        let (outbox, notifier) = config
-            .notify
-            .as_ref()
-            .map(|hook| notifier(hook.value.clone(), &config.outbound))
-            .transpose()?
-            .unzip();
+        let hook = config.notify.as_ref();
+        let hook = hook.map(|hook| hook_client(hook.value.clone(), &config.outbound)).transpose()?;
+        if let Some((_, client)) = &hook {
+            watches.push(client.watch_roots(&metrics).map_err(Failure::failed)?);
+        }
+        let (outbox, notifier) = hook.map(|(hook, client)| notify::notifier(hook, client)).unzip();
         let directory =
             config.cache_dir.as_ref().map(|directory| directory.as_path()).filter(|_| snapshots.is_some());
         let news = News::start(directory, Arc::clone(&whitelist), Arc::clone(&metrics), outbox)
@@ -218,11 +220,11 @@ impl Service {
     }
 }
 
-/// Makes what tells `hook` the news; the same rules as for the upstream say which way they leave.
-fn notifier(hook: Webhook, outbound: &ProxyVariables) -> Result<(Outbox, Notifier), Failure> {
+/// Makes the client that posts the news to `hook`; the same rules as for the upstream say which way it takes.
+fn hook_client(hook: Webhook, outbound: &ProxyVariables) -> Result<(Webhook, Upstream), Failure> {
     let outbound = Outbound::new(&hook.origin, outbound)?;
     let client = Upstream::new(hook.origin.clone(), None, outbound)?;
-    Ok(notify::notifier(hook, client))
+    Ok((hook, client))
 }
 
 /// Has all files read again; what it returns tells the manager when that is done. Nothing should wait for it, for

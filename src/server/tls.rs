@@ -1,31 +1,27 @@
-//! The certificate that the service port shows: two files, watched, and the newest pair that fits.
+//! The certificate of the service port: two files, watched, and the newest pair that fits.
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
+use prometheus_client::metrics::counter::Counter;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::validity::{Overdue, Validity};
 use crate::config::Tls;
 use crate::given::{Given, Source};
 use crate::metrics::state::CertificateState;
+use crate::reloading::{Content, Parsed, Part, Reloadable, Reloading, Settle};
 use crate::watch::{self, Watch};
 
 /// How long a pair must stay broken before that is reported: certificate and key are replaced one after the
 /// other.
-const SETTLE: Duration = Duration::from_secs(1);
-
-/// Most times in a row that a broken pair is found changed again before it is reported.
-const MAX_SETTLE_ROUNDS: usize = 8;
+const SETTLE_BROKEN: Duration = Duration::from_secs(1);
 
 /// Largest file that is read; a chain has some 10 KB.
 const MAX_FILE_SIZE: u64 = 1 << 20;
@@ -44,24 +40,14 @@ pub struct TlsError {
 
 /// The newest good certificate with its key.
 #[derive(Debug)]
-pub struct Certificate {
-    files: Tls,
-    current: ArcSwap<Pair>,
-    /// Is what the files say now in use?
-    reload_succeeded: AtomicBool,
-    /// What the files were like when they were last looked at; only the watching thread takes it for long.
-    seen: Mutex<Content>,
-}
+pub struct Certificate(Arc<Reloading<Pair>>);
 
-/// A certificate and key that fit.
+/// A certificate and the key that belongs to it.
 #[derive(Debug)]
 struct Pair {
     config: Arc<ServerConfig>,
     validity: Option<Validity>,
 }
-
-/// Both files' bytes, or why there are none.
-type Content = [Result<Vec<u8>, String>; 2];
 
 impl Certificate {
     /// Loads a pair for the first time.
@@ -69,92 +55,74 @@ impl Certificate {
     /// # Errors
     /// If it cannot be used.
     pub fn load(files: &Tls) -> Result<Arc<Self>, TlsError> {
-        let content = read(files);
-        let certificate = Self {
-            files: files.clone(),
-            current: ArcSwap::from_pointee(parse(files, &content)?),
-            reload_succeeded: AtomicBool::new(true),
-            seen: Mutex::new(content),
-        };
-        certificate.warn();
-        Ok(Arc::new(certificate))
+        Ok(Arc::new(Self(Reloading::load(files.clone())?)))
     }
 
-    /// Returns what makes secure connections, with the newest good pair.
+    /// Returns an acceptor of TLS connections that shows the newest good pair.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.current.load().config))
+        TlsAcceptor::from(Arc::clone(&self.0.current().config))
     }
 
-    /// Tells whether something is to be done about its time.
+    /// Checks the period of validity.
     ///
     /// # Errors
-    /// What is wrong.
+    /// If the certificate is not valid now, or will soon not be.
     pub fn check_time(&self) -> Result<(), Overdue> {
-        self.current.load().validity.map_or(Ok(()), |validity| validity.check(SystemTime::now()))
+        self.0.current().check_time()
     }
 
-    /// Returns what metrics tell.
+    /// Returns what the metrics show.
     pub fn state(&self) -> CertificateState {
         CertificateState {
-            not_after: self.current.load().validity.map(|validity| validity.not_after),
-            reload_succeeded: self.reload_succeeded.load(Ordering::Relaxed),
+            not_after: self.0.current().validity.map(|validity| validity.not_after),
+            reload_succeeded: self.0.status().in_force,
         }
     }
 
-    fn warn(&self) {
-        if let Err(overdue) = self.check_time() {
-            warn!(path = %self.files.cert.display(), "{overdue}");
-        }
-    }
-
-    /// Starts watching for another pair.
+    /// Starts watching for another pair; `panics` counts the checks that panic.
     ///
     /// # Errors
-    /// If no thread can be started.
-    pub fn watch(self: &Arc<Self>) -> io::Result<Watch> {
-        let certificate = Arc::clone(self);
-        let Tls { cert, key } = self.files.clone();
-        Watch::start("certificate", vec![cert.value, key.value], move |force| certificate.check(force))
+    /// If the system gives no thread.
+    pub fn watch(&self, panics: Counter) -> io::Result<Watch> {
+        self.0.watch(panics)
+    }
+}
+
+impl Pair {
+    fn check_time(&self) -> Result<(), Overdue> {
+        self.validity.map_or(Ok(()), |validity| validity.check(SystemTime::now()))
+    }
+}
+
+impl Reloadable for Pair {
+    type Origin = Tls;
+    type Error = TlsError;
+    const NAME: &'static str = "certificate";
+    const SETTLE: Settle = Settle { good: Duration::ZERO, broken: SETTLE_BROKEN };
+
+    fn files(files: &Tls) -> Vec<PathBuf> {
+        vec![files.cert.value.clone(), files.key.value.clone()]
     }
 
-    /// Looks at the files and loads them if they changed, or in any case with `force`.
-    fn check(&self, force: bool) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut content = read(&self.files);
-        if !force && content == *seen {
-            return;
-        }
-        let mut parsed = parse(&self.files, &content);
-        for _ in 0..MAX_SETTLE_ROUNDS {
-            if parsed.is_ok() {
-                break;
-            }
-            thread::sleep(SETTLE);
-            let again = read(&self.files);
-            if again == content {
-                break;
-            }
-            content = again;
-            parsed = parse(&self.files, &content);
-        }
-        *seen = content;
-        self.reload_succeeded.store(parsed.is_ok(), Ordering::Relaxed);
-        match parsed {
-            Ok(pair) => {
-                self.current.store(Arc::new(pair));
-                info!(path = %self.files.cert.display(), "certificate reloaded");
-                self.warn();
-            }
-            Err(error) => warn!(%error, "certificate not reloaded, the last good one stays"),
+    fn read(files: &Tls) -> Vec<Part> {
+        [&files.cert, &files.key].map(|path| watch::read(path, MAX_FILE_SIZE)).into()
+    }
+
+    fn parse(files: &Tls, content: Content<'_, Self>) -> Result<Parsed<Self>, TlsError> {
+        let pair = parse(files, &content.parts[0], &content.parts[1])?;
+        let overdue = pair.check_time().err();
+        let warnings = overdue.map(|overdue| format!("{}: {overdue}", files.cert.display()));
+        Ok(Parsed { value: pair, warnings: warnings.into_iter().collect() })
+    }
+
+    fn log_loaded(files: &Tls, before: Option<&Self>, _: &Self) {
+        if before.is_some() {
+            info!(path = %files.cert.display(), "certificate reloaded");
         }
     }
 }
 
-fn read(files: &Tls) -> Content {
-    [&files.cert, &files.key].map(|path| watch::read(path, MAX_FILE_SIZE))
-}
-
-fn parse(files: &Tls, [cert, key]: &Content) -> Result<Pair, TlsError> {
+fn parse(files: &Tls, cert: &Part, key: &Part) -> Result<Pair, TlsError> {
     let wrong = |file: &Given<PathBuf>| {
         let Given { value: path, source: at } = file.clone();
         move |reason: String| TlsError { at, path, reason }

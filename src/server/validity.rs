@@ -1,11 +1,11 @@
-//! From when until when a certificate is valid.
+//! Period of validity of a certificate, and when to warn about it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, Error, RootCertStore};
+use rustls::pki_types::CertificateDer;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+use x509_parser::time::ASN1Time;
 
 /// How long before its end a certificate should have been renewed: those that are renewed by a program are a
 /// month before, and somebody must have time to see why it was not.
@@ -34,35 +34,20 @@ pub enum Overdue {
 }
 
 impl Validity {
-    /// Reads it from a certificate; nothing if that is written in a way that rustls does not read.
+    /// Reads the period of validity of a certificate; nothing if x509-parser cannot read the certificate.
     pub(super) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
-        let certificate = ParsedCertificate::try_from(certificate).ok()?;
-        // rustls tells these times to those only who ask whether a certificate is valid at another one, which is
-        // what it looks at before all else.
-        let refusal = |at: u64| {
-            let (roots, at) = (RootCertStore::empty(), UnixTime::since_unix_epoch(Duration::from_secs(at)));
-            match verify_server_cert_signed_by_trust_anchor(&certificate, &roots, &[], at, &[]) {
-                Err(Error::InvalidCertificate(refusal)) => Some(refusal),
-                _ => None,
-            }
-        };
-        let time = |time: UnixTime| UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs()));
-        let not_before = match refusal(0)? {
-            CertificateError::NotValidYetContext { not_before, .. } => time(not_before)?,
-            _ => UNIX_EPOCH,
-        };
-        match refusal(u64::MAX)? {
-            CertificateError::ExpiredContext { not_after, .. } => {
-                Some(Self { not_before, not_after: time(not_after)? })
-            }
-            _ => None,
-        }
+        let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+        let validity = certificate.validity();
+        Some(Self {
+            not_before: system_time(validity.not_before)?,
+            not_after: system_time(validity.not_after)?,
+        })
     }
 
-    /// Tells whether something is to be done about it.
+    /// Checks whether the certificate is valid and far enough from its end.
     ///
     /// # Errors
-    /// What is wrong.
+    /// If it is not valid at `now`, or should have been renewed.
     pub fn check(self, now: SystemTime) -> Result<(), Overdue> {
         let Self { not_before, not_after } = self;
         let lifetime = not_after.duration_since(not_before).unwrap_or_default();
@@ -77,21 +62,29 @@ impl Validity {
     }
 }
 
+fn system_time(time: ASN1Time) -> Option<SystemTime> {
+    let seconds = Duration::from_secs(time.timestamp().unsigned_abs());
+    if time.timestamp() < 0 { UNIX_EPOCH.checked_sub(seconds) } else { UNIX_EPOCH.checked_add(seconds) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn is_read_from_a_certificate() {
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let mut params = rcgen::CertificateParams::new(["a.example".to_owned()]).expect("a name");
-        params.not_before = rcgen::date_time_ymd(2024, 1, 31);
-        params.not_after = rcgen::date_time_ymd(2050, 2, 28);
-        let certificate = params.self_signed(&key).expect("a certificate");
-        let time = |text| humantime::parse_rfc3339(text).expect("a time");
-        let expected =
-            Validity { not_before: time("2024-01-31T00:00:00Z"), not_after: time("2050-02-28T00:00:00Z") };
-        assert_eq!(Validity::of(certificate.der()), Some(expected));
+        let check = |from: (i32, u8, u8), until: (i32, u8, u8), expected: [&str; 2]| {
+            let key = rcgen::KeyPair::generate().expect("a key");
+            let mut params = rcgen::CertificateParams::new(["a.example".to_owned()]).expect("a name");
+            params.not_before = rcgen::date_time_ymd(from.0, from.1, from.2);
+            params.not_after = rcgen::date_time_ymd(until.0, until.1, until.2);
+            let certificate = params.self_signed(&key).expect("a certificate");
+            let [not_before, not_after] =
+                expected.map(|text| humantime::parse_rfc3339(text).expect("a time"));
+            assert_eq!(Validity::of(certificate.der()), Some(Validity { not_before, not_after }));
+        };
+        check((2024, 1, 31), (2050, 2, 28), ["2024-01-31T00:00:00Z", "2050-02-28T00:00:00Z"]);
+        check((1970, 1, 1), (9999, 12, 31), ["1970-01-01T00:00:00Z", "9999-12-31T00:00:00Z"]);
         assert_eq!(Validity::of(&CertificateDer::from_slice(b"nonsense")), None);
     }
 

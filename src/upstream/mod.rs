@@ -6,32 +6,32 @@ mod connect;
 pub mod outbound;
 mod resolve;
 pub mod retry_after;
+mod roots;
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
-use tracing::{info, warn};
 
 use self::connect::{CONNECT_TIMEOUT, Connector, TunnelError};
 use self::outbound::Outbound;
 use self::resolve::RESOLVE_TIMEOUT;
+pub use self::roots::RootsError;
+use self::roots::{Roots, SecureConnector, Trust};
 use crate::body::Body;
 use crate::config::Origin;
-use crate::given::{Given, Source};
+use crate::given::Given;
+use crate::metrics::Metrics;
+use crate::reloading::{Reloadable, Reloading};
+use crate::watch::Watch;
 
 /// Name and version as the upstream sees them.
 pub const USER_AGENT: HeaderValue =
@@ -56,8 +56,8 @@ const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// The client of one upstream; clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    client: Client<HttpsConnector<Connector>, Body>,
-    connector: HttpsConnector<Connector>,
+    client: Client<SecureConnector, Body>,
+    connector: SecureConnector,
     origin: Origin,
     outbound: Outbound,
 }
@@ -108,18 +108,6 @@ pub enum Failure {
     RequestBody,
 }
 
-/// The roots given to trust cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{at}: {}: {reason}", path.display())]
-pub struct RootsError {
-    /// Where the file was named.
-    pub at: Source,
-    /// The file.
-    pub path: PathBuf,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
 impl Upstream {
     /// Makes the client of `origin`, which is reached the way `outbound` says; nothing is connected yet.
     ///
@@ -131,25 +119,18 @@ impl Upstream {
         ca_file: Option<&Given<PathBuf>>,
         outbound: Outbound,
     ) -> Result<Self, RootsError> {
-        let roots = match ca_file {
-            Some(file) => roots_from(file).map_err(|reason| {
-                let Given { value: path, source: at } = file.clone();
-                RootsError { at, path, reason }
-            })?,
-            None => system_roots(),
-        };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("ring supports the default versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(Connector::new(&outbound));
+        let trust = ca_file.map_or(Trust::System, |file| Trust::File(file.clone()));
+        let connector = SecureConnector { tcp: Connector::new(&outbound), roots: Reloading::load(trust)? };
         Ok(Self { client: client(connector.clone()), connector, origin, outbound })
+    }
+
+    /// Starts a thread that reloads the trusted roots when they change; connections made afterwards are verified
+    /// with the new ones.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn watch_roots(&self, metrics: &Metrics) -> io::Result<Watch> {
+        self.connector.roots.watch(metrics.panics(Roots::NAME))
     }
 
     /// Returns a client of the same upstream with connections of its own.
@@ -313,7 +294,7 @@ impl Failure {
     }
 }
 
-fn client(connector: HttpsConnector<Connector>) -> Client<HttpsConnector<Connector>, Body> {
+fn client(connector: SecureConnector) -> Client<SecureConnector, Body> {
     Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
@@ -323,31 +304,4 @@ fn client(connector: HttpsConnector<Connector>) -> Client<HttpsConnector<Connect
         .http2_initial_stream_window_size(STREAM_WINDOW)
         .http2_initial_connection_window_size(CONNECTION_WINDOW)
         .build(connector)
-}
-
-fn system_roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    let (usable, unusable) = roots.add_parsable_certificates(found.certs);
-    for error in &found.errors {
-        warn!(%error, "a system root certificate cannot be read");
-    }
-    if usable == 0 {
-        info!(unusable, "no system root certificates, so the built-in ones are used");
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    roots
-}
-
-fn roots_from(path: &Path) -> Result<RootCertStore, String> {
-    let pem = fs::read(path).map_err(|error| error.to_string())?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| format!("not PEM: {error}"))?;
-        roots.add(certificate).map_err(|error| error.to_string())?;
-    }
-    if roots.is_empty() {
-        return Err("no certificates in it".to_owned());
-    }
-    Ok(roots)
 }

@@ -1,5 +1,6 @@
 //! The whitelist: which paid extensions sold by Plesk stay visible.
 
+mod attributes;
 pub mod edit;
 pub mod mount;
 pub mod replace;
@@ -77,7 +78,7 @@ impl Whitelist {
         Ok((Self { generation, codes }, warnings))
     }
 
-    /// Is `code` listed? Codes compare exactly.
+    /// Returns true if `code` is listed. Codes compare exactly.
     pub fn contains(&self, code: &str) -> bool {
         self.codes.contains(code)
     }
@@ -92,7 +93,7 @@ impl Whitelist {
         self.codes.len()
     }
 
-    /// Is no code listed?
+    /// Returns true if no code is listed.
     pub fn is_empty(&self) -> bool {
         self.codes.is_empty()
     }

@@ -1,22 +1,44 @@
-//! Replaces the file's content while others may read and edit it.
+//! Replaces the content of the whitelist's file while others may read and edit it.
+//!
+//! INVARIANT: whoever could read the file before an edit can read it afterwards. A rename over the file is the
+//! safest way to write, because whoever reads sees the old list or the new one; but a new file has attributes of
+//! its own. So it is given those of the old one first, and where that fails the file is written in place. A rename
+//! loses the time of birth only.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Seek, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+use tempfile::NamedTempFile;
+
+use super::attributes;
 use crate::watch;
 
 /// How the content got there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Replaced {
-    /// By a new file renamed over the old one: whoever reads sees one or the other.
+    /// By a new file with the attributes of the old one, renamed over it.
     Renamed,
-    /// Written into the file as it is, for it cannot be replaced: it is a mount point of its own, or its
-    /// directory or owner are out of reach.
-    InPlace,
+    /// Written into the file as it is, because a new one would lose something.
+    InPlace(Obstacle),
     /// Not at all: the file is no longer what the edit was made of.
     Changed,
+}
+
+/// What keeps the file from being replaced by a new one.
+#[derive(Debug, thiserror::Error)]
+pub enum Obstacle {
+    /// The other names would keep the old list.
+    #[error("it has {0} names (hard links), which a new file would not have")]
+    HardLinks(u64),
+    /// Something that the file has cannot be given to another one.
+    #[error("a new file would not have all its attributes: {0}")]
+    Attributes(io::Error),
+    /// No file can be made beside it or renamed over it.
+    #[error("it cannot be replaced (it is a mount point, or its directory is out of reach): {0}")]
+    Rename(io::Error),
 }
 
 /// A file that no other edit of this program changes until dropped.
@@ -42,57 +64,94 @@ impl Editing {
         Ok(Self { path, directory, _lock: lock })
     }
 
-    /// Writes `new` if the file still says `old`, keeping its mode and owner.
+    /// Writes `new` if the file still says `old`, keeping everything else that the file has.
     ///
     /// # Errors
     /// If it cannot be written; the file is as it was then, unless the disk fails while it is written in place.
     pub fn replace(&self, old: &[u8], new: &[u8]) -> io::Result<Replaced> {
-        match self.rename(old, new) {
-            Err(error) if cannot_rename(error.kind()) => self.in_place(old, new),
-            replaced => replaced,
-        }
-    }
-
-    fn rename(&self, old: &[u8], new: &[u8]) -> io::Result<Replaced> {
-        let before = fs::metadata(&self.path)?;
-        let mut file = tempfile::Builder::new().prefix(".whitelist-").tempfile_in(&self.directory)?;
-        let ours = file.as_file().metadata()?;
-        if (ours.uid(), ours.gid()) != (before.uid(), before.gid()) {
-            fchown(file.as_file(), Some(before.uid()), Some(before.gid()))?;
-        }
-        // After the owner: changing that clears some bits of the mode.
-        file.as_file().set_permissions(Permissions::from_mode(before.mode()))?;
+        let original = watch::open(&self.path)?;
+        attributes::check_changeable(&original)?;
+        let mut file = match self.file_like(&original)? {
+            Ok(file) => file,
+            Err(obstacle) => return self.in_place(old, new, obstacle),
+        };
         file.write_all(new)?;
         file.as_file().sync_all()?;
         if self.has_changed(old) {
             return Ok(Replaced::Changed);
         }
-        file.persist(&self.path)?;
+        if let Err(error) = file.persist(&self.path) {
+            return match is_obstacle(error.error.kind()) {
+                true => self.in_place(old, new, Obstacle::Rename(error.error)),
+                false => Err(error.error),
+            };
+        }
         // The rename itself is safe only when the directory is; where that cannot be asked, it is done all
         // the same.
         let _ = File::open(&self.directory).and_then(|directory| directory.sync_all());
         Ok(Replaced::Renamed)
     }
 
-    fn in_place(&self, old: &[u8], new: &[u8]) -> io::Result<Replaced> {
+    /// Makes an empty file beside the original, with all its attributes.
+    fn file_like(&self, original: &File) -> io::Result<Result<NamedTempFile, Obstacle>> {
+        let links = original.metadata()?.nlink();
+        if links > 1 {
+            return Ok(Err(Obstacle::HardLinks(links)));
+        }
+        let file = match self.file_beside() {
+            Ok(file) => file,
+            Err(error) if is_obstacle(error.kind()) => return Ok(Err(Obstacle::Rename(error))),
+            Err(error) => return Err(error),
+        };
+        Ok(attributes::copy(original, file.as_file()).map(|()| file).map_err(Obstacle::Attributes))
+    }
+
+    fn file_beside(&self) -> io::Result<NamedTempFile> {
+        tempfile::Builder::new().prefix(".whitelist-").tempfile_in(&self.directory)
+    }
+
+    fn in_place(&self, old: &[u8], new: &[u8], obstacle: Obstacle) -> io::Result<Replaced> {
         if self.has_changed(old) {
             return Ok(Replaced::Changed);
         }
-        let mut file = File::options().write(true).open(&self.path)?;
-        match overwrite(&mut file, new) {
-            Ok(()) => Ok(Replaced::InPlace),
+        // As in reading, a pipe in the file's place must not hold this up.
+        let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+        let mut file = File::options().write(true).custom_flags(nonblocking).open(&self.path)?;
+        let permissions = file.metadata()?.permissions();
+        // Where nothing can be written beside the file, it is written all the same.
+        let backup = self.backup(old).ok();
+        if let Err(error) = overwrite(&mut file, new) {
             // The disk had room for what was there.
-            Err(error) => overwrite(&mut file, old).and(Err(error)),
+            if overwrite(&mut file, old).is_ok() {
+                return Err(error);
+            }
+            let saved = backup.and_then(|backup| backup.keep().ok());
+            let saved = saved.map(|(_, path)| format!("; the list as it was is in {}", path.display()));
+            let message = format!("{error}, and the file is damaged{}", saved.unwrap_or_default());
+            return Err(io::Error::new(error.kind(), message));
         }
+        // A write clears the bits that run a program as its owner or group; who may not set them, cannot keep them.
+        if file.metadata()?.permissions() != permissions {
+            let _ = file.set_permissions(permissions);
+        }
+        Ok(Replaced::InPlace(obstacle))
     }
 
-    /// Is it no longer what the edit was made of, or no file any more?
+    /// Saves the content beside the file, in case that writing is interrupted.
+    fn backup(&self, content: &[u8]) -> io::Result<NamedTempFile> {
+        let mut backup = self.file_beside()?;
+        backup.write_all(content)?;
+        backup.as_file().sync_all()?;
+        Ok(backup)
+    }
+
+    /// True if the file is no longer what the edit was made of, or no regular file any more.
     fn has_changed(&self, old: &[u8]) -> bool {
         !watch::read(&self.path, old.len() as u64).is_ok_and(|content| content == old)
     }
 }
 
-/// A reader in between sees the beginning of the new list, which is no list, and looks again.
+/// Writes the whole content. A reader in between sees a beginning of it, which is no list, and looks again.
 fn overwrite(file: &mut File, content: &[u8]) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
@@ -100,8 +159,8 @@ fn overwrite(file: &mut File, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Does an error say that the file cannot be replaced, though it may be writable?
-fn cannot_rename(kind: ErrorKind) -> bool {
+/// True if an error says that the file cannot be replaced, though it may be writable.
+fn is_obstacle(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::ResourceBusy
@@ -113,9 +172,44 @@ fn cannot_rename(kind: ErrorKind) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::process::Command;
+
+    use rustix::fs::{XattrFlags, getxattr, removexattr, setxattr};
 
     use super::*;
+
+    /// Name of the attribute that holds a file's ACL (acl(5)).
+    const ACL: &str = "system.posix_acl_access";
+
+    /// The ACL `u::rw-,u:UID:r--,g::r--,m::r--,o::---`, as xattr(7) holds it: tag, permissions and id of each entry.
+    fn acl_for(uid: u32) -> Vec<u8> {
+        let nobody = u32::MAX;
+        let entries: [(u16, u16, u32); 5] =
+            [(0x01, 6, nobody), (0x02, 4, uid), (0x04, 4, nobody), (0x10, 4, nobody), (0x20, 0, nobody)];
+        let mut acl = 2_u32.to_le_bytes().to_vec();
+        for (tag, permissions, id) in entries {
+            acl.extend(tag.to_le_bytes());
+            acl.extend(permissions.to_le_bytes());
+            acl.extend(id.to_le_bytes());
+        }
+        acl
+    }
+
+    fn xattr(path: &Path, name: &str) -> Option<Vec<u8>> {
+        let mut value = vec![0; 4096];
+        let len = getxattr(path, name, &mut value[..]).ok()?;
+        Some(value[..len].to_vec())
+    }
+
+    fn replace(path: &Path, old: &str, new: &str) -> Replaced {
+        let replaced =
+            Editing::begin(path).and_then(|editing| editing.replace(old.as_bytes(), new.as_bytes()));
+        let replaced = replaced.expect("an edit");
+        assert_eq!(fs::read_to_string(path).expect("a file"), new);
+        replaced
+    }
 
     fn directory() -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().expect("a directory");
@@ -136,7 +230,7 @@ mod tests {
         symlink("whitelist.toml", &link).expect("a link");
         let before = fs::metadata(&path).expect("a file");
         let editing = Editing::begin(&link).expect("a file");
-        assert_eq!(editing.replace(b"old", b"new").expect("a write"), Replaced::Renamed);
+        assert!(matches!(editing.replace(b"old", b"new").expect("a write"), Replaced::Renamed));
         let after = fs::metadata(&path).expect("a file");
         assert_eq!(fs::read(&path).expect("a file"), b"new");
         assert_eq!((after.mode() & 0o7777, after.uid(), after.gid()), (0o640, before.uid(), before.gid()));
@@ -150,19 +244,74 @@ mod tests {
         let (directory, path) = directory();
         let editing = Editing::begin(&path).expect("a file");
         fs::write(&path, "theirs").expect("a file");
-        assert_eq!(editing.replace(b"old", b"new").expect("no write"), Replaced::Changed);
-        assert_eq!(editing.in_place(b"old", b"new").expect("no write"), Replaced::Changed);
+        assert!(matches!(editing.replace(b"old", b"new").expect("no write"), Replaced::Changed));
+        let in_place = editing.in_place(b"old", b"new", Obstacle::HardLinks(2));
+        assert!(matches!(in_place.expect("no write"), Replaced::Changed));
         assert_eq!(fs::read(&path).expect("a file"), b"theirs");
         assert_eq!(names(directory.path()), 1);
     }
 
     #[test]
-    fn writes_in_place() {
-        let (_directory, path) = directory();
-        let before = fs::metadata(&path).expect("a file").ino();
-        let editing = Editing::begin(&path).expect("a file");
-        assert_eq!(editing.in_place(b"old", b"n").expect("a write"), Replaced::InPlace);
-        assert_eq!(fs::metadata(&path).expect("a file").ino(), before);
-        assert_eq!(fs::read(&path).expect("a file"), b"n");
+    fn keeps_acl_and_extended_attributes() {
+        let (directory, path) = directory();
+        setxattr(&path, ACL, &acl_for(65_534), XattrFlags::empty()).expect("an ACL");
+        let acl = xattr(&path, ACL).expect("an ACL");
+        // Not every file system has these.
+        let tagged = setxattr(&path, "user.note", b"ours", XattrFlags::empty()).is_ok();
+        let mode = fs::metadata(&path).expect("a file").mode();
+        assert!(matches!(replace(&path, "old", "new"), Replaced::Renamed));
+        assert_eq!(xattr(&path, ACL), Some(acl));
+        assert_eq!(xattr(&path, "user.note"), tagged.then(|| b"ours".to_vec()));
+        assert_eq!(fs::metadata(&path).expect("a file").mode(), mode);
+        assert_eq!(names(directory.path()), 1);
+    }
+
+    #[test]
+    fn takes_no_acl_from_the_directory() {
+        let (directory, path) = directory();
+        fs::set_permissions(&path, Permissions::from_mode(0o2640)).expect("a mode");
+        let mode = fs::metadata(&path).expect("a file").mode();
+        setxattr(directory.path(), "system.posix_acl_default", &acl_for(65_534), XattrFlags::empty())
+            .expect("an ACL");
+        assert!(matches!(replace(&path, "old", "new"), Replaced::Renamed));
+        assert_eq!((xattr(&path, ACL), fs::metadata(&path).expect("a file").mode()), (None, mode));
+        removexattr(directory.path(), "system.posix_acl_default").expect("no ACL");
+    }
+
+    #[test]
+    fn other_names_of_the_file_see_the_edit() {
+        let (directory, path) = directory();
+        let other = directory.path().join("other.toml");
+        fs::hard_link(&path, &other).expect("a link");
+        let replaced = replace(&path, "old", "n");
+        assert!(matches!(replaced, Replaced::InPlace(Obstacle::HardLinks(2))), "{replaced:?}");
+        assert_eq!(fs::read(&other).expect("a file"), b"n");
+        assert_eq!(names(directory.path()), 2, "no backup is left");
+    }
+
+    /// Changes a flag of a file; false if this user or file system cannot.
+    fn chattr(change: &str, path: &Path) -> bool {
+        Command::new("chattr").arg(change).arg(path).output().is_ok_and(|output| output.status.success())
+    }
+
+    #[test]
+    fn a_file_with_flags_keeps_them_or_stays_as_it_is() {
+        let (directory, path) = directory();
+        if chattr("+d", &path) {
+            let replaced = replace(&path, "old", "new");
+            assert!(matches!(replaced, Replaced::InPlace(Obstacle::Attributes(_))), "{replaced:?}");
+            fs::write(&path, "old").expect("a file");
+        }
+        for (flag, word) in [("i", "immutable"), ("a", "append-only")] {
+            if !chattr(&format!("+{flag}"), &path) {
+                continue;
+            }
+            let refused = Editing::begin(&path).and_then(|editing| editing.replace(b"old", b"new"));
+            assert!(chattr(&format!("-{flag}"), &path));
+            let message = refused.expect_err("no write").to_string();
+            assert_eq!(message, format!("it is marked {word}; `chattr -{flag}` makes it writable"));
+            assert_eq!(fs::read(&path).expect("a file"), b"old");
+            assert_eq!(names(directory.path()), 1);
+        }
     }
 }

@@ -1,21 +1,16 @@
-//! The whitelist file, watched: the newest good list is always at hand.
-//!
-//! File events make an edit show at once; polling finds those that send none (bind mounts, NFS, some
-//! ConfigMap mounts). A file that is broken, half-written or gone changes nothing but the status.
+//! The whitelist's file while it is served, and the ways in which commands read it.
 
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
 use super::{Finding, Whitelist, mount};
 use crate::printable::joined;
-use crate::watch::{self, Watch};
+use crate::reloading::{Content, Parsed, Part, Reloadable, Reloading, Settle};
+use crate::watch;
 
 /// How long a good file must stay as it is before it counts: editors write in several steps.
 const SETTLE: Duration = Duration::from_millis(30);
@@ -23,9 +18,6 @@ const SETTLE: Duration = Duration::from_millis(30);
 /// How long a broken or missing file must stay so before it is reported: it may be half-written, or
 /// between an editor's backup and its new file.
 const SETTLE_BROKEN: Duration = Duration::from_millis(250);
-
-/// Most times in a row that a file is found changed again before it is taken as it is.
-const MAX_SETTLE_ROUNDS: usize = 8;
 
 /// Largest file that is read; a list of all extensions there are has some 10 KB.
 pub const MAX_FILE_SIZE: u64 = 1 << 20;
@@ -51,129 +43,68 @@ pub enum LoadError {
     },
 }
 
-/// What the last attempts to load led to.
-#[derive(Debug, Clone)]
-pub struct Status {
-    /// When the current list was loaded.
-    pub loaded_at: SystemTime,
-    /// Why the file as it is now is not in use, if it is not.
-    pub last_error: Option<LoadError>,
-}
-
 /// The newest good list of one file.
-#[derive(Debug)]
-pub struct WatchedWhitelist {
-    path: PathBuf,
-    current: ArcSwap<Whitelist>,
-    status: Mutex<Status>,
-    /// What the file was like when it was last looked at; only the watching thread takes it for long.
-    seen: Mutex<Content>,
-}
+pub type WatchedWhitelist = Reloading<Whitelist>;
 
-/// The file's content, or why there is none.
-type Content = Result<Vec<u8>, String>;
-
-impl WatchedWhitelist {
-    /// Loads the list for the first time.
-    ///
-    /// # Errors
-    /// If there is no good list to start with.
-    pub fn load(path: &Path) -> Result<Arc<Self>, LoadError> {
-        let content = watch::read(path, MAX_FILE_SIZE);
-        let (list, warnings) = parse(path, &content, 1)?;
-        report(path, &warnings);
-        if mount::is_mount_point(path) {
-            warn!(path = %path.display(), "the whitelist file is itself a mount point, so edits that \
-                  replace the file will not be seen: mount its directory instead");
-        }
-        let status = Status { loaded_at: SystemTime::now(), last_error: None };
-        Ok(Arc::new(Self {
-            path: path.to_owned(),
-            current: ArcSwap::from_pointee(list),
-            status: Mutex::new(status),
-            seen: Mutex::new(content),
-        }))
-    }
-
-    /// Returns the newest good list.
-    pub fn current(&self) -> Arc<Whitelist> {
-        self.current.load_full()
-    }
-
-    /// Returns what the last attempts to load led to.
-    pub fn status(&self) -> Status {
-        lock(&self.status).clone()
-    }
-
-    /// Starts watching, on a thread of its own because file systems may hang.
-    ///
-    /// # Errors
-    /// If no thread can be started. Without file events, polling goes on alone.
-    pub fn watch(self: &Arc<Self>) -> io::Result<Watch> {
-        let list = Arc::clone(self);
-        Watch::start("whitelist", vec![self.path.clone()], move |force| list.check(force))
-    }
-
-    /// Looks at the file and loads it if it changed, or in any case with `force`.
-    fn check(&self, force: bool) {
-        let mut seen = lock(&self.seen);
-        let mut content = watch::read(&self.path, MAX_FILE_SIZE);
-        if !force && content == *seen {
-            return;
-        }
-        let generation = self.current.load().generation + 1;
-        let mut parsed = parse(&self.path, &content, generation);
-        for _ in 0..MAX_SETTLE_ROUNDS {
-            thread::sleep(if parsed.is_ok() { SETTLE } else { SETTLE_BROKEN });
-            let again = watch::read(&self.path, MAX_FILE_SIZE);
-            if again == content {
-                break;
-            }
-            content = again;
-            parsed = parse(&self.path, &content, generation);
-        }
-        if !force && content == *seen {
-            return;
-        }
-        *seen = content;
-        self.apply(parsed);
-    }
-
-    fn apply(&self, parsed: Result<(Whitelist, Vec<Finding>), LoadError>) {
-        let mut status = lock(&self.status);
-        match parsed {
-            Ok((list, warnings)) => {
-                report(&self.path, &warnings);
-                let before = self.current.load();
-                info!(
-                    path = %self.path.display(), generation = list.generation, codes = list.len(),
-                    added = %joined(&list.minus(&before)), removed = %joined(&before.minus(&list)), "whitelist reloaded"
-                );
-                self.current.store(Arc::new(list));
-                *status = Status { loaded_at: SystemTime::now(), last_error: None };
-            }
-            Err(error) => {
-                warn!(%error, generation = self.current.load().generation, "whitelist not reloaded, the last good one stays");
-                status.last_error = Some(error);
-            }
-        }
-    }
-}
-
-/// Reads the bytes of a list that is looked at only, so it may come through a pipe.
+/// Loads the list of a file for the first time.
 ///
 /// # Errors
-/// If it cannot be read, or is far too large.
+/// If there is no good list to start with.
+pub fn load(path: &Path) -> Result<Arc<WatchedWhitelist>, LoadError> {
+    let list = Reloading::load(path.to_owned())?;
+    if mount::is_mount_point(path) {
+        warn!(path = %path.display(), "the whitelist file is itself a mount point, so edits that \
+              replace the file will not be seen: mount its directory instead");
+    }
+    Ok(list)
+}
+
+impl Reloadable for Whitelist {
+    type Origin = PathBuf;
+    type Error = LoadError;
+    const NAME: &'static str = "whitelist";
+    const SETTLE: Settle = Settle { good: SETTLE, broken: SETTLE_BROKEN };
+
+    fn files(path: &PathBuf) -> Vec<PathBuf> {
+        vec![path.clone()]
+    }
+
+    fn read(path: &PathBuf) -> Vec<Part> {
+        vec![watch::read(path, MAX_FILE_SIZE)]
+    }
+
+    fn parse(path: &PathBuf, content: Content<'_, Self>) -> Result<Parsed<Self>, LoadError> {
+        let bytes = match &content.parts[0] {
+            Ok(bytes) => bytes,
+            Err(reason) => return Err(LoadError::Read { path: path.clone(), reason: reason.clone() }),
+        };
+        let (value, warnings) = parse(path, bytes, content.generation)?;
+        Ok(Parsed { value, warnings })
+    }
+
+    fn log_loaded(path: &PathBuf, before: Option<&Self>, now: &Self) {
+        let Some(before) = before else { return };
+        info!(
+            path = %path.display(), generation = now.generation, codes = now.len(),
+            added = %joined(&now.minus(before)), removed = %joined(&before.minus(now)), "whitelist reloaded"
+        );
+    }
+}
+
+/// Reads the bytes of a list that is only looked at, so it may come through a pipe.
+///
+/// # Errors
+/// If it cannot be read, or is too large.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
     let content = File::open(path).map_err(|error| error.to_string());
     let content = content.and_then(|file| watch::read_all(file, MAX_FILE_SIZE));
     content.map_err(|reason| LoadError::Read { path: path.to_owned(), reason })
 }
 
-/// Reads the bytes of a list that is to be edited, so it must be a file.
+/// Reads the bytes of a list that is to be edited, so it must be a regular file.
 ///
 /// # Errors
-/// If it cannot be read, or is far too large.
+/// If it cannot be read, or is too large.
 pub fn read_editable(path: &Path) -> Result<Vec<u8>, LoadError> {
     watch::read(path, MAX_FILE_SIZE).map_err(|reason| LoadError::Read { path: path.to_owned(), reason })
 }
@@ -181,41 +112,34 @@ pub fn read_editable(path: &Path) -> Result<Vec<u8>, LoadError> {
 /// Loads a list that is not watched, and so may come through a pipe.
 ///
 /// # Errors
-/// If it is none.
+/// If it cannot be read or is no whitelist.
 pub fn load_once(path: &Path) -> Result<Whitelist, LoadError> {
-    let (list, warnings) = parse(path, &Ok(read_file(path)?), 1)?;
-    report(path, &warnings);
+    let (list, warnings) = parse(path, &read_file(path)?, 1)?;
+    for warning in warnings {
+        warn!("{warning}");
+    }
     Ok(list)
 }
 
-fn parse(path: &Path, content: &Content, generation: u64) -> Result<(Whitelist, Vec<Finding>), LoadError> {
-    let path = || path.to_owned();
-    match content {
-        Ok(bytes) => {
-            Whitelist::parse(bytes, generation).map_err(|finding| LoadError::Parse { path: path(), finding })
-        }
-        Err(reason) => Err(LoadError::Read { path: path(), reason: reason.clone() }),
-    }
-}
-
-fn report(path: &Path, warnings: &[Finding]) {
-    for finding in warnings {
-        warn!("{}:{finding}", path.display());
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is inside is replaced whole, so it is sound even after a panic.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Parses a file's bytes; the warnings name the file and the place.
+fn parse(path: &Path, bytes: &[u8], generation: u64) -> Result<(Whitelist, Vec<String>), LoadError> {
+    let (list, warnings) = Whitelist::parse(bytes, generation)
+        .map_err(|finding| LoadError::Parse { path: path.to_owned(), finding })?;
+    let named = |finding: &Finding| format!("{}:{finding}", path.display());
+    Ok((list, warnings.iter().map(named).collect()))
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::thread;
     use std::time::Instant;
 
+    use prometheus_client::metrics::counter::Counter;
+
     use super::*;
+    use crate::watch::Watch;
 
     /// Fails the test if a reload takes longer than anyone would wait; what is asserted is that it comes.
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -234,8 +158,8 @@ mod tests {
         }
 
         fn watching(directory: tempfile::TempDir) -> Self {
-            let list = WatchedWhitelist::load(&directory.path().join("whitelist.toml")).expect("a list");
-            let watch = list.watch().expect("a thread");
+            let list = load(&directory.path().join("whitelist.toml")).expect("a list");
+            let watch = list.watch(Counter::default()).expect("a thread");
             Self { directory, list, watch }
         }
 
@@ -340,7 +264,7 @@ mod tests {
 
     #[test]
     fn names_the_file_that_it_cannot_start_with() {
-        let error = WatchedWhitelist::load(Path::new("/no/such/list.toml")).expect_err("no file");
+        let error = load(Path::new("/no/such/list.toml")).expect_err("no file");
         assert_eq!(
             error.to_string(),
             "cannot read whitelist /no/such/list.toml: No such file or directory (os error 2)"

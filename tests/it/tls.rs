@@ -3,14 +3,17 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::client::until;
 use crate::proxy::Proxy;
 use crate::upstream::{converse, ok};
 
@@ -31,8 +34,12 @@ impl Authority {
     /// Writes its certificate where `upstream_ca` can read it.
     pub fn file(&self) -> PathBuf {
         let path = self.directory.path().join("ca.pem");
-        fs::write(&path, self.issuer.pem()).unwrap();
+        fs::write(&path, self.pem()).unwrap();
         path
+    }
+
+    fn pem(&self) -> String {
+        self.issuer.pem()
     }
 
     /// Makes a certificate for `name`.
@@ -168,4 +175,36 @@ async fn http_2_is_spoken_where_it_is_offered() {
     let [feed, file] = ask(port, Some(authority.file())).await;
     assert_eq!(feed.text(), format!("[\"HTTP/2.0 https://localhost:{port}/api/v4/packages\"]"));
     assert_eq!(file.text(), format!("[\"HTTP/2.0 https://localhost:{port}/file\"]"));
+}
+
+#[tokio::test]
+async fn new_roots_count_for_new_connections_without_a_restart() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    // Each connection carries one answer.
+    let port = listen(authority.acceptor("localhost", &[], |_| ()), |mut stream| async move {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.is_ok_and(|len| len > 0) {}
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
+        drop(stream.write_all(answer).await);
+        drop(stream.shutdown().await);
+    })
+    .await;
+    let roots = other.file();
+    let proxy = Proxy::start_with(&format!("https://localhost:{port}"), |config| {
+        config.upstream_ca = Some(roots.clone());
+    })
+    .await;
+    let status = async || proxy.get("/file").await.status.as_u16();
+    assert_eq!(status().await, 502, "the root is not trusted");
+    fs::copy(authority.file(), &roots).unwrap();
+    until("the new root", async || status().await == 200).await;
+    // That this is refused shows in the log only; long after it would have counted, nothing has changed.
+    fs::write(&roots, "nonsense").unwrap();
+    for _ in 0..20 {
+        assert_eq!(status().await, 200, "the last good roots stay");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    fs::write(&roots, other.pem()).unwrap();
+    until("the old root", async || status().await == 502).await;
+    proxy.stop().await;
 }

@@ -6,6 +6,8 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::fs::{XattrFlags, getxattr, setxattr};
+
 use crate::client::{get, until};
 use crate::process::Process;
 use crate::proxy::{array, list, plesk};
@@ -110,4 +112,36 @@ fn a_list_does_not_grow_beyond_its_limit() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("more than 1048576 bytes; nothing was changed"), "{output:?}");
     assert!(session.whitelist() == before);
+}
+
+/// Who could read the list can read it after an edit, under all its names.
+#[test]
+fn an_edit_keeps_who_may_read_the_list() {
+    const ACL: &str = "system.posix_acl_access";
+    let xattr = |path: &Path| {
+        let mut value = [0; 4096];
+        let len = getxattr(path, ACL, &mut value[..]).expect("an ACL");
+        value[..len].to_vec()
+    };
+    let session = Session::new("extensions = [\n]\n");
+    let path = session.path("whitelist.toml");
+    // As `setfacl -m u:65534:r`: version 2, then tag, permissions and id of each entry.
+    let mut acl = vec![2, 0, 0, 0];
+    for (tag, permissions, id) in [(1, 6, !0), (2, 4, 65_534), (4, 4, !0), (16, 4, !0), (32, 0, !0_u32)] {
+        acl.extend([tag, 0, permissions, 0]);
+        acl.extend(id.to_le_bytes());
+    }
+    setxattr(&path, ACL, &acl, XattrFlags::empty()).unwrap();
+    let acl = xattr(&path);
+    let edited = session.run("allow docker --feed packages.json");
+    assert!(edited.status.success() && session.whitelist().contains("docker"), "{edited:?}");
+    assert_eq!(xattr(&path), acl);
+
+    fs::hard_link(&path, session.path("other.toml")).unwrap();
+    let edited = session.run("hide docker --feed packages.json");
+    assert!(edited.status.success(), "{edited:?}");
+    let note = "was written in place: it has 2 names (hard links), which a new file would not have";
+    assert!(text(&edited.stderr).contains(note), "{edited:?}");
+    assert_eq!(fs::read_to_string(session.path("other.toml")).unwrap(), "extensions = [\n]\n");
+    assert_eq!(xattr(&path), acl);
 }

@@ -1,0 +1,286 @@
+//! Values read from files that may change at any time: [`Reloading`] keeps the last good one.
+//!
+//! Everything here runs on the caller's thread and never sleeps; the thread and the pauses are [`Watch`]'s.
+
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use std::{fmt, io, mem};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
+use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
+use tracing::warn;
+
+use crate::watch::{Check, FILE_POLL_INTERVAL, Watch, Watched};
+
+/// Most times in a row that the content is found changed again before it is taken as it is.
+const MAX_SETTLE_ROUNDS: usize = 8;
+
+/// Content of one file, or why it cannot be read.
+pub type Part = Result<Vec<u8>, String>;
+
+/// A value that is made of files.
+pub trait Reloadable: Sized + Send + Sync + 'static {
+    /// Where the value comes from.
+    type Origin: fmt::Debug + Send + Sync + 'static;
+    /// Why there is no good value; names the file and the place.
+    type Error: Error + Send + Sync + 'static;
+    /// Name in the log, of the thread and in the metrics.
+    const NAME: &'static str;
+    /// How long content must stay as it is before it counts.
+    const SETTLE: Settle;
+
+    /// Returns the files whose changes are to be noticed at once.
+    fn files(origin: &Self::Origin) -> Vec<PathBuf>;
+
+    /// Returns how often the content is read when nothing reports a change.
+    fn poll_interval(_: &Self::Origin) -> Duration {
+        FILE_POLL_INTERVAL
+    }
+
+    /// Reads the content.
+    fn read(origin: &Self::Origin) -> Vec<Part>;
+
+    /// Makes a value of the content.
+    ///
+    /// # Errors
+    /// If the content is no good; the last good value stays.
+    fn parse(origin: &Self::Origin, content: Content<'_, Self>) -> Result<Parsed<Self>, Self::Error>;
+
+    /// Logs that `now` is in force; `before` is what it replaces, if it is not the first one.
+    fn log_loaded(origin: &Self::Origin, before: Option<&Self>, now: &Self);
+}
+
+/// How long content must stay as it is before it counts: it may be half-written.
+#[derive(Debug, Clone, Copy)]
+pub struct Settle {
+    /// For good content; zero takes it at once.
+    pub good: Duration,
+    /// For content that is broken or missing.
+    pub broken: Duration,
+}
+
+/// Content to be parsed.
+#[derive(Debug)]
+pub struct Content<'a, T> {
+    /// The files' content, in their order.
+    pub parts: &'a [Part],
+    /// Number that the load will have if it succeeds.
+    pub generation: u64,
+    /// The value in force, unless it is the first load.
+    pub last: Option<&'a T>,
+}
+
+/// A good value and what is to be said about it.
+#[derive(Debug)]
+pub struct Parsed<T> {
+    /// The value.
+    pub value: T,
+    /// What the log warns about.
+    pub warnings: Vec<String>,
+}
+
+/// Outcome of the loads so far.
+#[derive(Debug)]
+pub struct Status<E> {
+    /// When the value in force was loaded.
+    pub loaded_at: SystemTime,
+    /// Number of successful loads.
+    pub generation: u64,
+    /// Why the content as it was last read is not in force, if a check told.
+    pub last_error: Option<Arc<E>>,
+    /// True if the content as it was last read is in force.
+    pub in_force: bool,
+}
+
+/// The last good value of files that may change.
+pub struct Reloading<T: Reloadable> {
+    origin: T::Origin,
+    read: Reader<T>,
+    current: ArcSwap<T>,
+    status: Mutex<Status<T::Error>>,
+    progress: Mutex<Progress>,
+}
+
+/// Replaces [`Reloadable::read`] in tests.
+type Reader<T> = Box<dyn Fn(&<T as Reloadable>::Origin) -> Vec<Part> + Send + Sync>;
+
+/// Identifies content. Digests, because content may be a private key.
+type Fingerprint = Vec<Result<[u8; SHA256_OUTPUT_LEN], String>>;
+
+/// Where the checks are.
+#[derive(Debug)]
+struct Progress {
+    /// The content that the last finished check found.
+    seen: Fingerprint,
+    /// Content that must be found unchanged once more.
+    candidate: Option<Candidate>,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    found: Fingerprint,
+    check: Check,
+    rounds: usize,
+}
+
+impl<T: Reloadable> Reloading<T> {
+    /// Loads the first value.
+    ///
+    /// # Errors
+    /// If there is no good value to start with.
+    pub fn load(origin: T::Origin) -> Result<Arc<Self>, T::Error> {
+        Self::load_with(origin, Box::new(T::read))
+    }
+
+    fn load_with(origin: T::Origin, read: Reader<T>) -> Result<Arc<Self>, T::Error> {
+        let parts = read(&origin);
+        let Parsed { value, warnings } =
+            T::parse(&origin, Content { parts: &parts, generation: 1, last: None })?;
+        let status = Status { loaded_at: SystemTime::now(), generation: 1, last_error: None, in_force: true };
+        let reloading = Self {
+            origin,
+            read,
+            current: ArcSwap::from_pointee(value),
+            status: Mutex::new(status),
+            progress: Mutex::new(Progress { seen: fingerprint(&parts), candidate: None }),
+        };
+        reloading.log_loaded(None, &warnings);
+        Ok(Arc::new(reloading))
+    }
+
+    /// Returns the last good value.
+    pub fn current(&self) -> Arc<T> {
+        self.current.load_full()
+    }
+
+    /// Returns the outcome of the loads so far.
+    pub fn status(&self) -> Status<T::Error> {
+        self.status.lock().clone()
+    }
+
+    /// Starts a thread that checks the content whenever it may have changed; `panics` counts the checks that
+    /// panic.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn watch(self: &Arc<Self>, panics: Counter) -> io::Result<Watch> {
+        let reloading = Arc::clone(self);
+        let watched = Watched {
+            name: T::NAME,
+            files: T::files(&self.origin),
+            poll_interval: T::poll_interval(&self.origin),
+            panics,
+        };
+        Watch::start(watched, move |check| reloading.check(check))
+    }
+
+    /// Reads the content, and takes it if it changed or `check` is forced.
+    ///
+    /// Returns after what pause it must be called again because the content may still be changing, or nothing if
+    /// the check is finished.
+    pub fn check(&self, check: Check) -> Option<Duration> {
+        let mut progress = self.progress.lock();
+        let parts = (self.read)(&self.origin);
+        let found = fingerprint(&parts);
+        let candidate = progress.candidate.take();
+        let check = candidate.as_ref().map_or(check, |candidate| match candidate.check {
+            Check::Forced => Check::Forced,
+            Check::IfChanged => check,
+        });
+        if check == Check::IfChanged && found == progress.seen {
+            return None;
+        }
+        let rounds = candidate.as_ref().map_or(0, |candidate| candidate.rounds);
+        let settled =
+            rounds >= MAX_SETTLE_ROUNDS || candidate.is_some_and(|candidate| candidate.found == found);
+        // Content that makes the parser panic counts as seen, or each poll would panic again.
+        let seen = mem::replace(&mut progress.seen, found.clone());
+        let parsed = self.parse(&parts);
+        let pause = if parsed.is_ok() { T::SETTLE.good } else { T::SETTLE.broken };
+        if !settled && !pause.is_zero() {
+            progress.seen = seen;
+            progress.candidate = Some(Candidate { found, check, rounds: rounds + 1 });
+            return Some(pause);
+        }
+        // INVARIANT: everything is stored before anything is logged, for logging may block or panic.
+        let stored = self.store(parsed);
+        drop(progress);
+        match stored {
+            Ok((before, warnings)) => self.log_loaded(Some(&before), &warnings),
+            Err(error) => {
+                let generation = self.status.lock().generation;
+                warn!(%error, generation, "{} not reloaded, the last good one stays", T::NAME);
+            }
+        }
+        None
+    }
+
+    fn parse(&self, parts: &[Part]) -> Result<Parsed<T>, T::Error> {
+        let last = self.current.load();
+        let generation = self.status.lock().generation + 1;
+        let content = Content { parts, generation, last: Some(&**last) };
+        catch_unwind(AssertUnwindSafe(|| T::parse(&self.origin, content))).unwrap_or_else(|payload| {
+            self.status.lock().in_force = false;
+            resume_unwind(payload)
+        })
+    }
+
+    /// Stores the outcome of a load. Returns the value replaced and the warnings about the new one.
+    fn store(&self, parsed: Result<Parsed<T>, T::Error>) -> Result<(Arc<T>, Vec<String>), Arc<T::Error>> {
+        let mut status = self.status.lock();
+        match parsed {
+            Ok(Parsed { value, warnings }) => {
+                let before = self.current.swap(Arc::new(value));
+                let generation = status.generation + 1;
+                *status =
+                    Status { loaded_at: SystemTime::now(), generation, last_error: None, in_force: true };
+                Ok((before, warnings))
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                (status.in_force, status.last_error) = (false, Some(Arc::clone(&error)));
+                Err(error)
+            }
+        }
+    }
+
+    fn log_loaded(&self, before: Option<&T>, warnings: &[String]) {
+        T::log_loaded(&self.origin, before, &self.current.load());
+        for warning in warnings {
+            warn!("{warning}");
+        }
+    }
+}
+
+impl<T: Reloadable> fmt::Debug for Reloading<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloading")
+            .field("name", &T::NAME)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E> Clone for Status<E> {
+    fn clone(&self) -> Self {
+        let Self { loaded_at, generation, ref last_error, in_force } = *self;
+        Self { loaded_at, generation, last_error: last_error.clone(), in_force }
+    }
+}
+
+fn fingerprint(parts: &[Part]) -> Fingerprint {
+    let identify = |content: &Vec<u8>| {
+        let mut out = [0; SHA256_OUTPUT_LEN];
+        out.copy_from_slice(digest(&SHA256, content).as_ref());
+        out
+    };
+    parts.iter().map(|part| part.as_ref().map(identify).map_err(Clone::clone)).collect()
+}
+
+#[cfg(test)]
+mod tests;
