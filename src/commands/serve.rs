@@ -13,8 +13,9 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::Failure;
+use crate::cache_directory::CacheDirectory;
 use crate::catalog::Catalog;
-use crate::catalog::snapshot::Snapshots;
+use crate::catalog::disk::Disk;
 use crate::cli::Settings;
 use crate::config::{Admin, Config, Limits, Webhook};
 use crate::metrics::Metrics;
@@ -47,6 +48,7 @@ pub struct Service {
     listeners: Vec<TcpListener>,
     admin: Option<TcpListener>,
     notifier: Option<Notifier>,
+    disk: Option<Arc<Disk>>,
     limits: Limits,
     certificate: Option<Arc<Certificate>>,
     /// Of all files that are reloaded.
@@ -104,20 +106,22 @@ impl Service {
         if let Some(certificate) = &certificate {
             watches.push(certificate.watch().map_err(Failure::failed)?);
         }
-        // A disk that cannot be used costs a warm start, nothing else.
-        let snapshots = config.cache_dir.as_deref().and_then(|directory| {
-            Snapshots::open(directory, config.cache.size)
-                .inspect_err(|error| warn!(directory = %directory.display(), %error, "no cache directory"))
-                .ok()
-        });
         let metrics = Arc::new(Metrics::default());
+        let directory = config.cache_dir.as_deref().map(|path| CacheDirectory::new(path, &metrics));
+        // A disk that cannot be used costs a warm start, nothing else.
+        let disk = match &directory {
+            None => None,
+            Some(directory) => {
+                let disk = Disk::open(Arc::clone(directory), config.cache.size, &metrics).await;
+                Some(Arc::new(disk.map_err(Failure::failed)?))
+            }
+        };
         let (outbox, notifier) = config.notify.clone().map(notifier).transpose()?.unzip();
-        let directory = config.cache_dir.as_deref().filter(|_| snapshots.is_some());
         let news = News::start(directory, Arc::clone(&whitelist), Arc::clone(&metrics), outbox)
             .map_err(Failure::failed)?;
         // Whatever clients do to the connections of pass-through, feeds have their own.
         let catalog =
-            Catalog::new(upstream.apart(), &config.cache, snapshots, Some(news), Arc::clone(&metrics));
+            Catalog::new(upstream.apart(), &config.cache, disk.clone(), Some(news), Arc::clone(&metrics));
         let caching = Caching { max_age: config.client_max_age };
         let limits = config.limits;
         let proxy = Proxy {
@@ -130,7 +134,7 @@ impl Service {
             max_request_body: limits.request_body,
             metrics,
         };
-        Ok(Self { proxy, listeners, admin, notifier, limits, certificate, watches })
+        Ok(Self { proxy, listeners, admin, notifier, disk, limits, certificate, watches })
     }
 
     /// Returns the real addresses of the service port.
@@ -188,6 +192,9 @@ impl Service {
         if let Some(notifier) = self.notifier {
             servers.spawn(notifier.run(Arc::clone(&self.proxy.metrics), stopped.clone()));
         }
+        if let Some(disk) = self.disk {
+            servers.spawn(disk.keep_claimed(stopped.clone()));
+        }
         servers.spawn(self.proxy.catalog.clone().keep_fresh(stopped));
         // Not before hang-ups are handled: the manager may ask for a reload at once.
         systemd::ready();
@@ -202,8 +209,9 @@ impl Service {
         info!("stopping: no new connections, running answers may finish");
         // It fails only if no server is left to stop.
         let _ = stop.send(true);
-        while servers.join_next().await.is_some() {}
-        self.proxy.catalog.close().await;
+        // A process that takes over needs the cache directory now, not when the last answer has ended.
+        let ended = async { while servers.join_next().await.is_some() {} };
+        tokio::join!(self.proxy.catalog.close(), ended);
         info!("stopped");
         Ok(())
     }

@@ -12,7 +12,6 @@
 pub mod history;
 pub mod notify;
 
-use std::path::Path;
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -22,6 +21,7 @@ use std::{fmt, io};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use crate::cache_directory::CacheDirectory;
 use crate::feed::package::Seller;
 use crate::metrics::{self, Metrics};
 use crate::printable::joined;
@@ -106,12 +106,11 @@ impl News {
     /// # Errors
     /// If no thread can be started.
     pub fn start(
-        directory: Option<&Path>,
+        directory: Option<Arc<CacheDirectory>>,
         whitelist: Arc<WatchedWhitelist>,
         metrics: Arc<Metrics>,
         outbox: Option<Outbox>,
     ) -> io::Result<Self> {
-        let directory = directory.map(Path::to_owned);
         let (queue, reports) = mpsc::sync_channel::<Report>(QUEUE);
         let teller = thread::Builder::new().name("news".to_owned()).spawn(move || {
             let mut teller = Teller { history: History::open(directory), whitelist, metrics, outbox };

@@ -86,7 +86,7 @@ fn uses_point_down() {
         &["upstream", "feed", "whitelist"],
         &["config"],
         &["cli"],
-        &["worker"],
+        &["cache_directory", "worker"],
         &["body", "metrics", "place", "watch"],
         &["printable"],
     ];
