@@ -29,6 +29,7 @@ pub mod config;
 pub mod cli;
 
 pub mod body;
+pub mod cache_directory;
 #[cfg(test)]
 mod cancel;
 pub mod given;

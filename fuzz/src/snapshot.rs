@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use bytes::Bytes;
 use catalog_proxy::catalog::Key;
 use catalog_proxy::catalog::copy::{Content, Copy, Index};
-use catalog_proxy::catalog::snapshot::format::{checksum, decode, head};
+use catalog_proxy::catalog::disk::format::{checksum, decode, head};
 use catalog_proxy::feed::Kind;
 use catalog_proxy::whitelist::Whitelist;
 use http::uri::PathAndQuery;

@@ -6,12 +6,12 @@ mod backoff;
 mod changes;
 pub mod copy;
 mod decode;
+pub mod disk;
 pub mod encode;
 pub mod fetch;
 pub mod flight;
 pub mod freshness;
 mod key;
-pub mod snapshot;
 mod state;
 pub mod store;
 mod views;
@@ -35,12 +35,12 @@ use crate::whitelist::Whitelist;
 use backoff::Failures;
 use changes::Comparison;
 use copy::{Copy, View};
+use disk::Disk;
 use encode::Encoding;
 use fetch::{FetchError, Fetcher};
 use flight::{Flight, Landed, Outcome, Source, Writer};
 use freshness::Policy;
 pub use key::Key;
-use snapshot::Snapshots;
 pub use state::FeedState;
 use store::{Store, ViewKey};
 use views::Views;
@@ -71,7 +71,7 @@ struct Inner {
     fetcher: Fetcher,
     store: Store,
     views: Views,
-    snapshots: Option<Snapshots>,
+    disk: Option<Arc<Disk>>,
     news: Option<News>,
     /// Held while a copy is compared and kept, so that of two that bring the same change one comes first.
     order: Mutex<()>,
@@ -111,11 +111,11 @@ pub enum Joined {
 }
 
 impl Catalog {
-    /// Makes an empty cache over `snapshots`, if there are any. What is new goes to `news`.
+    /// Makes an empty cache over `disk`, if there is one. What is new goes to `news`.
     pub fn new(
         upstream: Upstream,
         config: &config::Cache,
-        snapshots: Option<Snapshots>,
+        disk: Option<Arc<Disk>>,
         news: Option<News>,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -125,7 +125,7 @@ impl Catalog {
             fetcher: Fetcher::new(upstream, policy, *config.max_feed_size),
             views: Views::new(store.clone()),
             store,
-            snapshots,
+            disk,
             news,
             order: Mutex::default(),
             failures: Failures::default(),
@@ -211,7 +211,13 @@ impl Catalog {
                 _ = stop.wait_for(|stop| *stop) => return,
             }
             let now = Instant::now();
+            let unsaved = self.0.disk.as_ref().map(|disk| disk.take_unsaved()).unwrap_or_default();
             for entry in self.0.store.entries(now) {
+                if unsaved.contains(&entry.key)
+                    && let Some(disk) = &self.0.disk
+                {
+                    disk.save(&entry.key, &entry.copy);
+                }
                 let meta = &entry.copy.meta;
                 let due = now.saturating_duration_since(meta.arrived) >= meta.refresh_after;
                 let wanted =
@@ -223,12 +229,16 @@ impl Catalog {
         }
     }
 
-    /// Writes to disk what is not there yet, and tells what is new. Ends both.
+    /// Writes to disk what is queued, tells what is new, ends both, and leaves the cache directory to the next process.
+    ///
+    /// Called when the listeners close, not when the last answer has ended: what is fetched from then on is served, but
+    /// no more written or compared, so that whoever has the directory next finds the change.
     pub async fn close(&self) {
         let inner = Arc::clone(&self.0);
         let closing = spawn_blocking(move || {
-            inner.snapshots.as_ref().map(Snapshots::close);
+            inner.disk.as_ref().map(|disk| disk.close());
             inner.news.as_ref().map(News::close);
+            inner.disk.as_ref().map(|disk| disk.give_up());
         });
         if closing.await.is_err() {
             warn!("copies may not all be on disk");
@@ -333,13 +343,9 @@ impl Inner {
     }
 
     /// Reads a copy from disk, if there is one.
-    async fn read(self: &Arc<Self>, key: &Key) -> Option<Copy> {
-        if !self.snapshots.as_ref()?.contains(key) {
-            return None;
-        }
-        let (inner, wanted) = (Arc::clone(self), key.clone());
-        let load = move || inner.snapshots.as_ref()?.load(&wanted, SystemTime::now());
-        let mut copy = spawn_blocking(load).await.ok().flatten()?;
+    async fn read(&self, key: &Key) -> Option<Copy> {
+        let disk = self.disk.as_ref().filter(|disk| disk.contains(key))?;
+        let mut copy = disk.load(key).await?;
         // The bound may be another one than when it was stored.
         copy.meta.freshness = copy.meta.freshness.bounded(self.fetcher.policy());
         Some(copy)
@@ -382,8 +388,8 @@ impl Inner {
                     (self.store.insert(key, copy, now), comparison)
                 };
                 self.failures.forget(key);
-                if let Some(snapshots) = &self.snapshots {
-                    snapshots.save(key, &copy);
+                if let Some(disk) = &self.disk {
+                    disk.save(key, &copy);
                 }
                 let (elements, bytes) = (copy.content.len(), copy.content.body.len());
                 let outcome = if changed { "changed" } else { "unchanged" };

@@ -9,6 +9,7 @@ use super::copy::{Digest, Index};
 use super::fetch::FetchError;
 use super::store::Entry;
 use super::{Catalog, Freshness, Key, REFRESH_ASKED_WITHIN};
+use crate::cache_directory::Status;
 use crate::metrics::Feed;
 use crate::metrics::state::{FeedState as FeedGauges, PackagesState, State};
 use crate::whitelist::Whitelist;
@@ -56,6 +57,7 @@ impl Catalog {
             ..State::default()
         };
         (state.cache_bytes, state.cache_limit) = self.0.store.usage();
+        state.cache_directory_usable = self.disk_status().map(|status| status == Status::Usable);
         let mut groups: BTreeMap<_, Vec<&Entry>> = BTreeMap::new();
         for entry in entries.iter().filter(|entry| entry.asked <= REFRESH_ASKED_WITHIN) {
             let Feed { feed, version } = entry.key.feed();
@@ -81,6 +83,11 @@ impl Catalog {
             state.whitelist.absent = Some(list.codes().filter(|code| !codes.contains(code)).count());
         }
         state
+    }
+
+    /// Returns whether the cache directory can be used, if there is one.
+    pub fn disk_status(&self) -> Option<Status> {
+        self.0.disk.as_ref().map(|disk| disk.status())
     }
 
     /// Returns the state of all keys under a list, those with a copy first, else sorted.

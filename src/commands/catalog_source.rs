@@ -14,9 +14,9 @@ use super::terminal::printable;
 use super::{FAILED, Failure};
 use crate::catalog::Key;
 use crate::catalog::copy::{Content, Index};
+use crate::catalog::disk;
 use crate::catalog::fetch::Fetcher;
 use crate::catalog::freshness::Policy;
-use crate::catalog::snapshot;
 use crate::config::Config;
 use crate::feed::listing::{self, Listed};
 use crate::feed::package::Seller;
@@ -110,7 +110,7 @@ impl Listing {
     /// Reads the last copy in the cache directory, if there is one.
     pub fn from_disk(config: &Config) -> Option<Self> {
         let directory = config.cache_dir.as_ref()?;
-        let (body, index, at) = snapshot::newest_packages(directory)?;
+        let (body, index, at) = disk::newest_packages(directory)?;
         let age = SystemTime::now().duration_since(at).unwrap_or_default();
         let unit = if age.as_secs() < 60 { 1 } else { 60 };
         let age = humantime::format_duration(Duration::from_secs(age.as_secs() / unit * unit));

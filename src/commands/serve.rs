@@ -15,8 +15,9 @@ use tracing::{error, info, warn};
 
 use super::tasks::{Ended, Tasks};
 use super::{Failure, runtime};
+use crate::cache_directory::CacheDirectory;
 use crate::catalog::Catalog;
-use crate::catalog::snapshot::Snapshots;
+use crate::catalog::disk::Disk;
 use crate::cli::Settings;
 use crate::config::{Admin, Config, Limits, ProxyVariables, Webhook};
 use crate::metrics::Metrics;
@@ -47,6 +48,7 @@ pub struct Service {
     listeners: Vec<TcpListener>,
     admin: Option<TcpListener>,
     notifier: Option<Notifier>,
+    disk: Option<Arc<Disk>>,
     limits: Limits,
     quotas: Quotas,
     certificate: Option<Arc<Certificate>>,
@@ -94,25 +96,26 @@ impl Service {
         if let Some(certificate) = &certificate {
             watches.push(certificate.watch(metrics.panics("certificate")).map_err(Failure::failed)?);
         }
+        let directory = config.cache_dir.as_ref().map(|path| CacheDirectory::new(path, &metrics));
         // A disk that cannot be used costs a warm start, nothing else.
-        let snapshots = config.cache_dir.as_deref().and_then(|directory| {
-            Snapshots::open(directory, *config.cache.size)
-                .inspect_err(|error| warn!(directory = %directory.display(), %error, "no cache directory"))
-                .ok()
-        });
+        let disk = match &directory {
+            None => None,
+            Some(directory) => {
+                let disk = Disk::open(Arc::clone(directory), *config.cache.size, &metrics).await;
+                Some(Arc::new(disk.map_err(Failure::failed)?))
+            }
+        };
         let hook = config.notify.as_ref();
         let hook = hook.map(|hook| hook_client(hook.value.clone(), &config.outbound)).transpose()?;
         if let Some((_, client)) = &hook {
             watches.push(client.watch_roots(&metrics).map_err(Failure::failed)?);
         }
         let (outbox, notifier) = hook.map(|(hook, client)| notify::notifier(hook, client)).unzip();
-        let directory =
-            config.cache_dir.as_ref().map(|directory| directory.as_path()).filter(|_| snapshots.is_some());
         let news = News::start(directory, Arc::clone(&whitelist), Arc::clone(&metrics), outbox)
             .map_err(Failure::failed)?;
         // Whatever clients do to the connections of pass-through, feeds have their own.
         let catalog =
-            Catalog::new(upstream.apart(), &config.cache, snapshots, Some(news), Arc::clone(&metrics));
+            Catalog::new(upstream.apart(), &config.cache, disk.clone(), Some(news), Arc::clone(&metrics));
         let caching = Caching { max_age: config.client_max_age.as_ref().map(|given| given.value) };
         let limits = config.limits.clone();
         let proxy = Proxy {
@@ -130,7 +133,7 @@ impl Service {
             per_address: *limits.connections_per_address,
             exempt: config.trusted.value.clone(),
         };
-        Ok(Self { proxy, listeners, admin, notifier, limits, quotas, certificate, watches })
+        Ok(Self { proxy, listeners, admin, notifier, disk, limits, quotas, certificate, watches })
     }
 
     /// Returns the real addresses of the service port.
@@ -188,6 +191,10 @@ impl Service {
         if let Some(notifier) = self.notifier {
             tasks.spawn("notifier", notifier.run(Arc::clone(&metrics), stopped.clone()));
         }
+        if let Some(disk) = self.disk {
+            let stopped = stopped.clone();
+            tasks.spawn_restarting("keep_claimed", move || Arc::clone(&disk).keep_claimed(stopped.clone()));
+        }
         let catalog = self.proxy.catalog.clone();
         tasks.spawn_restarting("keep_fresh", move || catalog.clone().keep_fresh(stopped.clone()));
         // Not before hang-ups are handled: the manager may ask for a reload at once.
@@ -207,8 +214,9 @@ impl Service {
         }
         // It fails only if no server is left to stop.
         let _ = stop.send(true);
-        tasks.finish().await;
-        if timeout(CLOSE_TIMEOUT, self.proxy.catalog.close()).await.is_err() {
+        // A process that takes over needs the cache directory now, not when the last response has ended.
+        let closed = timeout(CLOSE_TIMEOUT, self.proxy.catalog.close());
+        if tokio::join!(closed, tasks.finish()).0.is_err() {
             warn!("the cache was not written to its end within {} s", CLOSE_TIMEOUT.as_secs());
         }
         // A panic in there is told by the hook, and is no reason not to end.

@@ -66,6 +66,8 @@ pub struct Metrics {
     pub forward_failures: Family<Failed, Counter>,
     /// Bodies that the cache dropped for want of room.
     pub evictions: Counter,
+    /// Operations on the cache directory that failed; without one there are no series.
+    pub cache_directory_failures: Family<OperationName, Counter>,
     /// Background jobs and tasks that panicked.
     pub panics: Family<ThreadName, Counter>,
     /// What changed in the catalog.
@@ -110,6 +112,13 @@ pub struct Failed {
     pub phase: &'static str,
 }
 
+/// An operation on the cache directory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OperationName {
+    /// `claim`, `read`, `write`, `sync` or `remove`.
+    pub operation: &'static str,
+}
+
 /// A background thread or task.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ThreadName {
@@ -149,6 +158,7 @@ impl Default for Metrics {
             last_fetches: Family::default(),
             forward_failures: Family::default(),
             evictions: Counter::default(),
+            cache_directory_failures: Family::default(),
             panics: Family::default(),
             changes: Family::default(),
             notifications: Family::default(),
@@ -214,6 +224,8 @@ impl Metrics {
         registry.register("forward_failures", help, self.forward_failures.clone());
         let help = "Bodies that the cache dropped for want of room";
         registry.register("cache_evictions", help, self.evictions.clone());
+        let help = "Operations on the cache directory that failed";
+        registry.register("cache_directory_failures", help, self.cache_directory_failures.clone());
         let help = "Background jobs and tasks that panicked; each is a bug, and the log has its message";
         registry.register("background_panics", help, self.panics.clone());
         registry.register("panics", "Panics of any thread or task; each is a bug", counter(panics::count()));

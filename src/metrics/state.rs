@@ -24,6 +24,8 @@ pub struct State {
     pub cache_bytes: u64,
     /// Its bound.
     pub cache_limit: u64,
+    /// True if the cache directory can be used; `None` without one.
+    pub cache_directory_usable: Option<bool>,
     /// The whitelist.
     pub whitelist: WhitelistState,
     /// The certificate, if there is one.
@@ -105,6 +107,10 @@ impl State {
         let help = "Feeds and forms of them in memory";
         registry.register_with_unit("cache", help, Unit::Bytes, bytes(self.cache_bytes));
         registry.register_with_unit("cache_limit", "Bound of these", Unit::Bytes, bytes(self.cache_limit));
+        if let Some(usable) = self.cache_directory_usable {
+            let help = "Whether the cache directory is this process's and was written when last tried";
+            registry.register("cache_directory_usable", help, gauge(usize::from(usable)));
+        }
         self.register_feeds(registry);
         self.whitelist.register(registry);
         if let Some(certificate) = self.certificate {

@@ -5,19 +5,23 @@
 //! ```
 //!
 //! The number is the format's version. The file is written anew under a temporary name and renamed, so a crash
-//! leaves the old or the new one, and it can be read at any time. A line that is not what was written is
-//! left out, and that logged; the others stay.
+//! leaves the old or the new one, and it can be read at any time. It is written only by the process that has the
+//! directory, and only after it was read: what cannot be read just now is not lost. A damaged line is left out, and
+//! that logged; lines of another version stay in the file as they are.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::Change;
+use crate::cache_directory::CacheDirectory;
+use crate::cache_directory::files::{Files, Operation};
 
 /// The file's name.
 const FILE: &str = "news.jsonl";
@@ -25,6 +29,8 @@ const FILE: &str = "news.jsonl";
 const VERSION: &str = "1";
 /// Most changes kept, in memory and on disk: ten years of a catalog that changes ten times a week.
 const MAX_ENTRIES: usize = 5000;
+/// Longest file that is read: each of the lines may have some kilobytes.
+const MAX_FILE_LEN: u64 = 64 << 20;
 /// Of the checksum: enough to tell damage from what was written.
 const DIGITS: usize = 32;
 
@@ -40,59 +46,136 @@ pub struct Entry {
     pub change: Change,
 }
 
+/// One line of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Line {
+    Entry(Entry),
+    /// The line as it stands, of another version of the format: kept for that.
+    OtherVersion(String),
+}
+
 /// The changes of the past.
 #[derive(Debug)]
-pub(super) struct History {
+pub(super) struct History(Arc<Mutex<Kept>>);
+
+#[derive(Debug)]
+struct Kept {
     /// Where they are kept beyond this process.
-    directory: Option<PathBuf>,
-    entries: VecDeque<Entry>,
+    directory: Option<Arc<CacheDirectory>>,
+    lines: VecDeque<Line>,
+    /// The last so many lines are not on disk.
+    unwritten: usize,
+    /// The claim on the directory under which the file was read last; 0 before that.
+    ///
+    /// INVARIANT: the file is written only under that claim, or what is in it now would be lost.
+    read_under: u64,
+    /// True if the directory is to try again.
+    retries: bool,
 }
 
 impl History {
-    /// Reads what there is.
-    pub(super) fn open(directory: Option<PathBuf>) -> Self {
-        let read = directory.as_deref().map_or(Ok(Vec::new()), read);
-        let entries = read.unwrap_or_else(|error| {
-            warn!(%error, "the history of the catalog cannot be read, so it begins anew");
-            Vec::new()
-        });
-        Self { directory, entries: entries.into() }
+    /// Reads what there is, if the directory can be had already.
+    pub(super) fn open(directory: Option<Arc<CacheDirectory>>) -> Self {
+        let mut kept =
+            Kept { directory, lines: VecDeque::new(), unwritten: 0, read_under: 0, retries: false };
+        kept.read();
+        Self(Arc::new(Mutex::new(kept)))
     }
 
-    /// Is the same already the last that was told about this package?
+    /// Returns true if the same is already the last that was told about this package.
     pub(super) fn ends_with(&self, api: &str, change: &Change) -> bool {
+        let mut kept = self.0.lock();
+        kept.read();
+        let mut entries = kept.lines.iter().rev().filter_map(|line| match line {
+            Line::Entry(entry) => Some(entry),
+            Line::OtherVersion(_) => None,
+        });
         let about = |entry: &&Entry| entry.change.code == change.code && entry.api == api;
-        let last = self.entries.iter().rev().find(about).map(|entry| &entry.change);
+        let last = entries.find(about).map(|entry| &entry.change);
         last.is_some_and(|last| last.change == change.change && last.seller == change.seller)
     }
 
-    /// Adds changes, and forgets the oldest beyond the bound.
+    /// Adds changes, and forgets the oldest beyond the bound. What cannot be written now is written later.
     pub(super) fn push(&mut self, api: &str, at: SystemTime, changes: &[Change]) {
         let at = humantime::format_rfc3339_seconds(at).to_string();
-        let entry = |change: &Change| Entry { at: at.clone(), api: api.to_owned(), change: change.clone() };
-        self.entries.extend(changes.iter().map(entry));
-        let extra = self.entries.len().saturating_sub(MAX_ENTRIES);
-        self.entries.drain(..extra);
-        if let Some(directory) = &self.directory
-            && let Err(error) = self.write(directory)
-        {
-            warn!(directory = %directory.display(), %error, "the history of the catalog is not on disk");
+        let mut kept = self.0.lock();
+        kept.unwritten += changes.len();
+        let entry = |change: &Change| {
+            Line::Entry(Entry { at: at.clone(), api: api.to_owned(), change: change.clone() })
+        };
+        kept.lines.extend(changes.iter().map(entry));
+        kept.forget();
+        write(&self.0, &mut kept);
+    }
+}
+
+/// Writes what is not written, and has the directory try again if that fails.
+fn write(history: &Arc<Mutex<Kept>>, kept: &mut Kept) {
+    let Some(directory) = kept.directory.clone() else { return };
+    if kept.write(&directory) || kept.retries {
+        return;
+    }
+    kept.retries = true;
+    let history = Arc::downgrade(history);
+    directory.retry_later(move || {
+        let Some(history) = history.upgrade() else { return };
+        let mut kept = history.lock();
+        kept.retries = false;
+        write(&history, &mut kept);
+    });
+}
+
+impl Kept {
+    /// Reads the file once for each time that the directory becomes this process's. A file that cannot be read is tried again.
+    fn read(&mut self) {
+        let Some(directory) = &self.directory else { return };
+        let claim = directory.claims();
+        if self.read_under == claim || !directory.is_claimed() {
+            return;
+        }
+        let path = directory.path().join(FILE);
+        match read_lines(directory.files(), &path) {
+            Ok(lines) => {
+                // What was told before the file could be read comes after it.
+                let told = self.lines.split_off(self.lines.len() - self.unwritten);
+                self.lines = lines.into();
+                self.lines.extend(told);
+                self.read_under = claim;
+                self.forget();
+            }
+            Err(error) => directory.failed(Operation::Read, &path, &error),
         }
     }
 
-    fn write(&self, directory: &Path) -> io::Result<()> {
-        // Left-overs of this name are removed at the next start.
-        let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(directory)?;
-        let mut text = String::new();
-        for entry in &self.entries {
-            let json = serde_json::to_string(entry)?;
-            text.extend([VERSION, " ", &checksum(&json), " ", &json, "\n"]);
+    fn forget(&mut self) {
+        let extra = self.lines.len().saturating_sub(MAX_ENTRIES);
+        self.lines.drain(..extra);
+        self.unwritten = self.unwritten.min(self.lines.len());
+    }
+
+    /// Writes all lines. Returns false if that is to be tried again.
+    fn write(&mut self, directory: &CacheDirectory) -> bool {
+        self.read();
+        let Some(hold) = directory.hold() else { return false };
+        if self.read_under != directory.claims() {
+            return false;
         }
-        file.write_all(text.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(directory.join(FILE))?;
-        // The rename itself is safe only when the directory is.
-        File::open(directory)?.sync_all()
+        let mut text = String::new();
+        for line in &self.lines {
+            match line {
+                Line::Entry(entry) => {
+                    // Strings and closed enums have always a form in JSON.
+                    let Ok(json) = serde_json::to_string(entry) else { continue };
+                    text.extend([VERSION, " ", &checksum(&json), " ", &json, "\n"]);
+                }
+                Line::OtherVersion(line) => text.push_str(line),
+            }
+        }
+        let written = hold.write(FILE, &[text.as_bytes()]).is_ok();
+        if written {
+            self.unwritten = 0;
+        }
+        written
     }
 }
 
@@ -101,32 +184,46 @@ impl History {
 /// # Errors
 /// If it cannot be read. One that was never written is empty.
 pub fn read(directory: &Path) -> io::Result<Vec<Entry>> {
-    let path = directory.join(FILE);
-    let bytes = match fs::read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        bytes => bytes?,
-    };
-    let (mut entries, mut damaged) = (Vec::new(), Vec::new());
-    for (n, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        match std::str::from_utf8(line).ok().and_then(parse) {
-            Some(entry) => entries.push(entry),
-            None => damaged.push(n + 1),
-        }
-    }
-    if let Some(first) = damaged.first() {
-        let (path, lines) = (path.display(), damaged.len());
-        warn!(%path, lines, first, "lines of the history are damaged, or of another version: they are left out");
-    }
-    Ok(entries)
+    let lines = read_lines(&Files::default(), &directory.join(FILE))?;
+    let entries = lines.into_iter().filter_map(|line| match line {
+        Line::Entry(entry) => Some(entry),
+        Line::OtherVersion(_) => None,
+    });
+    Ok(entries.collect())
 }
 
-fn parse(line: &str) -> Option<Entry> {
-    let (digits, json) =
-        line.strip_suffix('\n')?.strip_prefix(VERSION)?.strip_prefix(' ')?.split_once(' ')?;
+/// Reads the lines of a file but the damaged ones.
+fn read_lines(files: &Files, path: &Path) -> io::Result<Vec<Line>> {
+    let bytes = match files.read(path, MAX_FILE_LEN) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        contents => contents?.bytes,
+    };
+    let (mut lines, mut left_out) = (Vec::new(), Vec::new());
+    for (n, bytes) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let line = std::str::from_utf8(bytes).ok().and_then(parse);
+        if !matches!(line, Some(Line::Entry(_))) {
+            left_out.push(n + 1);
+        }
+        lines.extend(line);
+    }
+    if let Some(first) = left_out.first() {
+        let (path, lines) = (path.display(), left_out.len());
+        warn!(%path, lines, first, "lines of the history are damaged, or of another version: they are left out");
+    }
+    Ok(lines)
+}
+
+fn parse(line: &str) -> Option<Line> {
+    let (version, rest) = line.strip_suffix('\n')?.split_once(' ')?;
+    if version != VERSION {
+        let is_number = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
+        return is_number.then(|| Line::OtherVersion(line.to_owned()));
+    }
+    let (digits, json) = rest.split_once(' ')?;
     if digits != checksum(json) {
         return None;
     }
-    serde_json::from_str(json).ok()
+    serde_json::from_str(json).ok().map(Line::Entry)
 }
 
 fn checksum(json: &str) -> String {
@@ -136,10 +233,19 @@ fn checksum(json: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::super::{Kind, SellerName};
     use super::*;
+    use crate::metrics::Metrics;
+
+    fn claimed(path: &Path) -> Arc<CacheDirectory> {
+        let directory = CacheDirectory::new(path, &Metrics::default());
+        directory.claim();
+        directory
+    }
 
     fn change(code: &str, change: Kind) -> Change {
         Change {
@@ -164,7 +270,7 @@ mod tests {
     #[test]
     fn outlives_the_process() {
         let directory = tempfile::tempdir().expect("a directory");
-        let open = || History::open(Some(directory.path().to_owned()));
+        let open = || History::open(Some(claimed(directory.path())));
         assert!(codes(directory.path()).is_empty());
         let mut history = open();
         push(&mut history, "a");
@@ -181,7 +287,7 @@ mod tests {
     #[test]
     fn is_bounded() {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut history = History::open(Some(directory.path().to_owned()));
+        let mut history = History::open(Some(claimed(directory.path())));
         let changes: Vec<_> = (0..MAX_ENTRIES + 3).map(|n| change(&n.to_string(), Kind::New)).collect();
         history.push("v4", UNIX_EPOCH, &changes);
         let codes = codes(directory.path());
@@ -192,7 +298,7 @@ mod tests {
     fn damage_costs_a_line_only() {
         let check = |damage: fn(&mut Vec<u8>), expected: &[&str]| {
             let directory = tempfile::tempdir().expect("a directory");
-            let mut history = History::open(Some(directory.path().to_owned()));
+            let mut history = History::open(Some(claimed(directory.path())));
             for code in ["aa", "bb", "cc"] {
                 push(&mut history, code);
             }
@@ -201,7 +307,7 @@ mod tests {
             damage(&mut bytes);
             fs::write(&path, bytes).expect("a write");
             assert_eq!(codes(directory.path()), expected);
-            push(&mut History::open(Some(directory.path().to_owned())), "dd");
+            push(&mut History::open(Some(claimed(directory.path()))), "dd");
             assert_eq!(codes(directory.path()), [expected, &["dd"]].concat());
         };
         check(|_| (), &["aa", "bb", "cc"]);
@@ -229,5 +335,61 @@ mod tests {
         history.push("v4", UNIX_EPOCH, &[switched(SellerName::Free)]);
         assert!(history.ends_with("v4", &switched(SellerName::Free)));
         assert!(!history.ends_with("v4", &switched(SellerName::Plesk)));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_not_begun_anew() {
+        let path = tempfile::tempdir().expect("a directory");
+        push(&mut History::open(Some(claimed(path.path()))), "a");
+        let fails = Arc::new(AtomicBool::new(true));
+        let fault = {
+            let fails = Arc::clone(&fails);
+            move |operation, _: &Path| match fails.load(Ordering::SeqCst) && operation == Operation::Read {
+                true => Err(io::Error::from_raw_os_error(5)),
+                false => Ok(()),
+            }
+        };
+        let files = Files::with_fault(fault);
+        let directory = CacheDirectory::with_files(path.path(), &Metrics::default(), files);
+        directory.claim();
+        let mut history = History::open(Some(Arc::clone(&directory)));
+        push(&mut history, "b");
+        push(&mut history, "c");
+        assert_eq!(codes(path.path()), ["a"]);
+        fails.store(false, Ordering::SeqCst);
+        directory.run_retries();
+        assert_eq!(codes(path.path()), ["a", "b", "c"]);
+        assert!(history.ends_with("v4", &change("a", Kind::New)));
+        push(&mut history, "d");
+        directory.run_retries();
+        assert_eq!(codes(path.path()), ["a", "b", "c", "d"]);
+    }
+
+    #[test]
+    fn waits_for_the_directory() {
+        let path = tempfile::tempdir().expect("a directory");
+        let old = claimed(path.path());
+        let mut told = History::open(Some(Arc::clone(&old)));
+        push(&mut told, "a");
+        let new = claimed(path.path());
+        let mut history = History::open(Some(Arc::clone(&new)));
+        push(&mut history, "b");
+        assert_eq!(codes(path.path()), ["a"]);
+        assert!(old.give_up(Duration::ZERO));
+        push(&mut told, "never written");
+        new.claim();
+        new.run_retries();
+        assert_eq!(codes(path.path()), ["a", "b"]);
+    }
+
+    #[test]
+    fn lines_of_another_version_stay() {
+        let path = tempfile::tempdir().expect("a directory");
+        fs::write(path.path().join(FILE), "2 {\"new\":true}\ndamaged\n").expect("a file");
+        push(&mut History::open(Some(claimed(path.path()))), "a");
+        push(&mut History::open(Some(claimed(path.path()))), "b");
+        assert_eq!(codes(path.path()), ["a", "b"]);
+        let text = fs::read_to_string(path.path().join(FILE)).expect("a file");
+        assert!(text.starts_with("2 {\"new\":true}\n1 "), "{text}");
     }
 }

@@ -12,7 +12,6 @@
 pub mod history;
 pub mod notify;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use std::{fmt, io};
@@ -20,6 +19,7 @@ use std::{fmt, io};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use crate::cache_directory::CacheDirectory;
 use crate::feed::package::Seller;
 use crate::metrics::{self, Metrics};
 use crate::printable::joined;
@@ -103,7 +103,7 @@ enum Job {
 
 /// Tells what is new, wherever it is to be told.
 struct Teller {
-    directory: Option<PathBuf>,
+    directory: Option<Arc<CacheDirectory>>,
     /// Read when it is first needed.
     history: Option<History>,
     whitelist: Arc<WatchedWhitelist>,
@@ -117,13 +117,12 @@ impl News {
     /// # Errors
     /// If no thread can be started.
     pub fn start(
-        directory: Option<&Path>,
+        directory: Option<Arc<CacheDirectory>>,
         whitelist: Arc<WatchedWhitelist>,
         metrics: Arc<Metrics>,
         outbox: Option<Outbox>,
     ) -> io::Result<Self> {
         let panics = metrics.panics("news");
-        let directory = directory.map(Path::to_owned);
         let mut teller = Teller { directory, history: None, whitelist, metrics, outbox };
         let worker = Worker::start("news", QUEUE, panics, move |job| match job {
             Job::Open => drop(teller.history()),

@@ -30,6 +30,7 @@ pub fn ready(proxy: &Proxy) -> Response<Body> {
             "loaded_at": humantime::format_rfc3339_seconds(status.loaded_at).to_string(),
             "last_error": status.last_error.map(|error| error.to_string()),
         },
+        "cache_directory": proxy.catalog.disk_status().map(|status| status.to_string()),
         "keys": keys,
         "feeds": feeds,
     });

@@ -256,7 +256,9 @@ async fn clients_cannot_make_series() {
 /// A scrape with everything in it that there can be, but for kinds of failures.
 async fn full_scrape() -> String {
     let upstream = upstream(Arc::default()).await;
-    let proxy = Proxy::start(&upstream).await;
+    let directory = tempfile::tempdir().unwrap();
+    let cache = directory.path().to_owned();
+    let proxy = Proxy::start_with(&upstream.url(), |config| config.cache_dir = Some(cache)).await;
     for target in [PACKAGES, "/api/v4/categories", "/else", "/closes"] {
         proxy.get(target).await;
     }

@@ -89,7 +89,7 @@ fn uses_point_down() {
         &["cli"],
         &["reloading"],
         &["watch"],
-        &["worker"],
+        &["cache_directory", "worker"],
         &["body", "given", "metrics"],
         &["place"],
         &["panics", "printable"],

@@ -1,4 +1,7 @@
-//! A copy as a file: bytes to copy and back, no disk.
+//! The file format of a cached feed: bytes to feed and back, no disk.
+//!
+//! Every version's first line begins with the same two words and its number, so that no version takes another's file
+//! for damage.
 //!
 //! ```text
 //! catalog-proxy copy 1 <SHA-256 of all that follows, in hex>\n
@@ -21,8 +24,14 @@ use crate::catalog::freshness::Freshness;
 use crate::feed::scan::ScanError;
 use crate::feed::{Kind, categories, packages};
 
-/// First words of the first line; the number is the format's version.
-const MAGIC: &str = "catalog-proxy copy 1 ";
+/// First words of the first line, in every version.
+const MAGIC: &str = "catalog-proxy copy ";
+/// What follows in this version.
+const VERSION: &str = "1 ";
+/// Most digits of another version's number.
+const MAX_VERSION_DIGITS: usize = 9;
+/// As many bytes of a file's start tell its version.
+pub(super) const VERSION_LEN: usize = MAGIC.len() + MAX_VERSION_DIGITS + 1;
 
 /// The second line.
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,13 +50,15 @@ struct Header {
     content_type: Option<String>,
 }
 
-/// Why a file is of no use.
+/// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum Unusable {
     #[error("{0}")]
     Io(#[from] io::Error),
-    #[error("not a snapshot of this version")]
+    #[error("of another version of the format")]
+    OtherVersion,
+    #[error("not a file of this cache")]
     Format,
     #[error("the checksum does not match")]
     Checksum,
@@ -55,6 +66,26 @@ pub enum Unusable {
     Key,
     #[error("its feed is not valid: {0}")]
     Feed(#[from] ScanError),
+}
+
+impl Unusable {
+    /// Returns true if it proves that the file will never be of use to any version.
+    ///
+    /// INVARIANT: only then may the file be removed.
+    pub(super) fn proves_bad(&self) -> bool {
+        match self {
+            Self::Io(_) | Self::OtherVersion => false,
+            Self::Format | Self::Checksum | Self::Key | Self::Feed(_) => true,
+        }
+    }
+}
+
+/// Returns true if a file that begins so was written in another version of the format.
+pub(super) fn is_other_version(start: &[u8]) -> bool {
+    let Some(rest) = start.strip_prefix(MAGIC.as_bytes()) else { return false };
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let number = (1..=MAX_VERSION_DIGITS).contains(&digits) && rest.get(digits) == Some(&b' ');
+    number && !rest.starts_with(VERSION.as_bytes())
 }
 
 /// Returns what stands in a file before the feed.
@@ -77,7 +108,7 @@ pub fn head(key: &Key, copy: &Copy, now: SystemTime) -> serde_json::Result<Vec<u
     };
     let mut line = serde_json::to_vec(&header)?;
     line.push(b'\n');
-    let first = format!("{MAGIC}{}\n", checksum([&line, &copy.content.body]));
+    let first = format!("{MAGIC}{VERSION}{}\n", checksum([&line, &copy.content.body]));
     Ok([first.as_bytes(), &line].concat())
 }
 
@@ -130,15 +161,21 @@ fn seconds(seconds: u64) -> Duration {
 
 /// Checks a file and returns its header and its feed.
 fn parse(file: &Bytes) -> Result<(Header, Bytes), Unusable> {
+    if is_other_version(file) {
+        return Err(Unusable::OtherVersion);
+    }
     let line_end = |bytes: &[u8]| bytes.iter().position(|byte| *byte == b'\n').ok_or(Unusable::Format);
-    let end = line_end(&file[..file.len().min(MAGIC.len() + 65)])?;
+    let digest_at = MAGIC.len() + VERSION.len();
+    let end = line_end(&file[..file.len().min(digest_at + 65)])?;
     let expected = file[..end].strip_prefix(MAGIC.as_bytes()).ok_or(Unusable::Format)?;
+    let expected = expected.strip_prefix(VERSION.as_bytes()).ok_or(Unusable::Format)?;
     let content = file.slice(end + 1..);
     if checksum([&content]).as_bytes() != expected {
         return Err(Unusable::Checksum);
     }
     let end = line_end(&content)?;
-    let header = serde_json::from_slice(&content[..end]).map_err(|_| Unusable::Format)?;
+    // It is intact, so somebody wrote it so: a development version, perhaps.
+    let header = serde_json::from_slice(&content[..end]).map_err(|_| Unusable::OtherVersion)?;
     Ok((header, content.slice(end + 1..)))
 }
 
@@ -169,6 +206,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn tells_another_version_from_damage() {
+        let check = |start: &str, expected: bool| {
+            assert_eq!(is_other_version(start.as_bytes()), expected, "{start:?}");
+        };
+        check("catalog-proxy copy 1 0123", false);
+        check("catalog-proxy copy 2 0123", true);
+        check("catalog-proxy copy 0 ", true);
+        check("catalog-proxy copy 10 sha512:", true);
+        check("catalog-proxy copy 999999999 x", true);
+        check("catalog-proxy copy 9999999999 x", false);
+        check("catalog-proxy copy 2", false);
+        check("catalog-proxy copy  ", false);
+        check("catalog-proxy copy x ", false);
+        check("catalog-proxy Copy 2 ", false);
+        check("hello\n", false);
+        check("", false);
+    }
+
+    #[test]
     fn no_header_of_a_file_is_too_much() {
         let key = Key::new(Kind::Packages, &PathAndQuery::from_static("/api/v4/packages"));
         let copy = |etag: &str, seconds: u64| {
@@ -176,7 +232,7 @@ mod tests {
                 format!(r#""stored":{seconds},"lifetime":{seconds},"age":{seconds},"held":{seconds}"#);
             let name = r#""key":"/api/v4/packages","kind":"packages""#;
             let content = format!("{{{name},{times},\"etag\":{etag}}}\n[]");
-            let file = format!("{MAGIC}{}\n{content}", checksum([content.as_bytes()]));
+            let file = format!("{MAGIC}{VERSION}{}\n{content}", checksum([content.as_bytes()]));
             decode(&file.into(), &key, UNIX_EPOCH, SystemTime::now()).expect("a copy")
         };
         let endless = copy("null", u64::MAX);

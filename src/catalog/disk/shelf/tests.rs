@@ -1,0 +1,287 @@
+//! Tests of the files of cached feeds.
+
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use tokio::time::Instant;
+
+use super::*;
+use crate::catalog::copy::{Content, Meta};
+use crate::catalog::freshness::Freshness;
+use crate::feed::Kind;
+use crate::metrics::Metrics;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(in crate::catalog::disk) fn key(query: &str) -> Key {
+    Key::of(Kind::Packages, "4", Some(query))
+}
+
+pub(in crate::catalog::disk) fn copy(body: &'static str) -> Copy {
+    let (body, index) = format::index(Kind::Packages, &Bytes::from_static(body.as_bytes())).expect("a feed");
+    let freshness = Freshness { lifetime: Duration::from_secs(600), age: Duration::ZERO };
+    let meta = Meta {
+        etag: None,
+        last_modified: None,
+        content_type: None,
+        freshness,
+        held: Duration::ZERO,
+        arrived: Instant::now(),
+        refresh_after: Duration::ZERO,
+    };
+    Copy { content: Arc::new(Content::new(body, index)), meta }
+}
+
+/// A shelf on a directory of its own, whose operations fail as told.
+struct Fixture {
+    path: tempfile::TempDir,
+    shelf: Shelf,
+    directory: Arc<CacheDirectory>,
+    metrics: Metrics,
+    /// The operation that fails and the number of its error; 0 if none does.
+    faults: Arc<[AtomicI32; Operation::ALL.len()]>,
+}
+
+impl Fixture {
+    fn new(max_bytes: u64) -> Self {
+        Self::on(tempfile::tempdir().expect("a directory"), max_bytes)
+    }
+
+    fn on(path: tempfile::TempDir, max_bytes: u64) -> Self {
+        let faults = Arc::<[AtomicI32; Operation::ALL.len()]>::default();
+        let fault = {
+            let faults = Arc::clone(&faults);
+            move |operation: Operation, _: &Path| match faults[operation as usize].load(Ordering::SeqCst) {
+                0 => Ok(()),
+                code => Err(io::Error::from_raw_os_error(code)),
+            }
+        };
+        let metrics = Metrics::default();
+        let directory = CacheDirectory::with_files(path.path(), &metrics, Files::with_fault(fault));
+        let shelf = Shelf::new(Arc::clone(&directory), max_bytes);
+        let fixture = Self { path, shelf, directory, metrics, faults };
+        fixture.claim();
+        fixture
+    }
+
+    /// Does what the thread that writes does.
+    fn claim(&self) {
+        self.directory.claim();
+        let hold = self.directory.hold().expect("a claim");
+        self.shelf.list(&hold, SystemTime::now()).expect("a list");
+    }
+
+    fn fail(&self, operation: Operation, errno: i32) {
+        self.faults[operation as usize].store(errno, Ordering::SeqCst);
+    }
+
+    fn save(&self, query: &str, body: &'static str) {
+        self.shelf.save(&key(query), &copy(body), SystemTime::now()).expect("a claim");
+    }
+
+    fn load(&self, query: &str) -> Option<String> {
+        let copy = self.shelf.load(&key(query), SystemTime::now())?;
+        Some(String::from_utf8(copy.content.body.to_vec()).expect("text"))
+    }
+
+    fn file(&self, query: &str) -> std::path::PathBuf {
+        self.path.path().join(&names(&key(query))[0])
+    }
+
+    fn failures(&self, operation: Operation) -> u64 {
+        let label = crate::metrics::OperationName { operation: operation.name() };
+        self.metrics.cache_directory_failures.get_or_create(&label).get()
+    }
+
+    fn restarted(self, max_bytes: u64) -> Self {
+        self.directory.give_up(Duration::ZERO);
+        Self::on(self.path, max_bytes)
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_makes_no_copy_wrong() {
+    let fixture = Fixture::new(u64::MAX);
+    let now = SystemTime::now();
+    let check = |saved: SystemTime, loaded: SystemTime, held: Duration| {
+        fixture.shelf.save(&key("q"), &copy("[1,2]"), saved).expect("a claim");
+        let found = fixture.shelf.load(&key("q"), loaded).expect("a copy");
+        assert_eq!((&found.content.body[..], found.meta.freshness.age), (&b"[1,2]"[..], Duration::ZERO));
+        let off = found.meta.held.abs_diff(held);
+        assert!(off < Duration::from_secs(60), "{:?} instead of {held:?}", found.meta.held);
+    };
+    check(now, now, Duration::ZERO);
+    check(now, now + DAY, DAY);
+    check(now, now - DAY, Duration::ZERO);
+    // Saved while the clock was a day ahead, or confirmed then.
+    check(now + DAY, now, Duration::ZERO);
+    check(now + DAY, now + 2 * DAY, DAY);
+    check(now, now, Duration::ZERO);
+    check(now - DAY, now, Duration::ZERO);
+}
+
+#[test]
+fn no_error_of_reading_costs_the_file() {
+    let fixture = Fixture::new(u64::MAX);
+    fixture.save("q", "[1]");
+    // EIO, EACCES, ENFILE, EMFILE, EROFS, ESTALE; and ENOENT of a directory that is away for a while.
+    for (n, errno) in [5, 13, 23, 24, 30, 116].into_iter().enumerate() {
+        fixture.fail(Operation::Read, errno);
+        assert_eq!(fixture.load("q"), None, "{errno}");
+        assert!(fixture.file("q").exists() && fixture.shelf.contains(&key("q")), "{errno}");
+        assert_eq!(fixture.failures(Operation::Read), n as u64 + 1);
+        fixture.fail(Operation::Read, 0);
+        assert_eq!(fixture.load("q").as_deref(), Some("[1]"), "{errno}");
+    }
+    let away = fixture.path.path().with_extension("away");
+    fs::rename(fixture.path.path(), &away).expect("a rename");
+    assert_eq!(fixture.load("q"), None);
+    fs::rename(&away, fixture.path.path()).expect("a rename");
+    assert_eq!(fixture.load("q").as_deref(), Some("[1]"));
+}
+
+#[test]
+fn a_write_that_fails_leaves_the_old_file() {
+    let fixture = Fixture::new(u64::MAX);
+    fixture.save("q", "[1]");
+    // ENOSPC, EROFS, EIO.
+    for errno in [28, 30, 5] {
+        fixture.fail(Operation::Write, errno);
+        fixture.save("q", "[2]");
+        fixture.save("other", "[3]");
+        assert!(matches!(fixture.directory.status(), crate::cache_directory::Status::NotWritable(_)));
+        assert_eq!(fixture.load("q").as_deref(), Some("[1]"));
+        assert_eq!(fixture.load("other"), None);
+        fixture.fail(Operation::Write, 0);
+        fixture.directory.claim();
+        assert_eq!(fixture.directory.status(), crate::cache_directory::Status::Usable, "{errno}");
+    }
+    fixture.save("q", "[2]");
+    assert_eq!(fixture.load("q").as_deref(), Some("[2]"));
+    assert_eq!(
+        fs::read_dir(fixture.path.path()).expect("a directory").count(),
+        1,
+        "no temporary file is left"
+    );
+}
+
+#[test]
+fn a_directory_that_cannot_be_synced_is_no_failed_write() {
+    // EINVAL, EOPNOTSUPP: not known there. EIO: counted, but the file is there.
+    for (errno, failures) in [(22, 0), (95, 0), (5, 1)] {
+        let fixture = Fixture::new(u64::MAX);
+        fixture.fail(Operation::Sync, errno);
+        fixture.save("q", "[1]");
+        assert_eq!(fixture.load("q").as_deref(), Some("[1]"), "{errno}");
+        assert_eq!(fixture.directory.status(), crate::cache_directory::Status::Usable);
+        assert_eq!((fixture.failures(Operation::Sync), fixture.failures(Operation::Write)), (failures, 0));
+    }
+}
+
+#[test]
+fn only_what_is_proved_bad_is_removed() {
+    type Damage = fn(&mut Vec<u8>);
+    let check = |name: &str, removed: bool, damage: Damage| {
+        let fixture = Fixture::new(u64::MAX);
+        fixture.save("q", "[1]");
+        let path = fixture.file("q");
+        let mut file = fs::read(&path).expect("a file");
+        damage(&mut file);
+        fs::write(&path, file).expect("a write");
+        assert_eq!(fixture.load("q"), None, "{name}");
+        assert_eq!(path.exists(), !removed, "{name}");
+    };
+    check("a flipped bit", true, |file| *file.last_mut().expect("a byte") ^= 1);
+    check("a cut-off end", true, |file| file.truncate(file.len() - 1));
+    check("nothing in it", true, Vec::clear);
+    check("another version", false, |file| file[19] = b'2');
+    check("a later version with more digits", false, |file| file.splice(19..20, *b"12").for_each(drop));
+    check("a checked header that this version cannot read", false, |file| {
+        let sealed = [&b"{\"keys\":[]}\n"[..], b"[1]"].concat();
+        *file =
+            [format!("catalog-proxy copy 1 {}\n", format::checksum([&sealed])).as_bytes(), &sealed].concat();
+    });
+}
+
+#[test]
+fn a_file_under_the_name_of_another_key_is_not_used() {
+    let fixture = Fixture::new(u64::MAX);
+    fixture.save("a", "[1]");
+    fixture.save("b", "[2]");
+    fs::copy(fixture.file("a"), fixture.file("b")).expect("a file");
+    assert_eq!((fixture.load("b"), fixture.load("a").as_deref()), (None, Some("[1]")));
+}
+
+#[test]
+fn another_version_keeps_its_file_beside_this_ones() {
+    let fixture = Fixture::new(u64::MAX);
+    let newer = "catalog-proxy copy 2 who knows\n";
+    fs::write(fixture.file("q"), newer).expect("a file");
+    // This one does not know yet what is there.
+    fixture.claim();
+    fixture.save("q", "[1]");
+    assert_eq!(fixture.load("q").as_deref(), Some("[1]"));
+    let fixture = fixture.restarted(1);
+    assert!(fixture.shelf.contains(&key("q")));
+    assert_eq!(fixture.load("q").as_deref(), Some("[1]"));
+    fixture.save("q", "[2]");
+    // All that counts is over the bound of one byte, and goes.
+    assert_eq!(fixture.load("q"), None);
+    assert_eq!(fs::read_to_string(fixture.file("q")).expect("a file"), newer);
+}
+
+#[test]
+fn evicts_the_oldest_and_nothing_because_of_an_error() {
+    let fixture = Fixture::new(u64::MAX);
+    let now = SystemTime::now();
+    for (n, query) in ["a", "b", "c"].into_iter().enumerate() {
+        let at = now - DAY + Duration::from_secs(n as u64);
+        fixture.shelf.save(&key(query), &copy("[1,2,3]"), at).expect("a claim");
+    }
+    let len = fs::metadata(fixture.file("a")).expect("a file").len();
+    for query in ["a", "b", "c"] {
+        fixture.load(query).expect("a copy");
+    }
+    let fixture = fixture.restarted(3 * len);
+    // What cannot be looked at may be of another version: nothing is removed.
+    fixture.fail(Operation::Read, 13);
+    fixture.save("d", "[1,2,3]");
+    fixture.fail(Operation::Read, 0);
+    assert!(["a", "b", "c", "d"].iter().all(|query| fixture.file(query).exists()));
+    fixture.save("e", "[1,2,3]");
+    let left: Vec<_> =
+        ["a", "b", "c", "d", "e"].into_iter().filter(|query| fixture.file(query).exists()).collect();
+    assert_eq!(left, ["c", "d", "e"]);
+}
+
+#[test]
+fn files_of_a_crash_are_removed_and_others_are_not() {
+    let fixture = Fixture::new(u64::MAX);
+    let path = fixture.path.path();
+    for name in [".tmp-abc", "else", "0.copy", ".hidden"] {
+        fs::write(path.join(name), "x").expect("a file");
+    }
+    fixture.claim();
+    let mut left: Vec<_> =
+        fs::read_dir(path).expect("a directory").map(|entry| entry.expect("an entry").file_name()).collect();
+    left.sort();
+    assert_eq!(left, [".hidden", "0.copy", "else"]);
+}
+
+#[test]
+fn another_directory_in_its_place_is_claimed_before_it_is_written() {
+    let fixture = Fixture::new(u64::MAX);
+    fixture.save("q", "[1]");
+    let away = fixture.path.path().with_extension("away");
+    fs::rename(fixture.path.path(), &away).expect("a rename");
+    fs::create_dir(fixture.path.path()).expect("a directory");
+    assert!(fixture.shelf.save(&key("q"), &copy("[2]"), SystemTime::now()).is_err());
+    assert!(!fixture.shelf.contains(&key("q")));
+    fixture.claim();
+    fixture.save("q", "[2]");
+    assert_eq!(fixture.load("q").as_deref(), Some("[2]"));
+    // The first one is back, with what it had.
+    fs::remove_dir_all(fixture.path.path()).expect("a removal");
+    fs::rename(&away, fixture.path.path()).expect("a rename");
+    fixture.claim();
+    assert_eq!(fixture.load("q").as_deref(), Some("[1]"));
+}
