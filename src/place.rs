@@ -1,18 +1,19 @@
-//! Where in a text something is.
+//! Line and column of a byte offset in a text.
 
 use std::fmt;
 
-/// A place in a text, as editors count.
+/// Line and column, counted as editors do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// Line, from 1.
+    /// Line number, from 1.
     pub line: usize,
-    /// Column in characters, from 1.
+    /// Column number in characters, from 1.
     pub column: usize,
 }
 
 impl Place {
-    /// Finds the place of a byte offset; one inside a character counts as that character.
+    /// Returns the place of a byte offset. An offset inside a character counts as that character's, and one beyond
+    /// the end as the end.
     pub fn of(text: &str, offset: usize) -> Self {
         let before = &text[..text.floor_char_boundary(offset)];
         let line = before.rfind('\n').map_or(before, |at| &before[at + 1..]);

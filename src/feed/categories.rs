@@ -1,36 +1,36 @@
-//! The categories feed: each category's `top_packages` keeps what the packages feed shows.
+//! Categories feed: removes the packages from each `top_packages` that the packages feed does not show.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::gather::Gather;
+use super::kept_ranges::KeptRanges;
 use super::package::Seller;
 use super::scan::{Event, MAX_ELEMENTS, Problem, ScanError, Scanner};
 use super::text;
 
-/// A complete categories feed: where the top packages stand.
+/// Index of a complete categories feed: where its top packages are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index {
     lists: Vec<TopPackages>,
-    /// How many categories there are.
+    /// Number of categories.
     pub categories: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct TopPackages {
-    /// Where the opening bracket ends.
+    /// End of the list's opening bracket.
     head: usize,
     entries: Vec<(Range<usize>, Option<Box<str>>)>,
 }
 
-/// Validates a feed while it arrives and keeps its bytes.
+/// Checks a feed while it arrives, and keeps its bytes.
 #[derive(Debug)]
 pub struct Indexer {
     scanner: Scanner,
     body: Vec<u8>,
     lists: Vec<Range<usize>>,
     categories: usize,
-    /// Where a package stands among the categories, if one does.
+    /// Offset of a package sold by Plesk among the categories, if there is one.
     package: Option<usize>,
 }
 
@@ -50,16 +50,16 @@ impl Default for Indexer {
 }
 
 impl Indexer {
-    /// Takes the next bytes in.
+    /// Checks and keeps the next bytes.
     ///
     /// # Errors
-    /// If they cannot be part of a feed; see [`Scanner::push`]. If they hold a package sold by Plesk: an
-    /// upstream that sends the packages feed here would have it passed on unfiltered.
+    /// If the feed is not well-formed (see [`Scanner::push`]), or if it holds a package sold by Plesk: a packages
+    /// feed sent in the place of a categories feed would pass unfiltered.
     pub fn push(&mut self, chunk: &[u8]) -> Result<(), ScanError> {
         self.body.extend_from_slice(chunk);
         let Self { scanner, body, lists, categories, package, .. } = self;
         scanner.push(chunk, |event| match event {
-            // SECURITY: every one of a repeated member is pruned, not only the one that wins.
+            // SECURITY: prune every list of a repeated member, since parsers differ in which one wins.
             Event::Member { name: TOP_PACKAGES, value } => lists.push(value),
             Event::Member { value, .. } => {
                 if Seller::of(text::decode(&body[value.clone()]).as_deref()) == Seller::Plesk {
@@ -74,11 +74,11 @@ impl Indexer {
         }
     }
 
-    /// Ends the feed: its body and its index.
+    /// Ends the feed, and returns its body and its index.
     ///
     /// # Errors
-    /// If the feed is not complete, or a `top_packages` is an object with members: packages may hide
-    /// there that nothing here would find.
+    /// If the feed is incomplete, or if a `top_packages` is an object with members, whose packages would not be
+    /// found.
     pub fn finish(self) -> Result<(Vec<u8>, Index), ScanError> {
         self.scanner.finish()?;
         let mut lists = Vec::with_capacity(self.lists.len());
@@ -97,19 +97,19 @@ impl Indexer {
 }
 
 impl Index {
-    /// Copies together what leaves of `body`: everything but the top packages that are not shown.
+    /// Returns a copy of `body` without the top packages that are not shown.
     ///
-    /// One without a string `code` is none that the packages feed shows, so it goes.
+    /// A top package without a string `code` cannot be shown by the packages feed, so it is removed.
     pub fn filter(&self, body: &[u8], shown: impl Fn(&str) -> bool) -> Vec<u8> {
-        let mut gather = Gather::default();
+        let mut kept = KeptRanges::default();
         for list in &self.lists {
-            gather.open(list.head);
+            kept.open(list.head);
             for (span, code) in &list.entries {
-                gather.element(span.clone(), code.as_deref().is_some_and(&shown));
+                kept.element(span.clone(), code.as_deref().is_some_and(&shown));
             }
         }
-        gather.close(body.len());
-        gather.join(body)
+        kept.close(body.len());
+        kept.join(body)
     }
 }
 

@@ -1,6 +1,7 @@
-//! A packages feed for people: what each package is called and where it is bought.
+//! Names and buy links of the packages of a feed, for display.
 //!
-//! The index of [`super::packages`] has what the proxy decides by; this reads the rest when somebody asks.
+//! The index in [`super::packages`] holds only what the filter decides by; this module reads the other members on
+//! demand.
 
 use std::fmt;
 
@@ -12,18 +13,18 @@ use super::package::Package;
 use super::packages::Index;
 use super::text;
 
-/// One element of a feed.
+/// Element of a packages feed with the members that people look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// What the proxy decides by.
+    /// Code and seller.
     pub package: Package,
-    /// Its name, if that is a string.
+    /// `name`, if it is a string that is not blank.
     pub name: Option<String>,
-    /// Where it is bought, if that is a string with something in it.
+    /// `buy_url`, if it is a string that is not blank.
     pub buy_url: Option<String>,
 }
 
-/// Lists the elements of a feed in their order.
+/// Lists the elements of a feed in order.
 pub fn list(body: &[u8], index: &Index) -> Vec<Listed> {
     let listed = index.entries.iter().map(|entry| {
         let members =
@@ -34,7 +35,7 @@ pub fn list(body: &[u8], index: &Index) -> Vec<Listed> {
     listed.collect()
 }
 
-/// Reads name and buy link of an object, the last of each if repeated, as in PHP.
+/// Reads name and buy link of an object; the last of repeated members wins, as in PHP.
 struct Members;
 
 impl<'de> Visitor<'de> for Members {
@@ -46,7 +47,7 @@ impl<'de> Visitor<'de> for Members {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let (mut name, mut buy_url) = (None, None);
-        // Raw, for serde_json has no strings with lone surrogates, which PHP writes and the proxy takes.
+        // Raw values, because serde_json's strings refuse lone surrogates, which PHP writes.
         while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
             match text::decode(key.get().as_bytes()).as_deref() {
                 Some("name") => name = Some(value),

@@ -1,13 +1,13 @@
-//! The feed engine: bytes to elements, elements to packages, packages to what leaves.
+//! Feed engine: scans a feed's bytes, indexes its packages, and filters them.
 //!
-//! Pure: no I/O, no clocks. Everything here works on chunks as they arrive.
+//! Pure: no I/O and no clock. Chunks are processed as they arrive.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 mod block;
 pub mod categories;
-pub mod gather;
 mod grammar;
+mod kept_ranges;
 pub mod listing;
 mod name;
 pub mod package;
@@ -30,7 +30,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Returns the last segment of the feed's path.
+    /// Returns the last segment of the feed's URL path.
     pub fn name(self) -> &'static str {
         match self {
             Self::Packages => "packages",

@@ -1,21 +1,21 @@
-//! The member names that are asked for: found at any cut, in any spelling.
+//! Comparing member names with those asked for, in any spelling and across chunks.
 
 use std::ops::Range;
 
 use super::text;
 
-/// Longest member name, in raw bytes with escapes, that can be one we look for: each byte of an
-/// 12-letter name written as `\u00XX` takes six.
+/// Limit in bytes on a raw member name that can match: a name of 12 letters, each written as `\u00XX`.
 pub(super) const MAX_NAME: usize = 12 * 6;
 
-/// The names, and what the end of a chunk cut off one that may be among them.
+/// Names asked for, and the beginning of a name that the end of a chunk cut in two.
 #[derive(Debug)]
 pub(super) struct Names {
     names: &'static [&'static str],
-    /// One bit for each length of a name.
+    /// Bit n is set if a name has n bytes.
     lengths: u64,
-    /// Offset of the beginning that is kept here.
+    /// Offset of the name whose beginning is kept in `bytes`.
     start: usize,
+    /// Length of that beginning; it may exceed the capacity of `bytes`.
     len: usize,
     bytes: [u8; MAX_NAME],
 }
@@ -27,10 +27,12 @@ impl Names {
         Self { names, lengths, start: 0, len: 0, bytes: [0; MAX_NAME] }
     }
 
-    /// Returns which one `raw` spells, of less than 64 bytes and without escapes if it `is_plain`.
+    /// Returns the index of the name that `raw` spells.
+    ///
+    /// With `is_plain`, `raw` must be shorter than 64 bytes and must have no escapes.
     #[inline(always)]
     pub(super) fn find(&self, raw: &[u8], is_plain: bool) -> Option<usize> {
-        // Most names differ in their lengths already.
+        // Most other names have another length.
         match is_plain {
             true if self.lengths >> raw.len() & 1 == 0 => None,
             true => self.names.iter().position(|name| name.as_bytes() == raw),
@@ -38,7 +40,7 @@ impl Names {
         }
     }
 
-    /// Returns which one stands at the offsets `range`, whose end is in the chunk at `base` or before.
+    /// Returns the index of the name at the offsets `range`, which may begin before `chunk`, whose offset is `base`.
     pub(super) fn find_cut(&mut self, range: Range<usize>, chunk: &[u8], base: usize) -> Option<usize> {
         if range.start >= base {
             return text::position_of_name(&chunk[range.start - base..range.end - base], self.names);
@@ -49,12 +51,14 @@ impl Names {
         text::position_of_name(self.bytes.get(..range.len())?, self.names)
     }
 
-    /// Keeps bytes of the name at `start`; one beyond the capacity only counts, for it matches nothing.
+    /// Keeps more bytes of the name at `start`. Beyond the capacity they are only counted: such a name matches
+    /// nothing.
     pub(super) fn keep(&mut self, start: usize, bytes: &[u8]) {
         if self.start != start {
             (self.start, self.len) = (start, 0);
         }
-        // SECURITY: whatever fits, since the quote behind the longest name does not.
+        // SECURITY: keep what fits instead of nothing: when the longest name comes with its closing quote, the
+        // quote does not fit, and a name that is not recognized leaves its package unfiltered.
         let room = &mut self.bytes[self.len.min(MAX_NAME)..];
         let fit = room.len().min(bytes.len());
         room[..fit].copy_from_slice(&bytes[..fit]);

@@ -1,36 +1,36 @@
-//! One package: who sells it.
+//! A package's seller, told from its buy link.
 
 use std::sync::LazyLock;
 
 use url::{ParseError, Url};
 
-/// The host that every package sold by Plesk is bought at.
+/// Host of the buy links of all packages that Plesk sells.
 const PLESK_SHOP: &str = "go.plesk.com";
 
 /// Who sells a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seller {
-    /// Nobody: there is no `buy_url`.
+    /// Nobody: there is no usable `buy_url`.
     Free,
-    /// Its vendor (ISV), in a shop of its own.
+    /// The vendor (ISV), on any host other than Plesk's.
     Vendor,
     /// Plesk, at go.plesk.com.
     Plesk,
 }
 
-/// What a package's own members say.
+/// The top-level members of a package that the filter decides by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
-    /// Its `code`, if that is a string.
+    /// `code`, if it is a string.
     pub code: Option<Box<str>>,
-    /// Who sells it.
+    /// Seller according to `buy_url`.
     pub seller: Seller,
 }
 
 impl Package {
-    /// Decides whether the package is shown, given which codes are allowed.
+    /// Returns true if the package is shown; `allowed` tells the codes that the whitelist names.
     ///
-    /// A package sold by Plesk that has no code is on no list, so it is hidden.
+    /// A package that Plesk sells and that has no code can be on no list, so it is hidden.
     pub fn is_shown(&self, allowed: impl FnOnce(&str) -> bool) -> bool {
         match self.seller {
             Seller::Free | Seller::Vendor => true,
@@ -40,7 +40,7 @@ impl Package {
 }
 
 impl Seller {
-    /// Returns its name on the command line.
+    /// Returns the name that the command line and JSON output use.
     pub fn name(self) -> &'static str {
         match self {
             Self::Free => "free",
@@ -49,7 +49,7 @@ impl Seller {
         }
     }
 
-    /// Tells the seller from the decoded `buy_url`; anything but a string is no link.
+    /// Determines the seller from the decoded `buy_url`; pass `None` if it is not a string.
     pub fn of(buy_url: Option<&str>) -> Self {
         match buy_url.map(str::trim) {
             None | Some("") => Self::Free,
@@ -59,13 +59,13 @@ impl Seller {
     }
 }
 
-/// Returns the host at which a browser that follows `link` ends (WHATWG URL Standard §4.4), if any.
+/// Returns the host that a browser contacts when it follows `link` (WHATWG URL Standard §4.4), if any.
 pub fn host(link: &str) -> Option<String> {
     Some(follow(link).ok()?.host_str()?.to_owned())
 }
 
 fn follow(link: &str) -> Result<Url, ParseError> {
-    /// What links without a scheme or host are relative to.
+    /// Base of relative links.
     static CATALOG: LazyLock<Url> =
         LazyLock::new(|| Url::parse("https://ext.plesk.com/").expect("a constant URL"));
 
@@ -81,22 +81,22 @@ fn leads_to_plesk(link: &str) -> bool {
 
 fn parsed_leads_to_plesk(link: &str) -> bool {
     match follow(link) {
-        // Hosts of schemes that browsers do not know keep their case; the dot of the DNS root changes
-        // nothing about where a link leads.
+        // The parser does not lower-case hosts of unknown schemes, and a final dot names the same host.
         Ok(url) => url
             .host_str()
             .is_some_and(|host| host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case(PLESK_SHOP)),
-        // SECURITY: no browser can follow it, but what rewrites buy links may still find the shop in it.
+        // SECURITY: no browser can follow such a link, but software that rewrites buy links may still find
+        // Plesk's host in it.
         Err(_) => link.to_ascii_lowercase().contains(PLESK_SHOP),
     }
 }
 
-/// Returns the host of a link as it is usually spelt, which needs no parser: `https://`, then small letters,
-/// dots and hyphens up to a slash. No such host is an address, and none is encoded (`xn--`).
+/// Returns the host of a link in the usual spelling, for which no URL parser is needed: `https://`, then small
+/// letters, dots and hyphens up to a slash. Such a host cannot be an IP address or encoded (`xn--`).
 fn plain_host(link: &str) -> Option<&str> {
     let (host, _) = link.strip_prefix("https://")?.split_once('/')?;
     let plain = host.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'.' | b'-'));
-    // SECURITY: a browser skips further slashes, so an empty host is none.
+    // SECURITY: a browser skips additional slashes and finds the host behind them, so this is no empty host.
     (plain && !host.is_empty() && !host.ends_with('.') && !host.contains("--")).then_some(host)
 }
 

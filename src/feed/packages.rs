@@ -1,4 +1,4 @@
-//! The packages feed: chunks in, segments of whole elements out, and the filter over them.
+//! Packages feed: its index, which is made while the feed arrives, and its filter.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::gather::Gather;
+use super::kept_ranges::KeptRanges;
 use super::package::{Package, Seller};
 use super::scan::{Event, MAX_ELEMENTS, Problem, ScanError, ScanPath, Scanner};
 use super::text;
@@ -14,53 +14,55 @@ use super::text;
 const MEMBERS: &[&str] = &["code", "buy_url", "top_packages"];
 const TOP_PACKAGES: usize = 2;
 
-/// What an element of the vendor's takes, on average.
-const USUAL_ELEMENT: usize = 6 << 10;
+/// Average size of an element in the real catalog, in bytes.
+const USUAL_ELEMENT_BYTES: usize = 6 << 10;
 
-/// One element of the feed.
+/// Element of the feed with what the filter decides by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Where it stands, in bytes from the start of the feed.
+    /// Span of the element, in bytes from the start of the feed.
     pub span: Range<usize>,
-    /// What it says.
+    /// Code and seller.
     pub package: Package,
 }
 
-/// A run of bytes of the feed that ends behind an element, or at the feed's end.
+/// Run of bytes of the feed that ends with an element, or with the feed.
 #[derive(Debug, Clone)]
 pub struct Segment {
-    /// Where the bytes begin in the feed.
+    /// Offset of the bytes in the feed.
     pub offset: usize,
-    /// The bytes as they came.
+    /// Bytes as the upstream sent them.
     pub bytes: Bytes,
-    /// Where the opening bracket of the feed ends.
+    /// End of the feed's opening bracket.
     pub head: usize,
-    /// The elements in the bytes.
+    /// Elements that end in these bytes.
     pub entries: Vec<Entry>,
-    /// Is this the end of a feed that is complete and well-formed?
+    /// True if the feed ends here and is complete and well-formed.
     pub last: bool,
 }
 
-/// A complete packages feed: where each element stands and what it says.
+/// Index of a complete packages feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index {
-    /// Where the opening bracket ends.
+    /// End of the feed's opening bracket.
     pub head: usize,
-    /// All elements in order.
+    /// Elements in the order of the feed.
     pub entries: Vec<Entry>,
 }
 
-/// Indexes a feed while it arrives. Holds only what was not taken yet; its default knows no limit.
+/// Indexes a feed while it arrives. Holds only what was not taken yet.
+///
+/// The default has no limit on the number of elements.
 #[derive(Debug)]
 pub struct Indexer {
     scanner: Scanner,
-    /// Where the next chunk begins.
+    /// Offset of the next chunk.
     base: usize,
-    /// The bytes before it that are in no segment.
+    /// Bytes before the next chunk that belong to no segment yet.
     begun: Vec<u8>,
     segments: VecDeque<Segment>,
     members: [Option<Range<usize>>; MEMBERS.len()],
-    /// Where a category stands among the packages, if one does.
+    /// Offset of a category among the packages, if there is one.
     category: Option<usize>,
 }
 
@@ -78,22 +80,22 @@ impl Default for Indexer {
 }
 
 impl Indexer {
-    /// Makes an indexer for a feed that is kept whole, so of at most [`MAX_ELEMENTS`] elements.
+    /// Makes an indexer that accepts at most [`MAX_ELEMENTS`] elements, for a feed that is kept in memory.
     pub fn bounded() -> Self {
         let indexer = Self::default();
         Self { scanner: indexer.scanner.limited(MAX_ELEMENTS), ..indexer }
     }
 
-    /// Sets the path that its scanner takes, before the first byte.
+    /// Replaces the scanner's path, before the first byte; for tests and benchmarks.
     pub fn on(self, path: ScanPath) -> Self {
         Self { scanner: self.scanner.on(path), ..self }
     }
 
-    /// Takes the next bytes in. They are copied only where an element goes on behind them.
+    /// Indexes the next bytes. Only those of an incomplete element are copied.
     ///
     /// # Errors
-    /// If they cannot be part of a feed; see [`Scanner::push`]. If they hold a category: an upstream that
-    /// sends the categories feed here would have its top packages passed on unfiltered.
+    /// If the feed is not well-formed (see [`Scanner::push`]), or if it holds a category: the top packages of a
+    /// categories feed sent in the place of a packages feed would pass unfiltered.
     pub fn push(&mut self, chunk: &Bytes) -> Result<(), ScanError> {
         let Self { scanner, base, begun, members, category, .. } = self;
         let offset = *base - begun.len();
@@ -102,7 +104,7 @@ impl Indexer {
             Event::Member { name: TOP_PACKAGES, value } => {
                 category.get_or_insert(value.start);
             }
-            // A repeated member: the last one wins, as in PHP.
+            // The last of repeated members wins, as in PHP.
             Event::Member { name, value } => members[name] = Some(value),
             Event::Element(span) => {
                 let (bytes, offset) = if entries.is_empty() && !begun.is_empty() {
@@ -127,7 +129,7 @@ impl Indexer {
         Ok(())
     }
 
-    /// Cuts what is complete into segments: the element that began before `chunk`, and those within.
+    /// Makes segments of the complete elements: one of the element that began before `chunk`, one of the others.
     fn cut(&mut self, chunk: &Bytes, mut entries: Vec<Entry>) {
         let mut from = 0;
         if !self.begun.is_empty() && !entries.is_empty() {
@@ -142,8 +144,8 @@ impl Indexer {
             from = end;
         }
         if self.begun.is_empty() {
-            // Mostly the rest of the element fits in as well.
-            self.begun.reserve(chunk.len() - from + USUAL_ELEMENT);
+            // Room for the rest of the element as well, in most cases.
+            self.begun.reserve(chunk.len() - from + USUAL_ELEMENT_BYTES);
         }
         self.begun.extend_from_slice(&chunk[from..]);
     }
@@ -153,15 +155,15 @@ impl Indexer {
         self.segments.push_back(Segment { offset, bytes, head, entries, last: false });
     }
 
-    /// Takes what is complete, in order: a run of bytes up to the end of an element.
+    /// Removes and returns the next segment, if one is complete.
     pub fn take(&mut self) -> Option<Segment> {
         self.segments.pop_front()
     }
 
-    /// Ends the feed and returns what was not taken in one last segment, its closing bracket at least.
+    /// Ends the feed, and returns everything that was not taken as its last segment.
     ///
     /// # Errors
-    /// If the feed is not complete.
+    /// If the feed is incomplete.
     pub fn finish(mut self) -> Result<Segment, ScanError> {
         self.scanner.finish()?;
         let rest = std::mem::take(&mut self.begun).into();
@@ -177,10 +179,10 @@ impl Indexer {
 }
 
 impl Index {
-    /// Indexes a feed that is there as a whole, of at most [`MAX_ELEMENTS`] elements.
+    /// Indexes a whole feed of at most [`MAX_ELEMENTS`] elements.
     ///
     /// # Errors
-    /// If it is none; see [`Indexer::push`].
+    /// As [`Indexer::push`] and [`Indexer::finish`].
     pub fn of(body: &Bytes) -> Result<Self, ScanError> {
         let mut indexer = Indexer::bounded();
         indexer.push(body)?;
@@ -191,7 +193,7 @@ impl Index {
         Ok(Self { head: indexer.finish()?.head, entries })
     }
 
-    /// Puts the segments of a complete feed together: its body and its index.
+    /// Joins the segments of a complete feed into its body and its index.
     pub fn assemble(segments: &[Segment]) -> (Bytes, Self) {
         let mut body = Vec::with_capacity(segments.iter().map(|segment| segment.bytes.len()).sum());
         let mut entries = Vec::with_capacity(segments.iter().map(|segment| segment.entries.len()).sum());
@@ -203,29 +205,29 @@ impl Index {
         (body.into(), Self { head, entries })
     }
 
-    /// Copies together what leaves of `body`: everything but the packages that are not shown.
+    /// Returns a copy of `body` without the packages that are hidden.
     pub fn filter(&self, body: &[u8], allowed: impl Fn(&str) -> bool) -> Vec<u8> {
-        let mut gather = Gather::default();
-        gather.open(self.head);
+        let mut kept = KeptRanges::default();
+        kept.open(self.head);
         for entry in &self.entries {
-            gather.element(entry.span.clone(), entry.package.is_shown(&allowed));
+            kept.element(entry.span.clone(), entry.package.is_shown(&allowed));
         }
-        gather.close(body.len());
-        gather.join(body)
+        kept.close(body.len());
+        kept.join(body)
     }
 }
 
-/// Filters segment by segment, as they come.
+/// Filters a feed segment by segment.
 #[derive(Debug, Default)]
 pub struct Filter {
-    gather: Gather,
+    kept: KeptRanges,
     opened: bool,
 }
 
 impl Filter {
-    /// Returns the parts of `segment` that leave, without copying them.
+    /// Returns the parts of `segment` that are shown, without copying them.
     ///
-    /// Segments must come in the order of the feed, each once.
+    /// Must be called once for each segment, in the order of the feed.
     pub fn segment<'a>(
         &'a mut self,
         segment: &'a Segment,
@@ -233,16 +235,16 @@ impl Filter {
     ) -> impl Iterator<Item = Bytes> + 'a {
         if !self.opened {
             self.opened = true;
-            self.gather.open(segment.head);
+            self.kept.open(segment.head);
         }
         for entry in &segment.entries {
-            self.gather.element(entry.span.clone(), entry.package.is_shown(&allowed));
+            self.kept.element(entry.span.clone(), entry.package.is_shown(&allowed));
         }
         if segment.last {
-            self.gather.close(segment.offset + segment.bytes.len());
+            self.kept.close(segment.offset + segment.bytes.len());
         }
         let relative = |range: Range<usize>| range.start - segment.offset..range.end - segment.offset;
-        self.gather.take().map(move |range| segment.bytes.slice(relative(range)))
+        self.kept.take().map(move |range| segment.bytes.slice(relative(range)))
     }
 }
 
@@ -259,7 +261,7 @@ mod tests {
         ALLOWED.contains(&code)
     }
 
-    /// Filters as a stream with a segment taken after every chunk, and as a whole; both must agree.
+    /// Filters as a stream, taking segments after every chunk, and as a whole; both must agree.
     fn filter(feed: &[u8], chunk: usize) -> Result<String, ScanError> {
         let mut indexer = Indexer::default();
         let mut filter = Filter::default();

@@ -1,28 +1,28 @@
-//! What is wrong with an input that is refused, and where; the limits of those that are not.
+//! Errors of the scanner, and the limits that it enforces.
 
-/// Deepest nesting, the array itself included. PHP's `json_decode` gives up beyond 512 as well, so no
-/// Plesk server could read a deeper feed.
+/// Deepest nesting in levels, the feed's own array included. PHP's `json_decode` has the same limit, so no Plesk
+/// server could read a deeper feed.
 pub const MAX_DEPTH: usize = 512;
 
-/// Most bytes of one element with the white space before it. The vendor's largest elements have some
-/// 30 KB; a hundred times that still lets `filter` run in a few megabytes.
+/// Size limit of one element in bytes, including the separator and white space before it. Real elements have up to
+/// some 30 KB; with a hundred times that, `filter` still runs in a few megabytes.
 pub const MAX_ELEMENT: usize = 4 << 20;
 
-/// Most elements of a feed that is kept in memory, where each takes some hundred bytes: two hundred times
-/// the vendor's catalog.
+/// Limit on the elements of a feed that is kept in memory, where the index takes some hundred bytes for each. The
+/// real catalog has two hundred times fewer.
 pub const MAX_ELEMENTS: usize = 100_000;
 
-/// Where and why an input is not one well-formed JSON array within the limits.
+/// Reason and place why an input is not one well-formed JSON array within the limits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem} at byte {offset}")]
 pub struct ScanError {
-    /// Offset of the offending byte, or the length of an input that ended too early.
+    /// Offset of the offending byte, or the input's length if it ended too early.
     pub offset: usize,
-    /// What is wrong there.
+    /// Reason.
     pub problem: Problem,
 }
 
-/// The ways in which an input can be refused.
+/// Reason why an input is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum Problem {

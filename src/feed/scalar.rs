@@ -1,16 +1,16 @@
-//! Numbers and literals, in pieces (RFC 8259 §3 and §6).
+//! Incremental reader of numbers and literals (RFC 8259 §3 and §6).
 
 use super::problem::Problem;
 
-/// A number or a literal that is not over.
+/// State of a number or a literal whose end has not been seen.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Scalar {
     Number(Number),
-    /// What is left to come of `true`, `false` or `null`.
+    /// Bytes of `true`, `false` or `null` that are still expected.
     Literal(&'static [u8]),
 }
 
-/// The part of a number read last.
+/// Part of a number that was read last.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Number {
     Minus,
@@ -24,7 +24,7 @@ pub(super) enum Number {
 }
 
 impl Scalar {
-    /// Returns the scalar that begins with `byte`, if one does.
+    /// Returns the state after the first byte of a scalar, or `None` if no scalar begins with it.
     pub(super) fn beginning_with(byte: u8) -> Option<Self> {
         Some(match byte {
             b'-' => Self::Number(Number::Minus),
@@ -37,10 +37,10 @@ impl Scalar {
         })
     }
 
-    /// Reads on and returns how many bytes belong to the scalar, or nothing until one behind it has come.
+    /// Reads more bytes and returns how many of them belong to the scalar, or `None` if all do: then it may go on.
     ///
     /// # Errors
-    /// The index of the first byte that cannot be part of it, though it is not complete.
+    /// The index of the first byte that cannot continue an incomplete scalar.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Option<usize>, (usize, Problem)> {
         match self {
             Self::Number(number) => number.read(bytes).map_err(|at| (at, Problem::Number)),
@@ -70,7 +70,7 @@ impl Number {
                 (Self::Exponent | Self::ExponentSign | Self::ExponentDigits, b'0'..=b'9') => {
                     Self::ExponentDigits
                 }
-                // A digit after a leading zero ends the number, too.
+                // So does a digit after a leading zero.
                 (Self::Zero | Self::Integer | Self::Fraction | Self::ExponentDigits, _) => {
                     return Ok(Some(at));
                 }

@@ -1,11 +1,11 @@
-//! Strict, incremental scanner of one top-level JSON array: chunks in, element spans out.
+//! Strict, incremental scanner of a JSON array: takes chunks, reports where the elements are.
 //!
-//! The scanner accepts exactly the arrays of RFC 8259 (UTF-8, no BOM), at any chunking, and keeps no
-//! bytes: it reports where elements begin and end, and where the values of a few members of theirs
-//! stand, as offsets from the first byte ever pushed. The caller keeps the bytes from
-//! the end of the last element on. What it holds is bounded by [`MAX_DEPTH`] and the limit on one element.
+//! It accepts exactly the arrays of RFC 8259 (UTF-8, no BOM), however the input is cut into chunks. It reports the
+//! spans of the elements, and of the values of those of their members that were asked for, as offsets from the first
+//! byte of the input. It keeps no bytes: callers that want them keep what follows the last complete element. Its own
+//! memory is constant; elements are limited to [`MAX_ELEMENT`] bytes and [`MAX_DEPTH`] levels.
 //!
-//! As in RFC 8259 §8.2, an escaped lone surrogate (`"\ud800"`) is grammatical and accepted.
+//! An escaped lone surrogate (`"\ud800"`) is grammatical (RFC 8259 §8.2) and accepted.
 
 use std::ops::Range;
 
@@ -15,87 +15,88 @@ use super::name::Names;
 pub use super::path::ScanPath;
 pub use super::problem::{MAX_DEPTH, MAX_ELEMENT, MAX_ELEMENTS, Problem, ScanError};
 use super::scalar::Scalar;
-use super::tokens::{Lexer, Text, Tokens};
+use super::tokens::{Lexer, Strings, Tokens};
 
-/// What the scanner saw; offsets count from the first byte ever pushed.
+/// Report of the scanner; offsets count from the first byte of the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// An own member of the current element, one of the names asked for.
+    /// The value of a top-level member of the current element, whose name was asked for, is complete.
     Member {
         /// Index into the names given to [`Scanner::new`].
         name: usize,
-        /// The value's bytes, quotes and brackets included.
+        /// Span of the value, including quotes or brackets.
         value: Range<usize>,
     },
-    /// An element is complete; its members came before.
+    /// An element with this span is complete; its members were reported before.
     Element(Range<usize>),
 }
 
-/// The scanner; see the module's documentation.
+/// Strict, incremental scanner; see the [module](self).
 #[derive(Debug)]
 pub struct Scanner {
     names: Names,
     path: ScanPath,
-    /// How many more elements may come.
-    left: usize,
+    /// Number of elements that may still come.
+    elements_left: usize,
     lexer: Lexer,
     grammar: Grammar,
-    /// Offset of the next chunk's first byte.
+    /// Offset of the next chunk.
     base: usize,
-    /// End of the opening bracket.
+    /// End of the array's opening bracket; 0 before it has come.
     head: usize,
-    /// End of the last complete element, or of the opening bracket before there is one.
+    /// End of the last complete element, or of the opening bracket if there is none.
     settled: usize,
+    /// Number of open brackets.
     depth: usize,
-    /// Do the brackets of each level hold an object?
+    /// True at each level whose brackets are an object's.
     objects: [bool; MAX_DEPTH + 2],
-    /// All ones if the innermost brackets hold an object.
+    /// All ones if the innermost brackets are an object's.
     in_object: u64,
-    /// All ones where colons matter.
+    /// All ones while colons are events: in an element that is an object.
     colons: u64,
-    /// All ones where strings and numbers matter.
+    /// All ones while strings and numbers are events: as elements and as values that were asked for.
     values: u64,
     element_start: usize,
     value_start: usize,
-    /// The name whose value comes next or is being read, if it was asked for.
+    /// Index of the name that was asked for and whose value comes next or is being read.
     member: Option<usize>,
-    /// Offset of the last opening quote.
+    /// Offset of the last opening quote before the current block.
     opened: usize,
-    /// Offset of the last closing quote.
+    /// Offset of the last closing quote before the current block.
     closed: usize,
-    /// What the last chunk cut.
+    /// Scalar that the end of the last chunk cut in two.
     scalar: Option<Scalar>,
     error: Option<ScanError>,
 }
 
-/// A block that has tokens.
+/// Block with its tokens.
 #[derive(Clone, Copy)]
-struct Block<'a> {
-    /// The chunk that it is in, and where.
+struct BlockTokens<'a> {
     chunk: &'a [u8],
+    /// Index of the block in the chunk.
     at: usize,
-    /// The same from the first byte ever pushed.
+    /// Offset of the block in the input.
     offset: usize,
-    text: Text,
+    strings: Strings,
     tokens: Tokens,
-    /// What stands before it.
+    /// State of the grammar before the block.
     before: Grammar,
 }
 
-/// Is what to watch the same as before?
+/// Tells whether an event changed which tokens are events.
 #[derive(Clone, Copy)]
-enum Watch {
+enum Events {
     Same,
-    Other,
+    Changed,
 }
 
 impl Scanner {
-    /// Makes a scanner that reports the elements and those of their own members that have one of `names`.
+    /// Makes a scanner that reports the elements, and their top-level members that have one of `names`.
     pub fn new(names: &'static [&'static str]) -> Self {
         Self {
             names: Names::new(names),
             path: ScanPath::fastest(),
-            left: usize::MAX,
+            elements_left: usize::MAX,
             lexer: Lexer::default(),
             grammar: Grammar::new(),
             base: 0,
@@ -116,22 +117,22 @@ impl Scanner {
         }
     }
 
-    /// Sets how many elements there may be at most.
+    /// Limits the number of elements; without a call there is no limit.
     pub fn limited(self, elements: usize) -> Self {
-        Self { left: elements, ..self }
+        Self { elements_left: elements, ..self }
     }
 
-    /// Sets the path; it is the fastest one, if nobody says otherwise.
+    /// Replaces the path, for tests and benchmarks; the default is the fastest one of this machine.
     pub fn on(self, path: ScanPath) -> Self {
         Self { path, ..self }
     }
 
-    /// Scans the next bytes and reports what they complete.
+    /// Scans the next bytes, and reports the members and elements that they complete.
     ///
-    /// Of elements and members, numbers and literals are complete when the byte behind has come.
+    /// Numbers and literals are complete when the byte behind them has come.
     ///
     /// # Errors
-    /// The first violation; every later call repeats it.
+    /// If the input is not well-formed or exceeds a limit; every later call returns the same error.
     pub fn push(&mut self, chunk: &[u8], mut on_event: impl FnMut(Event)) -> Result<(), ScanError> {
         if let Some(error) = &self.error {
             return Err(error.clone());
@@ -142,10 +143,10 @@ impl Scanner {
             .inspect_err(|error| self.error = Some(error.clone()))
     }
 
-    /// Ends the input.
+    /// Checks that the input is complete.
     ///
     /// # Errors
-    /// If the array is not complete, or an error came before.
+    /// If it is not, or if there was an error before.
     pub fn finish(&self) -> Result<(), ScanError> {
         match &self.error {
             Some(error) => Err(error.clone()),
@@ -155,7 +156,7 @@ impl Scanner {
         }
     }
 
-    /// Returns the end of the opening bracket; 0 before it was seen.
+    /// Returns the end of the array's opening bracket; 0 before it has come.
     pub fn head(&self) -> usize {
         self.head
     }
@@ -187,7 +188,7 @@ impl Scanner {
         self.within_limit(self.base)
     }
 
-    /// Takes in the `len` bytes at `at`.
+    /// Scans one block: `len` bytes of the chunk at index `at`, filled up with blanks.
     #[inline(always)]
     fn block(
         &mut self,
@@ -199,24 +200,24 @@ impl Scanner {
         on_event: &mut impl FnMut(Event),
     ) -> Result<(), ScanError> {
         let offset = self.base + at;
-        let text = self.lexer.text(vectors, bytes, len);
-        if text.is_all() {
-            return text.check(offset);
+        let strings = self.lexer.strings(vectors, bytes, len);
+        if strings.is_all() {
+            return strings.check(offset);
         }
-        let tokens = self.lexer.tokens(vectors, bytes, len, &text);
-        let block = Block { chunk, at, offset, text, tokens, before: self.grammar };
+        let tokens = self.lexer.tokens(vectors, bytes, len, &strings);
+        let block = BlockTokens { chunk, at, offset, strings, tokens, before: self.grammar };
         let wrong = self.grammar.block(&tokens);
         let misplaced = |objects: u64| wrong.in_object & objects | wrong.in_array & !objects;
-        let bad = text.bad() | wrong.anywhere;
-        // What is right so far.
+        let bad = strings.bad() | wrong.anywhere;
+        // Bytes before the first error found so far; events behind it must not be reported.
         let mut rest = bad.wrapping_sub(1) & !bad;
         if self.depth == 0 {
             rest &= self.outside(block, u64::MAX)?;
         }
 
-        // Where an object is the innermost, as far as the events got.
+        // Bytes whose innermost brackets are an object's, as far as the events have been handled.
         let mut objects = self.in_object;
-        let mut events = self.watched(&tokens) & rest;
+        let mut events = self.events(&tokens) & rest;
         let mut result = Ok(());
         while events != 0 {
             // Up to and including the event.
@@ -227,8 +228,8 @@ impl Scanner {
             let event = self.event(&block, events.trailing_zeros() as usize, on_event);
             objects = objects & passed | self.in_object & !passed;
             match event {
-                Ok(Watch::Same) => events &= events - 1,
-                Ok(Watch::Other) if self.depth > 0 => events = self.watched(&tokens) & rest & !passed,
+                Ok(Events::Same) => events &= events - 1,
+                Ok(Events::Changed) if self.depth > 0 => events = self.events(&tokens) & rest & !passed,
                 ended => {
                     result = ended.and_then(|_| self.outside(block, !passed)).map(|_| ());
                     rest &= passed;
@@ -243,7 +244,7 @@ impl Scanner {
         if bad != 0 {
             return Err(block.unexpected(bad, objects & first(bad) != 0));
         }
-        // Names are looked for only there, and no bracket comes between a name and its colon.
+        // Only members of elements are compared by name, and no bracket comes between a name and its colon.
         if self.depth == 2 {
             self.opened = block.last(tokens.opening).unwrap_or(self.opened);
             self.closed = block.last(tokens.closing).unwrap_or(self.closed);
@@ -251,28 +252,30 @@ impl Scanner {
         Ok(())
     }
 
-    /// Returns which of the tokens are events now.
+    /// Returns the tokens that are events now.
     #[inline(always)]
-    fn watched(&self, tokens: &Tokens) -> u64 {
+    fn events(&self, tokens: &Tokens) -> u64 {
         tokens.brackets()
             | tokens.odd
             | tokens.colon & self.colons
             | (tokens.opening | tokens.closing | tokens.scalars) & self.values
     }
 
-    /// Decides what to watch.
+    /// Updates which tokens are events.
     #[inline(always)]
-    fn watch(&mut self) -> Watch {
+    fn update_events(&mut self) -> Events {
         let values = self.depth == 1 || self.depth == 2 && self.member.is_some();
         self.values = 0u64.wrapping_sub(u64::from(values));
         self.colons = if self.depth == 2 { self.in_object } else { 0 };
-        Watch::Other
+        Events::Changed
     }
 
-    /// Looks at the tokens of `bits` before or behind the array, and returns the bits behind the opening
-    /// bracket, if it is there. (The block comes as a copy, for its address would keep it out of registers.)
+    /// Handles the tokens of `bits` while no bracket is open: before or behind the array. Returns the bits behind the
+    /// array's opening bracket if that is among them.
+    ///
+    /// Takes the block by value, since a reference to it would keep it out of registers in the caller.
     #[cold]
-    fn outside(&mut self, block: Block<'_>, bits: u64) -> Result<u64, ScanError> {
+    fn outside(&mut self, block: BlockTokens<'_>, bits: u64) -> Result<u64, ScanError> {
         let bit = first(block.tokens.all() & bits);
         if bit == 0 {
             return Ok(0);
@@ -283,7 +286,7 @@ impl Scanner {
             self.head = offset + 1;
             self.settled = self.head;
             self.depth = 1;
-            self.watch();
+            self.update_events();
             return Ok(!(bit | (bit - 1)));
         }
         Err(ScanError {
@@ -292,14 +295,14 @@ impl Scanner {
         })
     }
 
-    /// Handles the token at `n`, and says whether what to watch has changed.
+    /// Handles the event at bit `n`.
     #[inline(always)]
     fn event(
         &mut self,
-        block: &Block<'_>,
+        block: &BlockTokens<'_>,
         n: usize,
         on_event: &mut impl FnMut(Event),
-    ) -> Result<Watch, ScanError> {
+    ) -> Result<Events, ScanError> {
         let (tokens, offset) = (&block.tokens, block.offset + n);
         let byte = block.chunk[block.at + n];
         if tokens.brackets() >> n & 1 == 1 {
@@ -308,28 +311,28 @@ impl Scanner {
         match byte {
             b':' => {
                 self.member = self.name(block, n);
-                return Ok(if self.member.is_some() { self.watch() } else { Watch::Same });
+                return Ok(if self.member.is_some() { self.update_events() } else { Events::Same });
             }
             b'"' if tokens.opening >> n & 1 == 1 => self.begin_value(self.depth, offset),
             b'"' => self.end_value(offset + 1, on_event)?,
             _ => self.odd(block, n, on_event)?,
         }
-        Ok(self.watch())
+        Ok(self.update_events())
     }
 
-    /// Enters or leaves brackets; most are deep inside elements, so these ask the fewest questions.
+    /// Handles a bracket. Most brackets are deep inside elements and return early.
     #[inline(always)]
     fn bracket(
         &mut self,
-        block: &Block<'_>,
+        block: &BlockTokens<'_>,
         n: usize,
         byte: u8,
         on_event: &mut impl FnMut(Event),
-    ) -> Result<Watch, ScanError> {
-        // `{` and `[` have the one bit, `{` and `}` the other one.
+    ) -> Result<Events, ScanError> {
+        // `{` and `[` have bit 1, `{` and `}` have bit 5.
         let (opens, object) = (byte >> 1 & 1 == 1, byte >> 5 & 1 == 1);
         let (outer, in_object) = (self.depth, self.in_object != 0);
-        // Beyond the innermost level, this changes nothing.
+        // A closing bracket writes here as well, beyond the levels in use, which saves a branch.
         self.objects[outer + 1] = object;
         self.depth = outer + 2 * usize::from(opens) - 1;
         self.in_object = 0u64.wrapping_sub(u64::from(self.objects[self.depth]));
@@ -341,25 +344,25 @@ impl Scanner {
             return Err(ScanError { offset, problem: Problem::TooDeep });
         }
         if outer + usize::from(opens) > 3 {
-            return Ok(Watch::Same);
+            return Ok(Events::Same);
         }
         match opens {
             true => self.begin_value(outer, offset),
             false => self.end_value(offset + 1, on_event)?,
         }
-        Ok(self.watch())
+        Ok(self.update_events())
     }
 
-    /// Returns which of the names asked for stands before the colon at `n`.
+    /// Returns the index of the name before the colon at bit `n`, if it was asked for.
     #[inline(always)]
-    fn name(&mut self, block: &Block<'_>, n: usize) -> Option<usize> {
+    fn name(&mut self, block: &BlockTokens<'_>, n: usize) -> Option<usize> {
         let before = (1 << n) - 1;
         let opening = block.tokens.opening & before;
         let closed = block.last(block.tokens.closing & before).unwrap_or(self.closed);
         let Some(opened) = block.last(opening) else {
             return self.names.find_cut(self.opened + 1..closed, block.chunk, self.base);
         };
-        let is_plain = block.text.is_plain(before & u64::MAX << opening.ilog2());
+        let is_plain = block.strings.is_plain(before & u64::MAX << opening.ilog2());
         self.names.find(&block.chunk[opened + 1 - self.base..closed - self.base], is_plain)
     }
 
@@ -375,16 +378,16 @@ impl Scanner {
         }
     }
 
-    /// Looks at the scalar that has its first byte or its first one that is no digit at `n`.
+    /// Handles the scalar whose first byte, or first byte that is not a digit, is at bit `n`.
     #[inline(always)]
     fn odd(
         &mut self,
-        block: &Block<'_>,
+        block: &BlockTokens<'_>,
         n: usize,
         on_event: &mut impl FnMut(Event),
     ) -> Result<(), ScanError> {
         let start = (block.tokens.scalars & u64::MAX >> (63 - n)).ilog2() as usize;
-        // It was read when it began.
+        // Where first bytes are events too, the scalar was read at its first byte.
         if n > start && self.values != 0 {
             return Ok(());
         }
@@ -396,7 +399,7 @@ impl Scanner {
         }
     }
 
-    /// Reads the scalar whose rest begins at `at`.
+    /// Reads on in a scalar at index `at`.
     fn scalar(
         &mut self,
         mut scalar: Scalar,
@@ -413,10 +416,10 @@ impl Scanner {
             }
             Err((n, problem)) => return Err(error_at(at + n, problem)),
         };
-        // What touches a scalar is no token of its own.
+        // Bytes that touch a scalar would count as part of it, so they must be checked here.
         if !matches!(chunk[at + len], b' ' | b'\n' | b'\r' | b'\t' | b',' | b']' | b'}') {
-            let problem = if self.in_object != 0 { "`,` or `}`" } else { "`,` or `]`" };
-            return Err(error_at(at + len, Problem::Expected(problem)));
+            let expected = if self.in_object != 0 { "`,` or `}`" } else { "`,` or `]`" };
+            return Err(error_at(at + len, Problem::Expected(expected)));
         }
         self.end_value(self.base + at + len, on_event)
     }
@@ -427,13 +430,15 @@ impl Scanner {
             (1, _) => {
                 self.within_limit(end)?;
                 self.settled = end;
-                self.left =
-                    self.left.checked_sub(1).ok_or(ScanError { offset: end, problem: Problem::TooMany })?;
+                self.elements_left = self
+                    .elements_left
+                    .checked_sub(1)
+                    .ok_or(ScanError { offset: end, problem: Problem::TooMany })?;
                 on_event(Event::Element(self.element_start..end));
             }
             (2, Some(name)) => {
                 self.member = None;
-                self.watch();
+                self.update_events();
                 on_event(Event::Member { name, value: self.value_start..end });
             }
             _ => {}
@@ -449,18 +454,18 @@ impl Scanner {
     }
 }
 
-impl Block<'_> {
-    /// Returns the offset of the last of `bits`.
+impl BlockTokens<'_> {
+    /// Returns the offset of the highest bit.
     #[inline(always)]
     fn last(&self, bits: u64) -> Option<usize> {
         Some(self.offset + bits.checked_ilog2()? as usize)
     }
 
-    /// Says what is wrong with the first of `bits`, where all is well before.
+    /// Returns the error for the lowest of `bits`, given that everything before it is right.
     #[cold]
     fn unexpected(self, bits: u64, in_object: bool) -> ScanError {
         let bit = first(bits);
-        let problem = self.text.problem(bit).unwrap_or_else(|| {
+        let problem = self.strings.problem(bit).unwrap_or_else(|| {
             let mut grammar = self.before;
             grammar.block(&self.tokens.before(bit));
             grammar.expected(in_object)
@@ -469,7 +474,7 @@ impl Block<'_> {
     }
 }
 
-/// Returns the lowest one of `bits`.
+/// Returns the lowest bit that is set.
 #[inline(always)]
 fn first(bits: u64) -> u64 {
     bits & bits.wrapping_neg()

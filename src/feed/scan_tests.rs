@@ -1,4 +1,4 @@
-//! Every row at every split point, and properties against serde_json.
+//! Table tests at every split point and on every path, and property tests against serde_json.
 
 use proptest::prelude::*;
 use serde::de::IgnoredAny;
@@ -10,7 +10,7 @@ use super::*;
 
 const NAMES: &[&str] = &["code", "buy_url"];
 
-/// Scans `chunks` on every path and returns the events, or the error; all must agree.
+/// Scans `chunks` on every path, checks that all results are equal, and returns them.
 fn scan<'a>(chunks: impl IntoIterator<Item = &'a [u8], IntoIter: Clone>) -> Result<Vec<Event>, ScanError> {
     let chunks = chunks.into_iter();
     let mut answers = ScanPath::all().map(|path| scan_on(path, chunks.clone()));
@@ -29,8 +29,8 @@ fn scan_on<'a>(path: ScanPath, chunks: impl Iterator<Item = &'a [u8]>) -> Result
     Ok(events)
 }
 
-/// Scans at every way to cut the input in two, byte by byte, and at every place in the scanner's own blocks;
-/// all must agree with the whole.
+/// Scans the input in two parts at every split, byte by byte, and at every position in the scanner's blocks; all
+/// results must equal that of the whole input.
 fn scan_every_way(input: &[u8]) -> Result<Vec<Event>, ScanError> {
     let whole = scan([input]);
     for at in 0..=input.len() {
@@ -52,7 +52,7 @@ fn scan_every_way(input: &[u8]) -> Result<Vec<Event>, ScanError> {
     whole
 }
 
-/// What is said about an input behind so many blanks.
+/// Returns the result expected when `by` blanks stand before the input.
 fn shifted(whole: Result<Vec<Event>, ScanError>, by: usize) -> Result<Vec<Event>, ScanError> {
     let shift = |range: std::ops::Range<usize>| range.start + by..range.end + by;
     match whole {
@@ -274,7 +274,7 @@ fn refuses_what_is_no_array() {
     check(b"[1\xff]", P::Expected("`,` or `]`"), 2);
 }
 
-/// A scalar that ends with a block, a block with none, and one that begins with the next block.
+/// The scalar before ends with one block, the next block has none, and the last one begins with a third block.
 #[test]
 fn scalars_begin_anew_behind_a_block_without_any() {
     let check = |last: &str, expected: bool| {

@@ -1,4 +1,4 @@
-//! JSON string literals: names, and decoding.
+//! JSON string literals: decoding, and comparing with known names.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserializer as _;
 use serde::de::{Error, Visitor};
 
-/// Returns which of `names` a raw name (between its quotes) spells once its escapes are decoded.
+/// Returns the index of the name that `raw`, the bytes between the quotes, spells once escapes are decoded.
 pub(super) fn position_of_name(raw: &[u8], names: &[&str]) -> Option<usize> {
     if !raw.contains(&b'\\') {
         return names.iter().position(|name| name.as_bytes() == raw);
@@ -18,7 +18,7 @@ pub(super) fn position_of_name(raw: &[u8], names: &[&str]) -> Option<usize> {
 
 /// Decodes a JSON string literal, quotes included; a lone surrogate becomes U+FFFD.
 ///
-/// Returns nothing if `literal` is any other value.
+/// Returns `None` if `literal` is another kind of value.
 pub(super) fn decode(literal: &[u8]) -> Option<Cow<'_, str>> {
     let inside = literal.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     if !inside.contains(&b'\\') {
@@ -27,11 +27,12 @@ pub(super) fn decode(literal: &[u8]) -> Option<Cow<'_, str>> {
     if let Some(text) = simply_escaped(inside) {
         return String::from_utf8(text).ok().map(Cow::Owned);
     }
-    // As bytes, because only there serde_json lets lone surrogates through (as WTF-8).
-    serde_json::Deserializer::from_slice(literal).deserialize_bytes(Text).ok().map(Cow::Owned)
+    // Only `deserialize_bytes` accepts lone surrogates (as WTF-8).
+    serde_json::Deserializer::from_slice(literal).deserialize_bytes(LossyString).ok().map(Cow::Owned)
 }
 
-/// Decodes what has no other escapes than those of slashes, quotes and backslashes, as PHP writes links.
+/// Decodes a string whose only escapes are `\/`, `\"` and `\\`, which is how PHP writes links; `None` if it has
+/// others.
 fn simply_escaped(mut rest: &[u8]) -> Option<Vec<u8>> {
     let mut text = Vec::with_capacity(rest.len());
     while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
@@ -45,9 +46,9 @@ fn simply_escaped(mut rest: &[u8]) -> Option<Vec<u8>> {
     Some(text)
 }
 
-struct Text;
+struct LossyString;
 
-impl Visitor<'_> for Text {
+impl Visitor<'_> for LossyString {
     type Value = String;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decodes_what_json_writes() {
+    fn decodes_string_literals() {
         let check = |literal: &str, expected: Option<&str>| {
             assert_eq!(decode(literal.as_bytes()).as_deref(), expected, "{literal}");
         };

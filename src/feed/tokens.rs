@@ -1,26 +1,27 @@
-//! Bytes to tokens, as one bit a byte. Strings, escapes and characters are checked here; the rest is grammar.
+//! Finds the tokens of a block, one bit a byte, and checks the inside of strings: escapes, control characters and
+//! UTF-8. The order of tokens is checked by [`super::grammar`].
 
 use super::block::{self, BLOCK_LEN, Block, Bytes, Find, PrefixXor, Test, Vectors};
 use super::problem::{Problem, ScanError};
 
-/// Finds the tokens of a text that comes in blocks.
+/// What the lexer carries from one block to the next.
 #[derive(Debug, Default)]
 pub(super) struct Lexer {
-    /// 1 if the next byte is escaped.
+    /// 1 if the next byte is escaped by a backslash.
     escaped: u64,
-    /// Which of the next four bytes must be hex digits.
+    /// Those of the next four bytes that must be hex digits.
     digits: u64,
-    /// All ones in a string.
-    in_text: u64,
-    /// 1 behind a byte of a scalar.
+    /// All ones if the next byte is in a string.
+    in_string: u64,
+    /// 1 if the last byte belongs to a scalar.
     in_scalar: u64,
-    /// Which of the next three bytes must go on with a character.
-    going_on: u64,
-    /// The byte before, if it is not ASCII.
+    /// Those of the next three bytes that must continue a UTF-8 sequence.
+    continuations: u64,
+    /// Last byte of the last block that had non-ASCII bytes; it counts only while it can be part of a sequence.
     last: u8,
 }
 
-/// Where the tokens of a block are.
+/// Tokens of a block, one bit a byte.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tokens {
     /// Opening quotes.
@@ -33,81 +34,80 @@ pub(super) struct Tokens {
     pub(super) close: u64,
     pub(super) comma: u64,
     pub(super) colon: u64,
-    /// First bytes of scalars, or of what stands in the place of one.
+    /// First bytes of scalars: numbers, literals and everything unknown.
     pub(super) scalars: u64,
-    /// In each of them that is no plain integer, the first byte that is no digit.
+    /// In each scalar that is not a plain integer, the first byte that is not a digit.
     pub(super) odd: u64,
     /// White space outside strings.
     pub(super) space: u64,
 }
 
-/// Where the strings of a block are.
+/// Strings of a block, one bit a byte.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Text {
+pub(super) struct Strings {
     /// Quotes that are not escaped.
     quotes: u64,
-    /// Bytes of strings, opening quotes included.
-    text: u64,
+    /// Bytes of strings including the opening quotes, without the closing ones.
+    inside: u64,
     backslash: u64,
-    /// Bytes that are wrong in an escape.
-    misspelt: u64,
-    /// Bytes that are wrong in a character of a string. (Elsewhere, there can be none.)
-    broken: u64,
+    /// Bytes that make an escape invalid.
+    bad_escape: u64,
+    /// Bytes that make UTF-8 invalid in a string. (Outside strings every non-ASCII byte is wrong anyway.)
+    bad_utf8: u64,
     /// Control characters in strings.
     control: u64,
 }
 
 impl Lexer {
-    /// Takes in the first `len` bytes of a block; blanks, which are nothing anywhere, fill it up.
+    /// Finds the strings in the next block, of which `len` bytes are input and the rest are blanks.
     #[inline(always)]
-    pub(super) fn text(
+    pub(super) fn strings(
         &mut self,
         vectors: &Vectors<impl Find, impl PrefixXor>,
         block: &Block,
         len: usize,
-    ) -> Text {
+    ) -> Strings {
         let bytes = vectors.bytes(block);
         let (backslash, quote) = (bytes.is(b'\\'), bytes.is(b'"'));
         let (escaped, escapes) = block::escapes(backslash, self.escaped);
         self.escaped = escapes >> (len - 1) & 1;
         let quotes = quote & !escaped;
-        let mut text = self.in_text;
+        let mut inside = self.in_string;
         if quotes != 0 {
-            // From the opening quote to before the closing one.
-            text ^= (vectors.prefix_xor)(quotes);
-            self.in_text = 0u64.wrapping_sub(text >> 63);
+            inside ^= (vectors.prefix_xor)(quotes);
+            self.in_string = 0u64.wrapping_sub(inside >> 63);
         }
 
-        // PHP escapes every slash; the other escapes are rare.
-        let rare = escaped & text & !(quote | backslash | bytes.find(Test::FrequentEscape));
-        let mut misspelt = 0;
+        // Escapes other than the frequent ones are rare, so their check is skipped in most blocks.
+        let rare = escaped & inside & !(quote | backslash | bytes.find(Test::FrequentEscape));
+        let mut bad_escape = 0;
         if rare | self.digits != 0 {
-            misspelt = self.misspelt(bytes, rare, len);
+            bad_escape = self.find_bad_escapes(bytes, rare, len);
         }
-        let (mut broken, mut control) = (0, 0);
-        if bytes.find(Test::Printable) != u64::MAX || self.going_on != 0 {
-            control = bytes.at_most(0x1f) & text;
-            // PHP writes ASCII, if nobody tells it otherwise.
-            if bytes.find(Test::NonAscii) | self.going_on != 0 {
-                broken = self.broken(bytes, len) & (text | quotes);
+        let (mut bad_utf8, mut control) = (0, 0);
+        if bytes.find(Test::Printable) != u64::MAX || self.continuations != 0 {
+            control = bytes.at_most(0x1f) & inside;
+            // PHP writes plain ASCII by default.
+            if bytes.find(Test::NonAscii) | self.continuations != 0 {
+                bad_utf8 = self.find_bad_utf8(bytes, len) & (inside | quotes);
                 self.last = block[len - 1];
             }
         }
-        Text { quotes, text, backslash, misspelt, broken, control }
+        Strings { quotes, inside, backslash, bad_escape, bad_utf8, control }
     }
 
-    /// Takes in the same block.
+    /// Finds the tokens in the block that [`Lexer::strings`] was called with.
     #[inline(always)]
     pub(super) fn tokens(
         &mut self,
         vectors: &Vectors<impl Find, impl PrefixXor>,
         block: &Block,
         len: usize,
-        text: &Text,
+        strings: &Strings,
     ) -> Tokens {
         let bytes = vectors.bytes(block);
-        let (opening, closing) = (text.quotes & text.text, text.quotes & !text.text);
-        let outside = !(text.text | closing);
+        let (opening, closing) = (strings.quotes & strings.inside, strings.quotes & !strings.inside);
+        let outside = !(strings.inside | closing);
         let open = bytes.find(Test::IsWithBit5(b'{')) & outside;
         let close = bytes.find(Test::IsWithBit5(b'}')) & outside;
         let comma = bytes.is(b',') & outside;
@@ -124,80 +124,81 @@ impl Lexer {
         self.in_scalar = all >> (len - 1) & 1;
         if starts != 0 {
             let digits = bytes.find(Test::Digit) & all;
-            // No leading zeros; and what the block's end cuts takes a closer look, too.
+            // Excluded are leading zeros, and a number at the block's end, since more of it may come.
             let plain = digits & !(starts & bytes.is(b'0') & digits >> 1) & !(1 << (len - 1));
-            // A start goes through all digits and ends on what is none.
+            // The addition carries from the start through all digits to the first byte that is none.
             tokens.odd = starts.wrapping_add(plain) & !plain & all;
             tokens.scalars = starts;
         }
         tokens
     }
 
-    /// Finds what is wrong in escapes, given the bytes behind backslashes.
+    /// Finds the bytes that make an escape invalid; `escaped` are those directly behind a backslash.
     #[inline(always)]
-    fn misspelt(&mut self, bytes: Bytes<'_, impl Find>, escaped: u64, len: usize) -> u64 {
+    fn find_bad_escapes(&mut self, bytes: Bytes<'_, impl Find>, escaped: u64, len: usize) -> u64 {
         let u = bytes.is(b'u');
-        // The four bits behind each; what begins within four bytes is wrong before it disturbs.
+        // The four bits behind each `u`. If two overlap, the product is wrong only behind the first `u`'s digits,
+        // among which the second `u` is an error already.
         let digits = (u128::from(escaped & u) * 0b1_1110) | u128::from(self.digits);
         self.digits = (digits >> len) as u64;
-        let mut misspelt = escaped & !(bytes.escape_letters() | u);
+        let mut bad_escape = escaped & !(bytes.escape_letters() | u);
         if digits != 0 {
-            misspelt |= digits as u64 & !bytes.hex_digits();
+            bad_escape |= digits as u64 & !bytes.hex_digits();
         }
-        misspelt & within(len)
+        bad_escape & within(len)
     }
 
-    /// Finds the bytes that are not in their place in a character (RFC 3629 §4).
+    /// Finds the bytes that make UTF-8 invalid (RFC 3629 §4).
     #[inline(always)]
-    fn broken(&mut self, bytes: Bytes<'_, impl Find>, len: usize) -> u64 {
+    fn find_bad_utf8(&mut self, bytes: Bytes<'_, impl Find>, len: usize) -> u64 {
         let high = bytes.find(Test::NonAscii);
-        let going_on = high & bytes.at_most(0xbf);
-        let first = high & !going_on;
-        let mut broken = first & bytes.at_most(0xc1);
+        let continuing = high & bytes.at_most(0xbf);
+        let first = high & !continuing;
+        let mut bad_utf8 = first & bytes.at_most(0xc1);
         let long = first & !bytes.at_most(0xdf);
-        let mut due = u128::from(first) << 1 | u128::from(self.going_on);
+        let mut due = u128::from(first) << 1 | u128::from(self.continuations);
         if long != 0 || self.last >= 0xe0 {
             let four = first & !bytes.at_most(0xef);
             due |= u128::from(long) << 2 | u128::from(four) << 3;
             let (below_a0, below_90) = (bytes.at_most(0x9f), bytes.at_most(0x8f));
-            // Spelt with more bytes than it takes, a surrogate, or beyond the last character.
-            broken |= self.behind(bytes, 0xe0) & below_a0
+            // Overlong forms, surrogates, and code points above U+10FFFF.
+            bad_utf8 |= self.behind(bytes, 0xe0) & below_a0
                 | self.behind(bytes, 0xed) & !below_a0
                 | self.behind(bytes, 0xf0) & below_90
                 | self.behind(bytes, 0xf4) & !below_90
                 | four & !bytes.at_most(0xf4);
         }
-        self.going_on = (due >> len) as u64;
-        (broken | due as u64 ^ going_on) & within(len)
+        self.continuations = (due >> len) as u64;
+        (bad_utf8 | due as u64 ^ continuing) & within(len)
     }
 
-    /// Finds the bytes behind each `byte`.
+    /// Finds the bytes directly behind each `byte`.
     #[inline(always)]
     fn behind(&self, bytes: Bytes<'_, impl Find>, byte: u8) -> u64 {
         bytes.is(byte) << 1 | u64::from(self.last == byte)
     }
 }
 
-impl Text {
-    /// Tells whether there is nothing but the inside of a string.
+impl Strings {
+    /// Returns true if the whole block is inside a string.
     #[inline(always)]
     pub(super) fn is_all(&self) -> bool {
-        self.text & !self.quotes == u64::MAX
+        self.inside & !self.quotes == u64::MAX
     }
 
-    /// Tells whether there are no escapes in the bytes of `bits`.
+    /// Returns true if none of the bytes of `bits` is a backslash.
     #[inline(always)]
     pub(super) fn is_plain(&self, bits: u64) -> bool {
         self.backslash & bits == 0
     }
 
-    /// Finds the bytes that nothing can have there.
+    /// Returns the bytes that are wrong wherever the string stands.
     #[inline(always)]
     pub(super) fn bad(&self) -> u64 {
-        self.misspelt | self.broken | self.control
+        self.bad_escape | self.bad_utf8 | self.control
     }
 
-    /// Checks them, at `offset`.
+    /// Returns an error for the first wrong byte of this block, which stands at `offset`.
     #[inline(always)]
     pub(super) fn check(&self, offset: usize) -> Result<(), ScanError> {
         match self.bad() {
@@ -212,9 +213,9 @@ impl Text {
         ScanError { offset: offset + bad.trailing_zeros() as usize, problem }
     }
 
-    /// Says what is wrong with a byte that is `bad`.
+    /// Returns the reason why a byte is `bad`, if it is.
     pub(super) fn problem(&self, bit: u64) -> Option<Problem> {
-        [(self.misspelt, Problem::Escape), (self.broken, Problem::Utf8), (self.control, Problem::Control)]
+        [(self.bad_escape, Problem::Escape), (self.bad_utf8, Problem::Utf8), (self.control, Problem::Control)]
             .into_iter()
             .find_map(|(bits, problem)| (bits & bit != 0).then_some(problem))
     }
@@ -226,12 +227,12 @@ impl Tokens {
         self.open | self.close
     }
 
-    /// Returns all but the closing quotes.
+    /// Returns all tokens but the closing quotes.
     pub(super) fn all(&self) -> u64 {
         self.opening | self.brackets() | self.comma | self.colon | self.scalars
     }
 
-    /// Returns what comes before `bit`, and blanks from there on.
+    /// Returns the tokens before `bit`, with blanks from there on.
     pub(super) fn before(&self, bit: u64) -> Self {
         let before = bit - 1;
         Self {
