@@ -55,6 +55,9 @@ impl Catalog {
             failing: failures.values().map(FetchError::failed).collect(),
             ..State::default()
         };
+        let flights = self.0.flights.counts();
+        state.fetches_running = flights.running + flights.renewing;
+        state.fetches_waiting = flights.waiting;
         (state.cache_bytes, state.cache_limit) = self.0.store.usage();
         let mut groups: BTreeMap<_, Vec<&Entry>> = BTreeMap::new();
         for entry in entries.iter().filter(|entry| entry.asked <= REFRESH_ASKED_WITHIN) {

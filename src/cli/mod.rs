@@ -2,6 +2,7 @@
 
 mod news;
 mod settings;
+mod size;
 mod tools;
 
 use std::env;
@@ -14,6 +15,7 @@ use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, Parser, Subcomman
 
 pub use self::news::News;
 pub use self::settings::{AdminListen, LogFormat, Settings};
+pub use self::size::Size;
 pub use self::tools::{
     Check, Completions, Diff, Edit, Explain, List, Man, SellerName, Sources, TableFormat, TextFormat,
 };

@@ -11,7 +11,7 @@ use super::diff::always_shown;
 use super::panel_ini::{is_usable, objections};
 use super::terminal::{Style, Terminal, print, print_json};
 use super::whitelist_file::WhitelistFile;
-use crate::cli::{Check, TextFormat};
+use crate::cli::{self, Check, TextFormat};
 use crate::config::{Config, ConfigError, Source, Tls};
 use crate::feed::listing::Listed;
 use crate::feed::package::Seller;
@@ -78,6 +78,9 @@ impl Report {
         }
         if let Some(files) = &config.tls {
             self.certificate(files);
+        }
+        if let Some(objection) = config.cache.objection() {
+            self.about(Level::Warning, &cli::source("--cache-size"), objection);
         }
         let file = self.whitelist(&config.whitelist);
         let catalog = self.catalog(config, feed)?;

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::Failure;
-use super::serve::{Service, runtime, shutdown_signal};
+use super::serve::{Service, block_on, shutdown_signal};
 use crate::body::{self, Body};
 use crate::cli::LogFormat;
 use crate::config::{ADMIN_LISTEN, Admin, Cache, Config, Limits, Origin};
@@ -37,7 +37,7 @@ pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
         tempfile::Builder::new().prefix("catalog-proxy-demo-").tempdir().map_err(Failure::failed)?;
     let whitelist = directory.path().join("whitelist.toml");
     fs::write(&whitelist, WHITELIST).map_err(Failure::failed)?;
-    runtime()?.block_on(async {
+    block_on(async {
         let sample = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(Failure::failed)?;
         let authority =
             sample.local_addr().map_err(Failure::failed)?.to_string().parse().map_err(Failure::failed)?;

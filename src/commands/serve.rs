@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use tokio::net::TcpListener;
-use tokio::runtime::{self, Runtime};
+use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::Failure;
 use crate::catalog::Catalog;
 use crate::catalog::snapshot::Snapshots;
-use crate::cli::Settings;
+use crate::cli::{self, Settings};
 use crate::config::{Admin, Config, Limits, Webhook};
 use crate::metrics::Metrics;
 use crate::news::News;
@@ -61,23 +61,27 @@ pub fn serve(settings: Settings) -> Result<(), Failure> {
     let config = Config::load(settings)?;
     let outbound = Outbound::from_env(&config.upstream)?;
     logging::start(config.log_format, config.log_level.as_ref())?;
-    runtime()?.block_on(async {
+    block_on(async {
         let service = Service::bind(&config, outbound).await?;
         service.run(shutdown_signal().map_err(Failure::failed)?).await
     })
 }
 
-/// Makes what runs a service.
+/// Runs a service on a runtime of its own, and ends that with it.
 ///
 /// # Errors
-/// If the system gives no threads.
-pub(super) fn runtime() -> Result<Runtime, Failure> {
-    runtime::Builder::new_multi_thread()
+/// Those of the service, or if the system gives no threads.
+pub(super) fn block_on(service: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         .max_io_events_per_tick(TURN.into())
         .event_interval(TURN.into())
         .build()
-        .map_err(Failure::failed)
+        .map_err(Failure::failed)?;
+    let result = runtime.block_on(service);
+    // Dropping it would wait for its blocking threads, and one that reads from a disk that hangs never ends.
+    runtime.shutdown_background();
+    result
 }
 
 impl Service {
@@ -86,6 +90,9 @@ impl Service {
     /// # Errors
     /// The first thing that cannot be had.
     pub async fn bind(config: &Config, outbound: Outbound) -> Result<Self, Failure> {
+        if let Some(objection) = config.cache.objection() {
+            warn!("{}: {objection}", cli::source("--cache-size"));
+        }
         let whitelist = WatchedWhitelist::load(&config.whitelist)?;
         let upstream = Upstream::new(config.upstream.clone(), config.upstream_ca.as_deref(), outbound)?;
         let mut listeners = Vec::with_capacity(config.listen.len());
