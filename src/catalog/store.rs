@@ -279,8 +279,8 @@ mod tests {
             let store = Store::new(size, Counter::default());
             let inserted = store.insert(&key(0), copy(format!("[{:?}]", "x".repeat(body))), Instant::now());
             assert_eq!(inserted.kept, expected, "{body} bytes in {size}");
-            let found = store.copy(&key(0), Instant::now());
             drop(inserted);
+            let found = store.copy(&key(0), Instant::now());
             assert_eq!(found.is_some(), expected == Kept::Stored);
             assert!(store.usage().0 <= size, "{:?}", store.usage());
         };

@@ -44,3 +44,4 @@ mod tools;
 mod tools_edges;
 mod tools_files;
 mod trust;
+mod waiting;

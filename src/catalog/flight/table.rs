@@ -429,7 +429,7 @@ mod tests {
         let (first, first_writer, first_granted) = placed(&flights, 100);
         let (_second, _second_writer, mut second_granted) = placed(&flights, 101);
         assert!(first.is_waiting());
-        let (_, writer, _) = running.pop().expect("a flight");
+        let (_reader, writer, _) = running.pop().expect("a flight");
         writer.finish(Err(FetchError::Busy));
         first_granted.expect("it waited").await.expect("a place");
         assert!(!first.is_waiting());

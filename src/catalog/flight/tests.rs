@@ -139,15 +139,17 @@ async fn a_crowd_that_hung_up_keeps_nobody_waiting() {
     assert_eq!(counts.total, MAX_RUNNING + MAX_WAITING, "the others were refused");
     let last = crowd.pop().expect("a client");
     assert!(matches!(catalog.landed(last).await, Err(FetchError::Busy)));
+    // Those who wait get the places of those who leave before them, and leave as well.
     drop(crowd);
     settle().await;
     assert_eq!((catalog.0.flights.counts().total, upstream.open()), (MAX_RUNNING, MAX_RUNNING));
     // Now the upstream is well again for others.
+    let yielded = catalog.0.metrics.fetches_yielded.get();
     *upstream.delay.lock() = Duration::from_secs(1);
     let asked = Instant::now();
     get(&catalog, 5000).await.expect("a copy");
     assert_eq!(asked.elapsed().as_secs(), 1);
-    assert_eq!(catalog.0.metrics.fetches_yielded.get(), 1);
+    assert_eq!(catalog.0.metrics.fetches_yielded.get(), yielded + 1);
     // The rest end by themselves.
     tokio::time::sleep(Duration::from_secs(61)).await;
     assert_eq!((catalog.0.flights.counts().total, upstream.open()), (0, 0));
@@ -265,6 +267,8 @@ async fn a_stream_counts_as_a_reader_until_its_end() {
     let rest = body.collect().await.expect("an end").to_bytes();
     assert_eq!([first, rest].concat(), b"[1,2,3]");
     // One that reads only now gets the same from the copy.
-    assert_eq!(streaming.0.flights.counts().total, 0);
+    while streaming.0.flights.counts().total > 0 {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(slow.collect().await.expect("an end").to_bytes(), "[1,2,3]");
 }
