@@ -291,6 +291,8 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::async_yields_async, reason = "the helper makes the future anew for every run")]
+
     use prometheus_client::metrics::counter::Counter;
     use tokio::time::Instant;
 

@@ -369,6 +369,8 @@ impl Drop for Seat {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::async_yields_async, reason = "the helper makes the future anew for every run")]
+
     use super::*;
     use crate::cancel;
     use crate::catalog::fetch::FetchError;

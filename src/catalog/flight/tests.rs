@@ -1,4 +1,5 @@
 //! Flights from the look-up to their end, over a scripted upstream and on a stopped clock.
+#![allow(clippy::async_yields_async, reason = "the helper makes the future anew for every run")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
