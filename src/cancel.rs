@@ -42,6 +42,8 @@ pub(crate) async fn after<F: Future>(polls: usize, future: F) -> Option<F::Outpu
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::async_yields_async, reason = "the helper makes the future anew for every run")]
+
     use std::cell::Cell;
 
     use tokio::task::yield_now;

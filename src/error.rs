@@ -116,6 +116,20 @@ impl Error {
                 FetchError::Coding => {
                     feed("bad-coding", "Bad content coding", "http_response_content_coding")
                 }
+                FetchError::Busy | FetchError::NoRoom => row(
+                    S::SERVICE_UNAVAILABLE,
+                    "busy",
+                    "Too many requests wait for the upstream",
+                    "connection_limit_reached",
+                    Level::DEBUG,
+                ),
+                FetchError::Late(_) => row(
+                    S::GATEWAY_TIMEOUT,
+                    "upstream-timeout",
+                    "Upstream timeout",
+                    "http_response_timeout",
+                    Level::DEBUG,
+                ),
                 FetchError::Interrupted => row(
                     S::INTERNAL_SERVER_ERROR,
                     "internal",
@@ -132,6 +146,14 @@ impl Error {
         match self {
             Self::Feed(FetchError::Status { status, .. })
             | Self::PackagesOfCategories(FetchError::Status { status, .. }) => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Returns after how long a client may ask again, if a wait helps.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Feed(error) | Self::PackagesOfCategories(error) => error.retry_after(),
             _ => None,
         }
     }

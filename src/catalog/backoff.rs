@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio::time::Instant;
 
@@ -16,8 +17,10 @@ const MAX_PAUSE: Duration = Duration::from_secs(5 * 60);
 const MAX_PAUSE_WITHOUT_COPY: Duration = Duration::from_secs(1);
 /// Longest pause that an upstream can ask for with `Retry-After`: it may be wrong, and a day is long.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
-/// Failing keys remembered; a flood of invented queries forgets the oldest.
-const MAX_KEYS: u64 = 4096;
+/// Most memory for failing keys and their errors, some ten thousand; a flood of invented queries forgets the oldest.
+const MAX_BYTES: u64 = 4 << 20;
+/// What one failure takes beside its texts, about.
+const OVERHEAD: usize = 300;
 
 /// The failures of late; cloning shares them.
 #[derive(Debug, Clone)]
@@ -29,12 +32,20 @@ struct Failure {
     /// How many in a row.
     count: u32,
     at: Instant,
+    /// Until a copy may be renewed.
     pause: Duration,
+    /// The part of it that the upstream asked for.
+    asked: Duration,
 }
 
 impl Default for Failures {
     fn default() -> Self {
-        Self(Cache::new(MAX_KEYS))
+        let weigh = |key: &Key, failure: &Failure| {
+            let bytes = OVERHEAD + key.as_str().len() + failure.error.weight();
+            u32::try_from(bytes).unwrap_or(u32::MAX)
+        };
+        let oldest_first = EvictionPolicy::lru();
+        Self(Cache::builder().max_capacity(MAX_BYTES).weigher(weigh).eviction_policy(oldest_first).build())
     }
 }
 
@@ -50,14 +61,19 @@ impl Failures {
     ) -> Duration {
         let count = self.0.get(key).map_or(0, |failure| failure.count).saturating_add(1);
         let random = fastrand::f64();
-        let least = match error {
+        let asked = match error {
             FetchError::Status { retry_after: Some(pause), .. } => (*pause).min(MAX_RETRY_AFTER),
-            // Fetches that agree within seconds would see the same mistake.
-            FetchError::Shrunk { .. } => spread(lifetime.min(MAX_PAUSE), random),
             _ => Duration::ZERO,
         };
+        let least = match error {
+            // Fetches that agree within seconds would see the same mistake.
+            FetchError::Shrunk { .. } => spread(lifetime.min(MAX_PAUSE), random),
+            _ => asked,
+        };
         let pause = pause(count, random).max(least);
-        self.0.insert(key.clone(), Failure { error: error.clone(), count, at: now, pause });
+        self.0.insert(key.clone(), Failure { error: error.clone(), count, at: now, pause, asked });
+        // Evicts now rather than some time later, so that the bound holds in a flood of new keys.
+        self.0.run_pending_tasks();
         pause
     }
 
@@ -71,10 +87,17 @@ impl Failures {
         self.0.get(key).is_none_or(|failure| now >= failure.at + failure.pause)
     }
 
-    /// Returns the error to share with those who ask for a key without a copy.
+    /// Returns the error to share with those who ask for a key without a copy. They see it for a moment only,
+    /// unless the upstream asked for more time; then the error says how much of that is left.
     pub(super) fn recent(&self, key: &Key, now: Instant) -> Option<FetchError> {
-        let failure = self.0.get(key)?;
-        (now < failure.at + failure.pause.min(MAX_PAUSE_WITHOUT_COPY)).then_some(failure.error)
+        let mut failure = self.0.get(key)?;
+        let pause = failure.pause.min(MAX_PAUSE_WITHOUT_COPY).max(failure.asked);
+        let left =
+            pause.checked_sub(now.saturating_duration_since(failure.at)).filter(|left| !left.is_zero())?;
+        if let FetchError::Status { retry_after: Some(asked), .. } = &mut failure.error {
+            *asked = left;
+        }
+        Some(failure.error)
     }
 }
 
@@ -186,6 +209,42 @@ mod tests {
         assert_eq!(pause(120), 120);
         assert_eq!(pause(1_000_000), 3600);
         assert!(pause(0) <= 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_upstream_is_left_alone_for_as_long_as_it_asks_also_without_a_copy() {
+        let failures = Failures::default();
+        let (key, now) = (key(), Instant::now());
+        let error = |retry_after: Option<u64>| FetchError::Status {
+            status: http::StatusCode::TOO_MANY_REQUESTS,
+            retry_after: retry_after.map(Duration::from_secs),
+        };
+        failures.remember(&key, &error(Some(100)), Duration::ZERO, now);
+        let left = |after: u64| match failures.recent(&key, now + Duration::from_secs(after)) {
+            Some(FetchError::Status { retry_after, .. }) => retry_after.map(|left| left.as_secs()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((left(0), left(99)), (Some(100), Some(1)));
+        assert!(failures.recent(&key, now + Duration::from_secs(100)).is_none());
+        // Without such a wish it is a second at most, however often it failed.
+        for _ in 0..9 {
+            failures.remember(&key, &error(None), Duration::ZERO, now);
+        }
+        assert!(failures.recent(&key, now + MAX_PAUSE_WITHOUT_COPY).is_none());
+        assert!(!failures.may_retry(&key, now + MAX_PAUSE_WITHOUT_COPY));
+    }
+
+    #[test]
+    fn what_is_remembered_has_a_bound() {
+        let failures = Failures::default();
+        let location = "x".repeat(100_000).into_boxed_str();
+        let error = FetchError::Redirect { location };
+        for n in 0..1000 {
+            let key = Key::new(Kind::Packages, &format!("/api/v4/packages?{n}").parse().expect("a path"));
+            failures.remember(&key, &error, Duration::ZERO, Instant::now());
+        }
+        assert!(failures.0.weighted_size() <= MAX_BYTES);
+        assert!(failures.all().len() < 50, "{}", failures.all().len());
     }
 
     #[tokio::test(start_paused = true)]

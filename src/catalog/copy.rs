@@ -77,12 +77,26 @@ pub struct View {
     etags: [HeaderValue; 1 + Encoding::ALL.len()],
 }
 
+impl Meta {
+    /// Returns about how many bytes it takes beside its own size.
+    pub fn weight(&self) -> usize {
+        let values = [&self.etag, &self.last_modified, &self.content_type];
+        values.into_iter().flatten().map(HeaderValue::len).sum()
+    }
+}
+
 impl View {
     fn new(body: Vec<u8>) -> Self {
         let digest = Digest::of(&body);
         let [zstd, gzip, brotli] =
             Encoding::ALL.map(|encoding| etag(format!("{digest}-{}", encoding.name())));
         Self { body: body.into(), digest, etags: [etag(digest.to_string()), zstd, gzip, brotli] }
+    }
+
+    /// Returns about how many bytes it takes in memory.
+    pub fn weight(&self) -> usize {
+        let etags: usize = self.etags.iter().map(HeaderValue::len).sum();
+        size_of::<Self>() + etags + self.body.len()
     }
 
     /// Returns a strong validator: the same bytes have the same one, after a restart and on another replica.
@@ -137,11 +151,13 @@ impl Content {
         Self { digest: Digest::of_all([kind.name().as_bytes(), b"\0", &body]), body, index }
     }
 
-    /// Returns how many bytes it takes in memory, roughly.
+    /// Returns about how many bytes it takes in memory, the index included.
     pub fn weight(&self) -> usize {
-        /// An entry with its code.
-        const ENTRY: usize = 80;
-        self.body.len() + ENTRY * self.len()
+        let index = match &self.index {
+            Index::Packages(index) => index.weight(),
+            Index::Categories(index) => index.weight(),
+        };
+        self.body.len() + index
     }
 
     /// Returns how many elements it has.

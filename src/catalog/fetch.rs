@@ -1,24 +1,27 @@
 //! One fetch of one feed from the upstream, proved while it arrives.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
 use super::Key;
+use super::budget::{Budget, Exhausted, Share};
 use super::copy::{Content, Copy, Index, Meta};
 use super::decode::{ACCEPT_ENCODING, DecodeError, Decoder};
 use super::freshness::{Freshness, Policy};
-use crate::body;
+use super::store::MAX_INDEX;
+use crate::body::{self, Body, BoxError};
+use crate::config::Origin;
 use crate::feed::packages::Segment;
 use crate::feed::scan::ScanError;
 use crate::feed::{Kind, categories, packages};
@@ -26,30 +29,68 @@ use crate::metrics::Failed;
 use crate::upstream::retry_after::retry_after;
 use crate::upstream::{Failure, USER_AGENT, Upstream, UpstreamError, VIA};
 
-/// Longest wait for the head of the answer, connecting included: Plesk itself waits some 30 s for a
-/// catalog, and there is a categories feed to fetch beside the packages.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for the head of the response, connecting included. No client waits as long, but an upstream that
+/// takes its time still fills the cache for the next one.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest pause within the body.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest whole fetch: one byte a second must not hold a place for hours.
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(120);
 /// Redirects followed: the vendor uses none today, and one to a mirror path would be plausible.
 const MAX_REDIRECTS: usize = 3;
-/// Fetches at once; further ones wait in order. The upstream must not see a burst of ours.
-const MAX_FETCHES: usize = 16;
 /// Bytes that are decoded and scanned at once before others get their turn: that takes some fifty microseconds.
 const PIECE: usize = 16 << 10;
+/// When a client that was refused for want of room or patience may ask again: half of what others wait at most.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// How many times the bytes of a feed are in memory while it is fetched: in pieces as they come, and put together.
+const COPIES: usize = 2;
 /// Elements are handed on at the latest after so many bytes, and whenever the upstream pauses: that is
 /// seldom enough to cost little, and a small bad feed is refused before any of it was sent.
 const PUBLISH_BYTES: usize = 64 << 10;
 
-/// Fetches feeds.
+/// Longest field value that is kept with a copy; longer validators and media types are made up to cost memory.
+const MAX_VALUE: usize = 1024;
+
+/// Fetches feeds. How many at once is the caller's business.
 #[derive(Debug)]
 pub struct Fetcher {
-    upstream: Upstream,
-    places: Semaphore,
+    wire: Wire,
     policy: Policy,
     max_feed_size: u64,
+    /// Of what all fetches under way hold.
+    budget: Arc<Budget>,
+}
+
+/// Sends one request for a target and returns the head of the response with the body to come.
+pub(super) type Send = Box<
+    dyn Fn(PathAndQuery, Request<Body>) -> BoxFuture<'static, Result<Response<Body>, UpstreamError>>
+        + core::marker::Send
+        + Sync,
+>;
+
+/// The way to the upstream. Tests put a scripted one here.
+pub(super) struct Wire {
+    /// Where requests go.
+    pub(super) origin: Origin,
+    /// How they get there.
+    pub(super) send: Send,
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+impl From<Upstream> for Wire {
+    fn from(upstream: Upstream) -> Self {
+        let origin = upstream.origin().clone();
+        let send = move |target, request| {
+            let upstream = upstream.clone();
+            async move { Ok(upstream.send(target, request).await?.map(body::boxed)) }.boxed()
+        };
+        Self { origin, send: Box::new(send) }
+    }
 }
 
 /// Why there is no new copy.
@@ -94,6 +135,21 @@ pub enum FetchError {
     /// The fetch itself broke off.
     #[error("the fetch was interrupted")]
     Interrupted,
+    /// Too many fetches wait for their turn. Not remembered: the upstream was not even asked.
+    #[error("too many requests wait for the upstream")]
+    Busy,
+    /// A client waited long enough. Not remembered: the fetch goes on.
+    #[error("the upstream did not answer within {} s", .0.as_secs())]
+    Late(Duration),
+    /// All fetches under way together would take too much memory.
+    #[error("too many large feeds are being fetched")]
+    NoRoom,
+}
+
+impl From<Exhausted> for FetchError {
+    fn from(_: Exhausted) -> Self {
+        Self::NoRoom
+    }
 }
 
 /// Collects a body of either kind.
@@ -103,9 +159,16 @@ enum Builder {
 }
 
 impl Fetcher {
-    /// Makes a fetcher.
-    pub fn new(upstream: Upstream, policy: Policy, max_feed_size: u64) -> Self {
-        Self { upstream, places: Semaphore::new(MAX_FETCHES), policy, max_feed_size }
+    /// Makes a fetcher of feeds of at most `max_feed_size` bytes. Fetches under way hold at most `max_memory`
+    /// bytes together, but one alone may always have a feed of that size with an index of a usual one.
+    pub fn new(upstream: Upstream, policy: Policy, max_feed_size: u64, max_memory: u64) -> Self {
+        Self::over(upstream.into(), policy, max_feed_size, max_memory)
+    }
+
+    /// As [`Fetcher::new`], over any way to an upstream.
+    pub(super) fn over(wire: Wire, policy: Policy, max_feed_size: u64, max_memory: u64) -> Self {
+        let one = max_feed_size.saturating_mul(COPIES as u64).saturating_add(MAX_INDEX);
+        Self { wire, policy, max_feed_size, budget: Budget::new(max_memory.max(one)) }
     }
 
     /// Returns how far the upstream is believed.
@@ -125,7 +188,6 @@ impl Fetcher {
         before: Option<&Copy>,
         publish: impl FnMut(&Segment),
     ) -> Result<Copy, FetchError> {
-        let _place = self.places.acquire().await.map_err(|_| FetchError::Interrupted)?;
         let deadline = Instant::now() + TOTAL_TIMEOUT;
         let response = timeout(HEAD_TIMEOUT, self.head(key, before))
             .await
@@ -148,7 +210,7 @@ impl Fetcher {
     }
 
     /// Asks, following redirects within the origin.
-    async fn head(&self, key: &Key, before: Option<&Copy>) -> Result<Response<Incoming>, FetchError> {
+    async fn head(&self, key: &Key, before: Option<&Copy>) -> Result<Response<Body>, FetchError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPT_ENCODING));
@@ -161,7 +223,7 @@ impl Fetcher {
         let ask = |target: &PathAndQuery| {
             let mut request = Request::new(body::empty());
             headers.clone_into(request.headers_mut());
-            self.upstream.send(target.clone(), request)
+            (self.wire.send)(target.clone(), request)
         };
         let mut target = key.target();
         for _ in 0..=MAX_REDIRECTS {
@@ -185,7 +247,7 @@ impl Fetcher {
 
     /// Resolves a `Location` against the target it answers; nothing if it leads to another origin.
     fn within_origin(&self, target: &PathAndQuery, location: &str) -> Option<PathAndQuery> {
-        let origin = self.upstream.origin();
+        let origin = &self.wire.origin;
         let base = Url::parse(&format!("{}://{}", origin.scheme, origin.authority)).ok()?;
         let url = base.join(target.as_str()).ok()?.join(location).ok()?;
         if url.origin() != base.origin() {
@@ -198,7 +260,7 @@ impl Fetcher {
         &self,
         kind: Kind,
         headers: &HeaderMap,
-        mut incoming: Incoming,
+        mut incoming: Body,
         deadline: Instant,
         mut publish: impl FnMut(&Segment),
     ) -> Result<Content, FetchError> {
@@ -209,6 +271,7 @@ impl Fetcher {
             _ => return Err(FetchError::Coding),
         };
         let mut builder = Builder::new(kind);
+        let mut share = self.budget.share();
         let mut room = vec![0; PIECE];
         let mut unpublished = 0;
         loop {
@@ -216,7 +279,7 @@ impl Fetcher {
                 Some(frame) if unpublished < PUBLISH_BYTES => frame,
                 ready => {
                     unpublished = 0;
-                    builder.publish(&mut publish);
+                    builder.publish(&mut share, &mut publish)?;
                     match ready {
                         Some(frame) => frame,
                         None => next_frame(&mut incoming, deadline).await?,
@@ -228,7 +291,7 @@ impl Fetcher {
                 return Err(UpstreamError::timeout(Failure::TotalTimeout(TOTAL_TIMEOUT)).into());
             }
             let ended = frame.is_none();
-            match frame.transpose().map_err(|error| UpstreamError::of(&error))? {
+            match frame.transpose().map_err(|error| UpstreamError::of(&*error))? {
                 Some(frame) => decoder.push(frame.into_data().unwrap_or_default()),
                 None => {
                     decoder.end();
@@ -238,11 +301,12 @@ impl Fetcher {
             .map_err(|error| self.decoding(error))?;
             while let Some(piece) = decoder.read(&mut room).map_err(|error| self.decoding(error))? {
                 unpublished += piece.len();
+                share.grow(COPIES * piece.len())?;
                 builder.push(piece)?;
                 tokio::task::yield_now().await;
             }
             if ended {
-                return builder.finish(&mut publish).await;
+                return builder.finish(share, &mut publish).await;
             }
         }
     }
@@ -291,8 +355,29 @@ impl FetchError {
             Self::Coding => ("coding", "content"),
             Self::Shrunk { .. } => ("shrunk", "content"),
             Self::Interrupted => ("interrupted", "transfer"),
+            Self::Busy => ("busy", "queue"),
+            Self::Late(_) => ("late", "transfer"),
+            Self::NoRoom => ("no_room", "content"),
         };
         Failed { outcome, phase }
+    }
+
+    /// Returns how many bytes its texts take.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Self::Upstream(error) => error.chain.len(),
+            Self::Redirect { location } => location.len(),
+            _ => 0,
+        }
+    }
+
+    /// Returns after how long it is worth to ask again, if that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            Self::Busy | Self::Late(_) | Self::NoRoom => Some(RETRY_AFTER),
+            _ => None,
+        }
     }
 
     /// Returns the causes for the log, where they say more than the error itself.
@@ -307,7 +392,8 @@ impl FetchError {
 
 /// Copies a value out of the connection's read buffer, of which it would keep hundreds of kilobytes alive.
 fn own(value: Option<&HeaderValue>) -> Option<HeaderValue> {
-    HeaderValue::from_bytes(value?.as_bytes()).ok()
+    let value = value.filter(|value| value.len() <= MAX_VALUE)?;
+    HeaderValue::from_bytes(value.as_bytes()).ok()
 }
 
 /// Chooses when to renew a copy before it expires: late in its life, at a random moment so that many
@@ -319,9 +405,9 @@ fn refresh_after(freshness: Freshness, random: f64) -> Duration {
 }
 
 async fn next_frame(
-    incoming: &mut Incoming,
+    incoming: &mut Body,
     deadline: Instant,
-) -> Result<Option<Result<http_body::Frame<Bytes>, hyper::Error>>, UpstreamError> {
+) -> Result<Option<Result<http_body::Frame<Bytes>, BoxError>>, UpstreamError> {
     let idle = Instant::now() + IDLE_TIMEOUT;
     timeout_at(idle.min(deadline), incoming.frame()).await.map_err(|_| {
         UpstreamError::timeout(match idle < deadline {
@@ -348,28 +434,44 @@ impl Builder {
         }
     }
 
-    fn publish(&mut self, publish: &mut impl FnMut(&Segment)) {
+    /// Hands on what is complete, and pays for its index.
+    fn publish(&mut self, share: &mut Share, publish: &mut impl FnMut(&Segment)) -> Result<(), Exhausted> {
         if let Self::Packages { indexer, segments } = self {
-            segments.extend(std::iter::from_fn(|| indexer.take()).inspect(|segment| publish(segment)));
+            while let Some(segment) = indexer.take() {
+                // Once in the segment, once in the index of the whole.
+                share.grow(2 * segment.weight())?;
+                publish(&segment);
+                segments.push(segment);
+            }
         }
+        Ok(())
     }
 
-    async fn finish(self, publish: &mut impl FnMut(&Segment)) -> Result<Content, FetchError> {
+    /// Makes the content. The share goes back when that is done, for then the store counts it.
+    async fn finish(
+        self,
+        mut share: Share,
+        publish: &mut impl FnMut(&Segment),
+    ) -> Result<Content, FetchError> {
         // Copying and hashing megabytes is not for an async thread.
         let content = match self {
             Self::Packages { indexer, mut segments } => {
                 let last = indexer.finish()?;
+                share.grow(2 * last.weight())?;
                 publish(&last);
                 segments.push(last);
                 // Where there is one processor only, readers get the end before it is busy with the copy.
                 tokio::task::yield_now().await;
                 spawn_blocking(move || {
                     let (body, index) = packages::Index::assemble(&segments);
-                    Ok(Content::new(body, Index::Packages(index)))
+                    let content = Content::new(body, Index::Packages(index));
+                    drop(share);
+                    Ok(content)
                 })
             }
             Self::Categories(indexer) => spawn_blocking(move || {
                 let (body, index) = indexer.finish()?;
+                share.grow(index.weight())?;
                 Ok(Content::new(body.into(), Index::Categories(index)))
             }),
         };

@@ -3,6 +3,7 @@
 //! The raw feed is cached, never the filtered one; views are made per whitelist generation.
 
 mod backoff;
+mod budget;
 mod changes;
 pub mod copy;
 mod decode;
@@ -16,29 +17,29 @@ mod state;
 pub mod store;
 mod views;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::cmp::Reverse;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, MissedTickBehavior, interval};
-use tracing::{info, warn};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tracing::warn;
 
 use crate::config;
-use crate::metrics::{Failed, FeedName, Fetch, Metrics};
+use crate::metrics::Metrics;
 use crate::news::News;
-use crate::printable::millis;
 use crate::upstream::Upstream;
 use crate::whitelist::Whitelist;
 use backoff::Failures;
-use changes::Comparison;
 use copy::{Copy, View};
 use disk::Disk;
 use encode::Encoding;
 use fetch::{FetchError, Fetcher};
-use flight::{Flight, Landed, Outcome, Source, Writer};
+use flight::table::{Flights, Join};
+use flight::{Flight, Kept};
 use freshness::Policy;
 pub use key::Key;
 pub use state::FeedState;
@@ -54,13 +55,12 @@ const MIN_REFRESH: Duration = Duration::from_millis(200);
 const REFRESH_ASKED_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often it is looked which keys are due.
 const REFRESH_TICK: Duration = Duration::from_secs(1);
-/// Most fetches under way at which another one is started ahead: clients without a copy come first.
-const REFRESH_FLIGHTS: usize = 8;
 /// Shortest lifetime that is renewed ahead; less is as good as none.
 const REFRESH_MIN_LIFETIME: Duration = Duration::from_secs(1);
 
-/// The phase of a fetch that ended well, in metrics.
-const DONE: &str = "done";
+/// Longest time for what is queued to reach the disk at the end. A disk that hangs costs a warm start, and the
+/// service manager kills what takes longer to stop.
+const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 
 /// The cache; cloning shares it.
 #[derive(Debug, Clone)]
@@ -78,7 +78,7 @@ struct Inner {
     failures: Failures,
     metrics: Arc<Metrics>,
     stale_for: Duration,
-    flights: Mutex<HashMap<Key, Flight>>,
+    flights: Flights,
 }
 
 /// What there is for a key.
@@ -120,18 +120,30 @@ impl Catalog {
         metrics: Arc<Metrics>,
     ) -> Self {
         let policy = Policy { default: *config.fresh_for, max: config.max_fresh_for };
+        let fetcher = Fetcher::new(upstream, policy, *config.max_feed_size, *config.size);
+        Self::over(fetcher, config, disk, news, metrics)
+    }
+
+    /// As [`Catalog::new`], over any way to an upstream.
+    fn over(
+        fetcher: Fetcher,
+        config: &config::Cache,
+        disk: Option<Arc<Disk>>,
+        news: Option<News>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let store = Store::new(*config.size, metrics.evictions.clone());
         Self(Arc::new(Inner {
-            fetcher: Fetcher::new(upstream, policy, *config.max_feed_size),
-            views: Views::new(store.clone()),
+            fetcher,
+            views: Views::new(store.clone(), Arc::clone(&metrics)),
             store,
             disk,
             news,
             order: Mutex::default(),
             failures: Failures::default(),
+            flights: Flights::new(metrics.fetches_yielded.clone(), metrics.fetches_refused.clone()),
             metrics,
             stale_for: *config.stale_for,
-            flights: Mutex::default(),
         }))
     }
 
@@ -211,37 +223,52 @@ impl Catalog {
                 _ = stop.wait_for(|stop| *stop) => return,
             }
             let now = Instant::now();
-            let unsaved = self.0.disk.as_ref().map(|disk| disk.take_unsaved()).unwrap_or_default();
-            for entry in self.0.store.entries(now) {
-                if unsaved.contains(&entry.key)
-                    && let Some(disk) = &self.0.disk
-                {
+            let entries = self.0.store.entries(now);
+            if let Some(disk) = &self.0.disk {
+                let unsaved = disk.take_unsaved();
+                for entry in entries.iter().filter(|entry| unsaved.contains(&entry.key)) {
                     disk.save(&entry.key, &entry.copy);
                 }
+            }
+            let overdue = |entry: &store::Entry| {
                 let meta = &entry.copy.meta;
-                let due = now.saturating_duration_since(meta.arrived) >= meta.refresh_after;
-                let wanted =
-                    entry.asked <= REFRESH_ASKED_WITHIN && meta.freshness.lifetime >= REFRESH_MIN_LIFETIME;
-                if due && wanted && lock(&self.0.flights).len() < REFRESH_FLIGHTS {
-                    self.refresh(&entry.key, &entry.copy, now);
+                now.saturating_duration_since(meta.arrived).checked_sub(meta.refresh_after)
+            };
+            let mut due = entries;
+            due.retain(|entry| {
+                let worth = entry.copy.meta.freshness.lifetime >= REFRESH_MIN_LIFETIME;
+                worth && entry.asked <= REFRESH_ASKED_WITHIN && overdue(entry).is_some()
+            });
+            // There are few places, so those that are late come first.
+            due.sort_by_key(|entry| Reverse(overdue(entry)));
+            for entry in due {
+                if self.0.flights.renewals_are_full() {
+                    break;
                 }
+                self.refresh(&entry.key, &entry.copy, now);
             }
         }
     }
 
     /// Writes to disk what is queued, tells what is new, ends both, and leaves the cache directory to the next process.
+    /// Gives up after a few seconds: then a thread may be left that still waits for the disk.
     ///
-    /// Called when the listeners close, not when the last answer has ended: what is fetched from then on is served, but
+    /// Called when the listeners close, not when the last response has ended: what is fetched from then on is served, but
     /// no more written or compared, so that whoever has the directory next finds the change.
     pub async fn close(&self) {
         let inner = Arc::clone(&self.0);
         let closing = spawn_blocking(move || {
+            inner.views.close();
             inner.disk.as_ref().map(|disk| disk.close());
             inner.news.as_ref().map(News::close);
             inner.disk.as_ref().map(|disk| disk.give_up());
         });
-        if closing.await.is_err() {
-            warn!("copies may not all be on disk");
+        match timeout(CLOSE_LIMIT, closing).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => warn!("copies may not all be on disk"),
+            Err(_) => {
+                warn!(limit_s = CLOSE_LIMIT.as_secs(), "the disk is too slow, so copies may not all be there")
+            }
         }
     }
 
@@ -254,85 +281,29 @@ impl Catalog {
 
     /// Starts to renew a copy, unless that is under way or failed a moment ago.
     fn renew(&self, key: &Key, copy: &Copy, now: Instant) {
-        let mut flights = lock(&self.0.flights);
-        if !flights.contains_key(key) && self.0.failures.may_retry(key, now) {
-            self.start(&mut flights, key, Some(copy.clone()));
+        if let Some(writer) = self.0.flights.renew(key, || self.0.failures.may_retry(key, now)) {
+            self.fly(writer, Some(copy.clone()));
         }
     }
 
     /// Joins the fetch under way, or starts one unless one failed a moment ago.
     fn join(&self, key: &Key, before: Option<Copy>, now: Instant) -> Found {
-        let mut flights = lock(&self.0.flights);
-        if let Some(flight) = flights.get(key) {
-            return Found::Flight(flight.clone(), Joined::Collapsed);
-        }
-        // A fetch may have ended between the look into the store and here.
-        if let Some(copy) = self.0.store.copy(key, now).filter(|copy| self.0.is_servable(copy, now)) {
-            let freshness = Freshness::of(&copy, now);
-            return Found::Copy(copy, freshness);
-        }
-        if let Some(error) = self.0.failures.recent(key, now) {
-            return Found::Failed(error);
-        }
-        Found::Flight(self.start(&mut flights, key, before), Joined::Started)
-    }
-
-    fn start(
-        &self,
-        flights: &mut MutexGuard<'_, HashMap<Key, Flight>>,
-        key: &Key,
-        before: Option<Copy>,
-    ) -> Flight {
-        let (writer, flight) = flight::start();
-        flights.insert(key.clone(), flight.clone());
-        let landing = Landing { catalog: self.clone(), key: key.clone() };
-        tokio::spawn(landing.fly(writer, before));
-        flight
-    }
-}
-
-/// A flight on its way; takes itself off the list when it ends, in whatever way.
-struct Landing {
-    catalog: Catalog,
-    key: Key,
-}
-
-impl Landing {
-    async fn fly(self, writer: Writer, mut before: Option<Copy>) {
-        let (catalog, key) = (self.catalog.clone(), self.key.clone());
-        let inner = &catalog.0;
-        if before.is_none()
-            && let Some(copy) = inner.read(&key).await
-        {
-            let now = Instant::now();
-            if inner.is_servable(&copy, now) {
-                info!(%key, elements = copy.content.len(), age_ms = millis(copy.age(now)), "restored from disk");
-                let copy = inner.store.insert(&key, copy, now);
-                drop(self);
-                writer.finish(Ok(Landed { copy: copy.clone(), source: Source::Disk }));
-                if Freshness::of(&copy, now) == Freshness::Stale {
-                    catalog.renew(&key, &copy, now);
-                }
-                return;
+        let joined = self.0.flights.join(key, || {
+            // A fetch may have ended between the look into the store and here.
+            if let Some(copy) = self.0.store.copy(key, now).filter(|copy| self.0.is_servable(copy, now)) {
+                let freshness = Freshness::of(&copy, now);
+                return Some(Found::Copy(copy, freshness));
             }
-            // Too old to be served, but the upstream may confirm it, and it shows what is new.
-            before = Some(copy);
+            self.0.failures.recent(key, now).map(Found::Failed)
+        });
+        match joined {
+            Join::Collapsed(flight) => Found::Flight(flight, Joined::Collapsed),
+            Join::Instead(found) => found,
+            Join::Started(flight, writer) => {
+                self.fly(writer, before);
+                Found::Flight(flight, Joined::Started)
+            }
         }
-        let publish = |segment: &_| writer.publish(Clone::clone(segment));
-        let started = Instant::now();
-        let fetched = inner.fetcher.fetch(&key, before.as_ref(), publish).await;
-        let (outcome, comparison) = inner.settle(&key, before.as_ref(), fetched, started);
-        drop(self);
-        writer.finish(outcome);
-        if let Some(comparison) = comparison {
-            inner.tell(comparison).await;
-        }
-    }
-}
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        lock(&self.catalog.0.flights).remove(&self.key);
     }
 }
 
@@ -340,72 +311,6 @@ impl Inner {
     /// May a copy be served, fresh or stale?
     fn is_servable(&self, copy: &Copy, now: Instant) -> bool {
         copy.stale_here(now) <= self.stale_for
-    }
-
-    /// Reads a copy from disk, if there is one.
-    async fn read(&self, key: &Key) -> Option<Copy> {
-        let disk = self.disk.as_ref().filter(|disk| disk.contains(key))?;
-        let mut copy = disk.load(key).await?;
-        // The bound may be another one than when it was stored.
-        copy.meta.freshness = copy.meta.freshness.bounded(self.fetcher.policy());
-        Some(copy)
-    }
-
-    /// Counts a fetch that ended.
-    fn count(&self, key: &Key, ended: Failed, elapsed: Duration) {
-        let (feed, Failed { outcome, phase }) = (key.kind().name(), ended);
-        self.metrics.fetches.get_or_create(&Fetch { feed, outcome, phase }).inc();
-        self.metrics.fetch_durations.get_or_create(&FeedName { feed }).observe(elapsed.as_secs_f64());
-        if phase == DONE {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            self.metrics.last_fetches.get_or_create(&key.feed()).set(now.as_secs() as i64);
-        }
-    }
-
-    /// Keeps a good outcome, remembers a bad one.
-    fn settle(
-        &self,
-        key: &Key,
-        before: Option<&Copy>,
-        fetched: Result<Copy, FetchError>,
-        started: Instant,
-    ) -> (Outcome, Option<Comparison>) {
-        let now = Instant::now();
-        let elapsed = now - started;
-        let judged = fetched.and_then(|copy| match before {
-            Some(before) if self.is_servable(before, now) => {
-                self.failures.judge(key, before.content.len(), copy.content.len()).map(|()| copy)
-            }
-            _ => Ok(copy),
-        });
-        match judged {
-            Ok(copy) => {
-                let changed = before.is_none_or(|before| before.content.digest != copy.content.digest);
-                let (copy, comparison) = {
-                    let _order = lock(&self.order);
-                    let comparison =
-                        before.filter(|_| changed).and_then(|before| self.compare(key, before, &copy, now));
-                    (self.store.insert(key, copy, now), comparison)
-                };
-                self.failures.forget(key);
-                if let Some(disk) = &self.disk {
-                    disk.save(key, &copy);
-                }
-                let (elements, bytes) = (copy.content.len(), copy.content.body.len());
-                let outcome = if changed { "changed" } else { "unchanged" };
-                self.count(key, Failed { outcome, phase: DONE }, elapsed);
-                info!(%key, elements, bytes, changed, elapsed_ms = millis(elapsed), "fetched");
-                (Ok(Landed { copy, source: Source::Upstream }), comparison)
-            }
-            Err(error) => {
-                self.count(key, error.failed(), elapsed);
-                let lifetime = before.map_or(Duration::ZERO, |before| before.meta.freshness.lifetime);
-                let retry_in = self.failures.remember(key, &error, lifetime, now);
-                let (elapsed_ms, retry_in_ms) = (millis(elapsed), millis(retry_in));
-                warn!(%key, %error, cause = error.chain(), elapsed_ms, retry_in_ms, "fetch failed");
-                (Err(error), None)
-            }
-        }
     }
 }
 
@@ -415,18 +320,7 @@ pub enum Arrival {
     /// It was there.
     Copy(Freshness),
     /// It was fetched.
-    Fetched(Joined),
-}
-
-impl Landed {
-    /// Tells how a flight served one who joined it: a copy from disk was there all the time.
-    pub fn arrival(self, joined: Joined) -> (Copy, Arrival) {
-        let arrival = match self.source {
-            Source::Upstream => Arrival::Fetched(joined),
-            Source::Disk => Arrival::Copy(Freshness::of(&self.copy, Instant::now())),
-        };
-        (self.copy, arrival)
-    }
+    Fetched(Joined, Kept),
 }
 
 impl Freshness {
@@ -435,7 +329,7 @@ impl Freshness {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> MutexGuard<'_, T> {
     // All that is locked here holds whole entries only, so it is sound even after a panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -56,6 +56,9 @@ impl Catalog {
             failing: failures.values().map(FetchError::failed).collect(),
             ..State::default()
         };
+        let flights = self.0.flights.counts();
+        state.fetches_running = flights.running + flights.renewing;
+        state.fetches_waiting = flights.waiting;
         (state.cache_bytes, state.cache_limit) = self.0.store.usage();
         state.cache_directory_usable = self.disk_status().map(|status| status == Status::Usable);
         let mut groups: BTreeMap<_, Vec<&Entry>> = BTreeMap::new();

@@ -3,6 +3,7 @@
 //!
 //! Keys with equal bodies share one [`Content`], since version, locale and country often change nothing.
 
+use std::mem::size_of;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -17,13 +18,26 @@ use tokio::time::Instant;
 use super::Key;
 use super::copy::{Content, Copy, Digest, Meta, View};
 use super::encode::Encoding;
+use super::flight::Kept;
+use crate::feed::scan::MAX_ELEMENTS;
 use crate::whitelist::Whitelist;
 
 /// Part of the bound that goes to what is known about keys; the rest is for bodies.
 const META_SHARE: u64 = 16;
 
-/// What one entry takes beside its bytes, roughly.
+/// What an entry takes beside its bytes, about.
 const OVERHEAD: usize = 300;
+
+/// Part of the room for bodies that one view or encoded form may take; larger ones are made for each request. Then a
+/// feed is never driven out by what is made of it.
+const FORM_SHARE: u64 = 3;
+
+/// What the index of a feed with the most elements takes, about: a hundred bytes each.
+pub(super) const MAX_INDEX: u64 = 100 * MAX_ELEMENTS as u64;
+
+fn room_for_bodies(size: u64) -> u64 {
+    size - size / META_SHARE
+}
 
 /// A bounded store; cloning shares it.
 #[derive(Debug, Clone)]
@@ -67,6 +81,15 @@ pub struct Entry {
     pub asked: Duration,
 }
 
+/// A copy that was inserted.
+#[derive(Debug)]
+pub struct Inserted {
+    /// The copy, with the content that equal ones share.
+    pub copy: Copy,
+    /// Whether the store has it.
+    pub kept: Kept,
+}
+
 #[derive(Debug, Clone)]
 struct Record {
     /// The content is the store's to drop, however many keys have it.
@@ -96,7 +119,7 @@ impl Store {
         let weigh = |_: &BodyKey, body: &Body| {
             let bytes = match body {
                 Body::Content(content) => content.weight(),
-                Body::View(view) => view.body.len(),
+                Body::View(view) => view.weight(),
                 Body::Encoded(bytes) => bytes.len(),
             };
             u32::try_from(bytes + OVERHEAD).unwrap_or(u32::MAX)
@@ -105,11 +128,16 @@ impl Store {
             // Recency alone decides: a new key is worth more than one that was popular long ago.
             records: Cache::builder()
                 .max_capacity(size / META_SHARE)
-                .weigher(|key: &Key, _| u32::try_from(key.as_str().len() + OVERHEAD).unwrap_or(u32::MAX))
+                .weigher(|key: &Key, record: &Record| {
+                    // The key is there twice, in the map and in the order of use.
+                    let bytes =
+                        OVERHEAD + size_of::<Record>() + 2 * key.as_str().len() + record.meta.weight();
+                    u32::try_from(bytes).unwrap_or(u32::MAX)
+                })
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
             bodies: Cache::builder()
-                .max_capacity(size - size / META_SHARE)
+                .max_capacity(room_for_bodies(size))
                 .weigher(weigh)
                 .eviction_listener(move |_, _, cause| {
                     if cause == RemovalCause::Size {
@@ -140,8 +168,8 @@ impl Store {
         Some(Copy { content, meta: record.meta })
     }
 
-    /// Keeps a copy; its content is shared with an equal one. Returns what is kept.
-    pub fn insert(&self, key: &Key, mut copy: Copy, now: Instant) -> Copy {
+    /// Keeps a copy, if there is room at all; its content is shared with an equal one.
+    pub fn insert(&self, key: &Key, mut copy: Copy, now: Instant) -> Inserted {
         let digest = copy.content.digest;
         match self.bodies.get(&BodyKey::Content(digest)) {
             Some(Body::Content(content)) => copy.content = content,
@@ -153,7 +181,11 @@ impl Store {
         };
         let record = Record { content: Arc::downgrade(&copy.content), meta: copy.meta.clone(), asked };
         self.records.insert(key.clone(), record);
-        copy
+        // Evicts now rather than some time later, so that the bound holds in a flood of new keys.
+        self.records.run_pending_tasks();
+        let stored = self.records.contains_key(key) && self.bodies.contains_key(&BodyKey::Content(digest));
+        let kept = if stored { Kept::Stored } else { Kept::NotStored };
+        Inserted { copy, kept }
     }
 
     /// Returns what there is, without touching it.
@@ -179,7 +211,9 @@ impl Store {
 
     /// Keeps a view.
     pub fn insert_view(&self, key: ViewKey, view: Arc<View>) {
-        self.insert_body(BodyKey::View(key), Body::View(view));
+        if self.may_keep(view.weight()) {
+            self.insert_body(BodyKey::View(key), Body::View(view));
+        }
     }
 
     /// Returns the encoded form, made before, of the view with this digest.
@@ -192,7 +226,14 @@ impl Store {
 
     /// Keeps an encoded form.
     pub fn insert_encoded(&self, view: Digest, encoding: Encoding, bytes: Bytes) {
-        self.insert_body(BodyKey::Encoded(view, encoding), Body::Encoded(bytes));
+        if self.may_keep(bytes.len()) {
+            self.insert_body(BodyKey::Encoded(view, encoding), Body::Encoded(bytes));
+        }
+    }
+
+    /// Returns true if a view or an encoded form is small enough to be kept.
+    fn may_keep(&self, bytes: usize) -> bool {
+        (bytes + OVERHEAD) as u64 <= room_for_bodies(self.size) / FORM_SHARE
     }
 
     fn insert_body(&self, key: BodyKey, body: Body) {
@@ -203,5 +244,81 @@ impl Store {
 
     fn seconds(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.start).as_secs()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::copy::Index;
+    use crate::catalog::freshness::Freshness;
+    use crate::feed::{Kind, packages};
+
+    fn key(n: usize) -> Key {
+        Key::new(Kind::Packages, &format!("/api/v4/packages?{n}").parse().expect("a target"))
+    }
+
+    fn copy(body: String) -> Copy {
+        let body = Bytes::from(body);
+        let index = Index::Packages(packages::Index::of(&body).expect("a feed"));
+        let meta = Meta {
+            etag: None,
+            last_modified: None,
+            content_type: None,
+            freshness: Freshness { lifetime: Duration::from_secs(600), age: Duration::ZERO },
+            held: Duration::ZERO,
+            arrived: Instant::now(),
+            refresh_after: Duration::ZERO,
+        };
+        Copy { content: Arc::new(Content::new(body, index)), meta }
+    }
+
+    #[test]
+    fn knows_what_it_has_no_room_for() {
+        let check = |size: u64, body: usize, expected: Kept| {
+            let store = Store::new(size, Counter::default());
+            let inserted = store.insert(&key(0), copy(format!("[{:?}]", "x".repeat(body))), Instant::now());
+            assert_eq!(inserted.kept, expected, "{body} bytes in {size}");
+            drop(inserted);
+            let found = store.copy(&key(0), Instant::now());
+            assert_eq!(found.is_some(), expected == Kept::Stored);
+            assert!(store.usage().0 <= size, "{:?}", store.usage());
+        };
+        check(1 << 20, 10, Kept::Stored);
+        check(1 << 20, 900 << 10, Kept::Stored);
+        check(1 << 20, 1 << 20, Kept::NotStored);
+        check(256, 10, Kept::NotStored);
+        check(0, 10, Kept::NotStored);
+    }
+
+    #[test]
+    fn counts_the_index() {
+        const SIZE: u64 = 1 << 20;
+        let store = Store::new(SIZE, Counter::default());
+        // Two bytes an element, and an entry of the index each.
+        let numbers = format!("[{}1]", "1,".repeat(20_000));
+        assert!(numbers.len() < 64 << 10);
+        assert!(copy(numbers.clone()).content.weight() > 800 << 10);
+        // And one with long codes.
+        let codes = format!(r#"[{{"code":{:?}}}]"#, "x".repeat(100 << 10));
+        assert!(copy(codes).content.weight() > 200 << 10);
+        for n in 0..10 {
+            store.insert(&key(n), copy(format!("[{n},{}1]", "1,".repeat(20_000))), Instant::now());
+        }
+        assert!(store.usage().0 <= SIZE);
+        assert_eq!(store.entries(Instant::now()).len(), 1, "one fits");
+    }
+
+    #[test]
+    fn what_is_made_of_a_feed_does_not_drive_it_out() {
+        let store = Store::new(1 << 20, Counter::default());
+        let whitelist = Whitelist::parse(b"extensions = []", 1).expect("a list").0;
+        let copy = store.insert(&key(0), copy(format!("[{:?}]", "x".repeat(600 << 10))), Instant::now()).copy;
+        let view = Arc::new(copy.content.view(None, &whitelist));
+        store.insert_view(ViewKey::new(&copy, None, &whitelist), Arc::clone(&view));
+        store.insert_encoded(view.digest, Encoding::Gzip, view.body.clone());
+        drop(copy);
+        assert!(store.copy(&key(0), Instant::now()).is_some());
+        assert!(store.encoded(view.digest, Encoding::Gzip).is_none(), "too large to keep");
     }
 }

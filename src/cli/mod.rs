@@ -2,6 +2,7 @@
 
 mod news;
 mod settings;
+mod size;
 mod tools;
 mod variables;
 
@@ -15,6 +16,7 @@ use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parse
 
 pub use self::news::News;
 pub use self::settings::{AdminListen, LogFormat, Settings};
+pub use self::size::Size;
 pub use self::tools::{
     Check, Completions, Diff, Edit, Explain, List, Man, SellerName, Sources, TableFormat, TextFormat,
 };

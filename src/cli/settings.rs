@@ -5,12 +5,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
 use super::Variables;
+use super::size::Size;
 
 /// The settings of `serve`, each a flag, a variable and a key of the configuration file.
 #[allow(rustdoc::bare_urls, reason = "these texts are the help as well")]
@@ -48,7 +48,7 @@ pub struct Settings {
     /// Most memory for cached feeds, and as much of the cache directory [default: 256MiB]
     #[arg(long, value_name = "SIZE", env = "CATALOG_PROXY_CACHE_SIZE")]
     #[serde(default, deserialize_with = "from_text")]
-    pub cache_size: Option<ByteSize>,
+    pub cache_size: Option<Size>,
     /// How long a copy is fresh if the upstream does not say, and at most [default: 10m, unbounded]
     #[arg(long, value_name = "DURATION", env = "CATALOG_PROXY_FRESH_FOR")]
     #[serde(default, deserialize_with = "from_text")]
@@ -60,7 +60,7 @@ pub struct Settings {
     /// Largest feed accepted, decoded [default: 64MiB]
     #[arg(long, value_name = "SIZE", env = "CATALOG_PROXY_MAX_FEED_SIZE")]
     #[serde(default, deserialize_with = "from_text")]
-    pub max_feed_size: Option<ByteSize>,
+    pub max_feed_size: Option<Size>,
     /// How long clients and CDNs may keep a feed without asking [default: they must ask each time]
     #[arg(long, value_name = "DURATION", env = "CATALOG_PROXY_CLIENT_MAX_AGE")]
     #[serde(default, deserialize_with = "from_text")]
@@ -84,7 +84,7 @@ pub struct Settings {
     /// Largest body of a request that is passed on [default: 256MiB]
     #[arg(long, value_name = "SIZE", env = "CATALOG_PROXY_MAX_REQUEST_BODY")]
     #[serde(default, deserialize_with = "from_text")]
-    pub max_request_body: Option<ByteSize>,
+    pub max_request_body: Option<Size>,
     /// URL to POST to when the catalog changed [default: none]
     #[arg(long, value_name = "URL", env = "CATALOG_PROXY_NOTIFY_URL", hide_env_values = true)]
     pub notify_url: Option<String>,

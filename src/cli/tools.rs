@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 
-use super::{Settings, Variables};
+use super::{Settings, Size, Variables};
 
 /// Which catalog and which whitelist a command is about.
 #[allow(rustdoc::bare_urls, reason = "these texts are the help as well")]
@@ -27,7 +26,7 @@ pub struct Sources {
     pub cache_dir: Option<PathBuf>,
     /// Largest feed accepted, decoded [default: 64MiB]
     #[arg(long, value_name = "SIZE", env = "CATALOG_PROXY_MAX_FEED_SIZE")]
-    pub max_feed_size: Option<ByteSize>,
+    pub max_feed_size: Option<Size>,
     /// Whitelist file [default: whitelist.toml]
     #[arg(long, value_name = "FILE", env = "CATALOG_PROXY_WHITELIST")]
     pub whitelist: Option<PathBuf>,

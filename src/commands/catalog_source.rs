@@ -191,7 +191,7 @@ impl Asking {
         // Nothing is kept, so lifetimes do not matter.
         let policy = Policy { default: Duration::ZERO, max: None };
         Ok(Self {
-            fetcher: Fetcher::new(upstream, policy, *config.cache.max_feed_size),
+            fetcher: Fetcher::new(upstream, policy, *config.cache.max_feed_size, u64::MAX),
             origin: origin(config),
         })
     }

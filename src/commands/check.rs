@@ -80,6 +80,14 @@ impl Report {
         if let Some(files) = &config.tls {
             self.certificate(files);
         }
+        if let Some(objection) = config.cache.objection() {
+            match &config.cache.size.source {
+                Source::File { path, place } => {
+                    self.at(Level::Warning, &path.display().to_string(), *place, objection);
+                }
+                source => self.about(Level::Warning, &source.to_string(), objection),
+            }
+        }
         let file = self.whitelist(&config.whitelist);
         let catalog = self.catalog(config, feed)?;
         if let (Some(file), Some(catalog)) = (&file, &catalog) {

@@ -77,10 +77,9 @@ fn run(verb: Verb, arguments: &Edit) -> Result<(), Failure> {
             match editing.replace(&bytes, draft.text.as_bytes()).map_err(cannot)? {
                 Replaced::Changed => continue,
                 Replaced::Renamed => {}
-                Replaced::InPlace(obstacle) => stderr::message(format_args!(
-                    "note: {} was written in place: {obstacle}",
-                    path.display()
-                )),
+                Replaced::InPlace(obstacle) => {
+                    stderr::message(format_args!("note: {} was written in place: {obstacle}", path.display()))
+                }
             }
         }
         print(&report)?;

@@ -75,6 +75,9 @@ impl Service {
     /// # Errors
     /// The first thing that cannot be had.
     pub async fn bind(config: &Config) -> Result<Self, Failure> {
+        if let Some(objection) = config.cache.objection() {
+            warn!("{}: {objection}", config.cache.size.source);
+        }
         let metrics = Arc::new(Metrics::default());
         let outbound = Outbound::new(&config.upstream, &config.outbound)?;
         let whitelist = whitelist::watch::load(&config.whitelist)?;
@@ -166,8 +169,7 @@ impl Service {
         let (stop, stopped) = watch::channel(false);
         let metrics = Arc::clone(&self.proxy.metrics);
         let panics = metrics.panics("connection");
-        let connections =
-            Connections::new(self.quotas, metrics.connections.port("service"), panics.clone());
+        let connections = Connections::new(self.quotas, metrics.connections.port("service"), panics.clone());
         let mut tasks = Tasks::new(Arc::clone(&metrics));
         let proxy = Arc::new(self.proxy.clone());
         for listener in self.listeners {
@@ -179,7 +181,8 @@ impl Service {
         }
         if let Some(listener) = self.admin {
             let proxy = Arc::clone(&proxy);
-            let quotas = Quotas { total: ADMIN_CONNECTIONS, per_address: ADMIN_CONNECTIONS, exempt: Vec::new() };
+            let quotas =
+                Quotas { total: ADMIN_CONNECTIONS, per_address: ADMIN_CONNECTIONS, exempt: Vec::new() };
             let connections = Connections::new(quotas, metrics.connections.port("admin"), panics);
             let certificate = self.certificate.clone();
             let handler = move |request, _| {

@@ -4,11 +4,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use bytesize::ByteSize;
-
 use super::file::File;
 use super::{ConfigError, Tls};
-use crate::cli::Settings;
+use crate::cli::{Settings, Size};
 use crate::given::Given;
 
 /// What was typed (or stands in a variable) over what the file has.
@@ -63,9 +61,9 @@ impl Layers {
     pub(super) fn bytes(
         &self,
         flag: &'static str,
-        of: impl Fn(&Settings) -> Option<ByteSize>,
+        of: impl Fn(&Settings) -> Option<Size>,
     ) -> Option<Given<u64>> {
-        self.pick(flag, |settings| of(settings).map(|size| size.as_u64()))
+        self.pick(flag, |settings| of(settings).map(|size| size.bytes()))
     }
 
     /// Returns a duration.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::cli::{AdminListen, LogFormat, Settings};
+use crate::cli::{AdminListen, LogFormat, Settings, Size};
 use crate::given::{Given, Source};
 pub use environment::{NO_PROXY, PROXY, ProxyVariables};
 use layers::Layers;
@@ -37,6 +37,8 @@ const FRESH_FOR: Duration = Duration::from_secs(10 * 60);
 const STALE_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Twenty-five times the feed of today.
 const MAX_FEED_SIZE_BYTES: u64 = 64 << 20;
+/// Part of a feed that its index, its key and what is known about it take at most, if it is the vendor's.
+const ROOM_BESIDE: u64 = 8;
 /// Some fifty thousand servers may ask within a minute, each for less than a second.
 const MAX_CONNECTIONS: usize = 4096;
 /// A network of servers behind one address, or a load balancer, has more than enough with a quarter; the rest
@@ -124,6 +126,20 @@ pub struct Limits {
     pub connections_per_address: Given<usize>,
     /// Most bytes of one request's body.
     pub request_body: Given<u64>,
+}
+
+impl Cache {
+    /// Says what is wrong with the bounds, if they can hardly be meant so.
+    pub fn objection(&self) -> Option<String> {
+        // What the cache keeps beside the feed itself is its own business: this is about orders of magnitude.
+        (*self.size < self.max_feed_size.saturating_add(*self.max_feed_size / ROOM_BESIDE)).then(|| {
+            let (size, feed) = (Size::from(*self.size), Size::from(*self.max_feed_size));
+            format!(
+                "{size} cannot hold one feed of --max-feed-size ({feed}) with its index, so a feed of that size is \
+                 fetched for each request: raise --cache-size or lower --max-feed-size"
+            )
+        })
+    }
 }
 
 /// A configuration that cannot be used.
@@ -363,6 +379,7 @@ mod tests {
         check(&["--listen", "x"], "--listen");
         check(&["--fresh-for", "10"], "--fresh-for");
         check(&["--cache-size", "lots"], "--cache-size");
+        check(&["--cache-size", "256"], "needs a unit");
         check(&["--max-feed-size", "0"], "--max-feed-size: must be more than 0");
         check(&["--tls-cert", "a.pem"], "--tls-cert: --tls-cert and --tls-key belong together");
         check(&["--tls-key", "a.pem"], "--tls-key: ");

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::kept_ranges::KeptRanges;
 use super::package::Seller;
+use super::problem::ALLOCATION;
 use super::scan::{Event, MAX_ELEMENTS, Problem, ScanError, Scanner};
 use super::text;
 
@@ -23,6 +24,22 @@ struct TopPackages {
     entries: Vec<(Range<usize>, Option<Box<str>>)>,
 }
 
+/// What may still be indexed of a feed: categories, lists and the elements of all lists count alike, for each takes
+/// about as much memory, and it does not matter how a feed spreads them.
+#[derive(Debug, Clone, Copy)]
+struct ElementBudget(usize);
+
+impl ElementBudget {
+    /// Takes some elements.
+    ///
+    /// # Errors
+    /// If there are not as many left; `offset` is where that was seen.
+    fn take(&mut self, elements: usize, offset: usize) -> Result<(), ScanError> {
+        self.0 = self.0.checked_sub(elements).ok_or(ScanError { offset, problem: Problem::TooMany })?;
+        Ok(())
+    }
+}
+
 /// Checks a feed while it arrives, and keeps its bytes.
 #[derive(Debug)]
 pub struct Indexer {
@@ -30,6 +47,7 @@ pub struct Indexer {
     body: Vec<u8>,
     lists: Vec<Range<usize>>,
     categories: usize,
+    budget: ElementBudget,
     /// Offset of a package sold by Plesk among the categories, if there is one.
     package: Option<usize>,
 }
@@ -44,6 +62,7 @@ impl Default for Indexer {
             body: Vec::new(),
             lists: Vec::new(),
             categories: 0,
+            budget: ElementBudget(MAX_ELEMENTS),
             package: None,
         }
     }
@@ -57,7 +76,8 @@ impl Indexer {
     /// feed sent in the place of a categories feed would pass unfiltered.
     pub fn push(&mut self, chunk: &[u8]) -> Result<(), ScanError> {
         self.body.extend_from_slice(chunk);
-        let Self { scanner, body, lists, categories, package, .. } = self;
+        let Self { scanner, body, lists, categories, budget, package } = self;
+        let seen = lists.len() + *categories;
         scanner.push(chunk, |event| match event {
             // SECURITY: prune every list of a repeated member, since parsers differ in which one wins.
             Event::Member { name: TOP_PACKAGES, value } => lists.push(value),
@@ -68,6 +88,8 @@ impl Indexer {
             }
             Event::Element(_) => *categories += 1,
         })?;
+        // After the scan of a chunk, whose length bounds how much it can have brought.
+        budget.take(lists.len() + *categories - seen, body.len())?;
         match package {
             Some(offset) => Err(ScanError { offset: *offset, problem: Problem::Misplaced("package") }),
             None => Ok(()),
@@ -79,12 +101,12 @@ impl Indexer {
     /// # Errors
     /// If the feed is incomplete, or if a `top_packages` is an object with members, whose packages would not be
     /// found.
-    pub fn finish(self) -> Result<(Vec<u8>, Index), ScanError> {
+    pub fn finish(mut self) -> Result<(Vec<u8>, Index), ScanError> {
         self.scanner.finish()?;
         let mut lists = Vec::with_capacity(self.lists.len());
         for span in self.lists {
             match self.body[span.clone()] {
-                [b'[', ..] => lists.push(TopPackages::read(&self.body, span)?),
+                [b'[', ..] => lists.push(TopPackages::read(&self.body, span, &mut self.budget)?),
                 [b'{', ref inside @ .., b'}'] if !inside.trim_ascii().is_empty() => {
                     let problem = Problem::Expected("an array in `top_packages`");
                     return Err(ScanError { offset: span.start, problem });
@@ -92,11 +114,23 @@ impl Indexer {
                 _ => {}
             }
         }
+        lists.shrink_to_fit();
+        self.body.shrink_to_fit();
         Ok((self.body, Index { lists, categories: self.categories }))
     }
 }
 
 impl Index {
+    /// Returns about how many bytes it takes in memory, beside those of the feed.
+    pub fn weight(&self) -> usize {
+        let list = |list: &TopPackages| {
+            let codes = list.entries.iter().filter_map(|(_, code)| code.as_ref());
+            let codes: usize = codes.map(|code| code.len() + ALLOCATION).sum();
+            size_of::<TopPackages>() + ALLOCATION + size_of_val(list.entries.as_slice()) + codes
+        };
+        self.lists.iter().map(list).sum()
+    }
+
     /// Returns a copy of `body` without the top packages that are not shown.
     ///
     /// A top package without a string `code` cannot be shown by the packages feed, so it is removed.
@@ -114,16 +148,20 @@ impl Index {
 }
 
 impl TopPackages {
-    fn read(body: &[u8], span: Range<usize>) -> Result<Self, ScanError> {
+    fn read(body: &[u8], span: Range<usize>, budget: &mut ElementBudget) -> Result<Self, ScanError> {
         let list = &body[span.clone()];
         let mut code = None;
         let mut entries = Vec::new();
-        Scanner::new(&["code"]).limited(MAX_ELEMENTS).push(list, |event| match event {
+        let scanned = Scanner::new(&["code"]).limited(budget.0).push(list, |event| match event {
             Event::Member { value, .. } => code = text::decode(&list[value]).map(Cow::into),
             Event::Element(element) => {
                 entries.push((span.start + element.start..span.start + element.end, code.take()));
             }
-        })?;
+        });
+        // The scanner counts from the start of the list.
+        scanned.map_err(|error| ScanError { offset: span.start + error.offset, ..error })?;
+        budget.take(entries.len(), span.end)?;
+        entries.shrink_to_fit();
         Ok(Self { head: span.start + 1, entries })
     }
 }
@@ -201,6 +239,38 @@ mod tests {
         }
         assert!(filter(b"{}", &[], 1).is_err());
         assert!(filter(b"[{}", &[], 1).is_err());
+    }
+
+    #[test]
+    fn all_lists_share_one_budget() {
+        let list = |elements: usize| vec!["1"; elements].join(",");
+        let feed = |lists: usize, elements: usize| {
+            let category = format!(r#"{{"top_packages":[{}]}}"#, list(elements));
+            format!("[{}]", vec![category; lists].join(","))
+        };
+        let problem = |feed: &str| filter(feed.as_bytes(), &[], 16 << 10).err().map(|error| error.problem);
+        // A category, a list and its elements, each of them.
+        assert_eq!(problem(&feed(10, MAX_ELEMENTS / 10 - 2)), None);
+        assert_eq!(problem(&feed(10, MAX_ELEMENTS / 10 - 1)), Some(Problem::TooMany));
+        assert_eq!(problem(&feed(40, 99_000)), Some(Problem::TooMany));
+        assert_eq!(problem(&feed(MAX_ELEMENTS / 2 + 1, 0)), Some(Problem::TooMany));
+        // Lists without elements cost as well, also within one category.
+        let repeated = vec![r#""top_packages":[]"#; MAX_ELEMENTS + 1].join(",");
+        assert_eq!(problem(&format!("[{{{repeated}}}]")), Some(Problem::TooMany));
+    }
+
+    #[test]
+    fn an_index_weighs_what_it_takes() {
+        let weigh = |feed: &str| {
+            let mut indexer = Indexer::default();
+            indexer.push(feed.as_bytes()).expect("a feed");
+            indexer.finish().expect("a feed").1.weight()
+        };
+        let numbers = format!(r#"[{{"top_packages":[{}1]}}]"#, "1,".repeat(999));
+        let span = size_of::<(Range<usize>, Option<Box<str>>)>();
+        assert!(weigh(&numbers) >= 1000 * span);
+        let code = format!(r#"[{{"top_packages":[{{"code":"{}"}}]}}]"#, "x".repeat(10_000));
+        assert!(weigh(&code) >= 10_000);
     }
 
     proptest! {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::kept_ranges::KeptRanges;
 use super::package::{Package, Seller};
+use super::problem::ALLOCATION;
 use super::scan::{Event, MAX_ELEMENTS, Problem, ScanError, ScanPath, Scanner};
 use super::text;
 
@@ -178,7 +179,30 @@ impl Indexer {
     }
 }
 
+impl Entry {
+    /// Returns about how many bytes it takes in memory, beside those of the feed.
+    fn weight(&self) -> usize {
+        let code = self.package.code.as_ref().map_or(0, |code| code.len() + ALLOCATION);
+        size_of::<Self>() + code
+    }
+}
+
+impl Segment {
+    /// Returns about how many bytes it takes in memory, beside those of the feed.
+    pub fn weight(&self) -> usize {
+        let spare = self.entries.capacity() - self.entries.len();
+        let entries: usize = self.entries.iter().map(Entry::weight).sum();
+        size_of::<Self>() + 2 * ALLOCATION + spare * size_of::<Entry>() + entries
+    }
+}
+
 impl Index {
+    /// Returns about how many bytes it takes in memory, beside those of the feed.
+    pub fn weight(&self) -> usize {
+        let spare = self.entries.capacity() - self.entries.len();
+        spare * size_of::<Entry>() + self.entries.iter().map(Entry::weight).sum::<usize>()
+    }
+
     /// Indexes a whole feed of at most [`MAX_ELEMENTS`] elements.
     ///
     /// # Errors
@@ -190,6 +214,7 @@ impl Index {
         while let Some(segment) = indexer.take() {
             entries.extend(segment.entries);
         }
+        entries.shrink_to_fit();
         Ok(Self { head: indexer.finish()?.head, entries })
     }
 

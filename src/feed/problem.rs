@@ -12,6 +12,9 @@ pub const MAX_ELEMENT: usize = 4 << 20;
 /// real catalog has two hundred times fewer.
 pub const MAX_ELEMENTS: usize = 100_000;
 
+/// What the allocator adds to an allocation, about: counted where there are many small ones.
+pub(crate) const ALLOCATION: usize = 16;
+
 /// Reason and place why an input is not one well-formed JSON array within the limits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem} at byte {offset}")]

@@ -64,6 +64,10 @@ pub struct Metrics {
     pub last_fetches: Family<Feed, Gauge>,
     /// Requests that could not be passed on.
     pub forward_failures: Family<Failed, Counter>,
+    /// Fetches that gave their place up because nobody waited for them any more and another one wanted it.
+    pub fetches_yielded: Counter,
+    /// Fetches that were refused because too many waited already.
+    pub fetches_refused: Counter,
     /// Bodies that the cache dropped for want of room.
     pub evictions: Counter,
     /// Operations on the cache directory that failed; without one there are no series.
@@ -157,6 +161,8 @@ impl Default for Metrics {
             fetch_durations: Family::new_with_constructor(latencies),
             last_fetches: Family::default(),
             forward_failures: Family::default(),
+            fetches_yielded: Counter::default(),
+            fetches_refused: Counter::default(),
             evictions: Counter::default(),
             cache_directory_failures: Family::default(),
             panics: Family::default(),
@@ -211,6 +217,10 @@ impl Metrics {
         self.connections.register(registry);
         let help = "Fetches of feeds by outcome, and how far they came";
         registry.register("fetches", help, self.fetches.clone());
+        let help = "Fetches that gave their place up because nobody waited for them any more";
+        registry.register("fetches_yielded", help, self.fetches_yielded.clone());
+        let help = "Fetches that were refused because too many waited already";
+        registry.register("fetches_refused", help, self.fetches_refused.clone());
         let help = "How long fetches of feeds took";
         registry.register_with_unit("fetch_duration", help, Unit::Seconds, self.fetch_durations.clone());
         let help = "When a feed was last fetched or confirmed";

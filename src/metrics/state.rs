@@ -20,6 +20,10 @@ pub struct State {
     pub failing: Vec<Failed>,
     /// Each feed of each version that clients asked for within a day.
     pub feeds: Vec<FeedState>,
+    /// Fetches under way, those that wait for their turn not included.
+    pub fetches_running: usize,
+    /// Fetches that wait for their turn.
+    pub fetches_waiting: usize,
     /// Bytes in the cache.
     pub cache_bytes: u64,
     /// Its bound.
@@ -102,6 +106,8 @@ impl State {
         let mut plain = |name: &str, help: &str, value: usize| registry.register(name, help, gauge(value));
         plain("cached_keys", "Keys with a copy", self.cached_keys);
         plain("stale_keys", "Keys with a copy past its freshness lifetime", self.stale_keys);
+        plain("fetches_running", "Fetches of feeds under way", self.fetches_running);
+        plain("fetches_waiting", "Fetches of feeds that wait for their turn", self.fetches_waiting);
         registry.register("failing_keys", "Keys whose last fetch failed, by outcome", failing);
         let bytes = |bytes: u64| gauge(usize::try_from(bytes).unwrap_or(usize::MAX));
         let help = "Feeds and forms of them in memory";

@@ -85,8 +85,8 @@ impl Exchange {
         self.cache = match arrival {
             Arrival::Copy(Freshness::Fresh) => CacheResult::Hit,
             Arrival::Copy(Freshness::Stale) => CacheResult::Stale,
-            Arrival::Fetched(Joined::Started) => CacheResult::Miss,
-            Arrival::Fetched(Joined::Collapsed) => CacheResult::Collapsed,
+            Arrival::Fetched(Joined::Started, _) => CacheResult::Miss,
+            Arrival::Fetched(Joined::Collapsed, _) => CacheResult::Collapsed,
         };
     }
 

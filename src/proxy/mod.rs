@@ -25,7 +25,7 @@ use tracing::{Level, debug, error, warn};
 
 use crate::body::{self, Body};
 use crate::catalog::copy::View;
-use crate::catalog::flight::Begun;
+use crate::catalog::flight::{Begun, Kept};
 use crate::catalog::{Arrival, Catalog, Found, Freshness, Key};
 use crate::error::Error;
 use crate::metrics::{Failed, Metrics};
@@ -170,7 +170,7 @@ impl Proxy {
             Found::Flight(flight, joined) if may_stream(request, &accepted) => {
                 match flight.begun(Arc::clone(&list)).await {
                     Begun::Streaming(body) => {
-                        exchange.came(Arrival::Fetched(joined));
+                        exchange.came(Arrival::Fetched(joined, Kept::NotStored));
                         return Ok(respond::stream(self.caching, key, body, joined));
                     }
                     Begun::Ended(outcome) => outcome.map_err(Error::Feed)?.arrival(joined),

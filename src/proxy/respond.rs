@@ -13,6 +13,7 @@ use super::route::READ_METHODS;
 use crate::body::{self, Body};
 use crate::catalog::copy::{Copy, View};
 use crate::catalog::encode::Encoding;
+use crate::catalog::flight::Kept;
 use crate::catalog::{Arrival, Freshness, Joined, Key};
 use crate::error::Error;
 use crate::upstream::VIA;
@@ -88,7 +89,9 @@ pub fn view(caching: Caching, served: Served<'_>, view: &View, form: Form, bytes
 
 /// Answers with a feed that is still arriving: no length and no validator yet.
 pub fn stream(caching: Caching, key: &Key, feed: Body, joined: Joined) -> Response<Body> {
-    let mut response = head(caching, Duration::ZERO, cache_status(key, Arrival::Fetched(joined), None));
+    // Whether it will be kept shows at its end only.
+    let arrival = Arrival::Fetched(joined, Kept::NotStored);
+    let mut response = head(caching, Duration::ZERO, cache_status(key, arrival, None));
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
     *response.body_mut() = feed;
     response
@@ -131,6 +134,11 @@ pub fn problem(error: &Error) -> Response<Body> {
     let headers = response.headers_mut();
     insert(headers, PROXY_STATUS, &status);
     headers.insert(header::VIA, VIA);
+    if let Some(pause) = error.retry_after() {
+        // Whole seconds, and never so few that it is asked too early.
+        let seconds = pause.as_secs() + u64::from(pause.subsec_nanos() > 0);
+        headers.insert(header::RETRY_AFTER, seconds.max(1).into());
+    }
     match error {
         Error::MethodNotAllowed { allow } => {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
@@ -173,8 +181,9 @@ fn cache_status(key: &Key, arrival: Arrival, ttl: Option<i64>) -> HeaderValue {
     status += match arrival {
         Arrival::Copy(Freshness::Fresh) => "catalog-proxy; hit",
         Arrival::Copy(Freshness::Stale) => "catalog-proxy; fwd=stale",
-        Arrival::Fetched(Joined::Started) => "catalog-proxy; fwd=miss; stored",
-        Arrival::Fetched(Joined::Collapsed) => "catalog-proxy; fwd=miss; collapsed",
+        Arrival::Fetched(Joined::Started, Kept::Stored) => "catalog-proxy; fwd=miss; stored",
+        Arrival::Fetched(Joined::Started, Kept::NotStored) => "catalog-proxy; fwd=miss",
+        Arrival::Fetched(Joined::Collapsed, _) => "catalog-proxy; fwd=miss; collapsed",
     };
     if let Some(ttl) = ttl {
         // Writing to a string does not fail.

@@ -293,8 +293,8 @@ async fn each_limit_of_time_ends_a_fetch() {
     let silent = vec![never()];
     let stuck = vec![head_of(200, "content-length: 9\r\n"), Step::Send(b"[1,".to_vec()), never()];
     for (script, seconds, expected) in [
-        (silent, 11, "the upstream did not answer within 10 s"),
-        (stuck, 11, "the upstream sent nothing for 10 s"),
+        (silent, 60, "the upstream did not answer within 60 s"),
+        (stuck, 1, "the upstream sent nothing for 10 s"),
     ] {
         let upstream = Upstream::start(move |_| script.clone()).await;
         let proxy = Proxy::start(&upstream).await;
@@ -303,8 +303,10 @@ async fn each_limit_of_time_ends_a_fetch() {
         until("the fetch", async || upstream.count() == 1).await;
         // The beginning of a body must have arrived before its pause can be timed.
         clock.pass(Duration::from_secs(1)).await;
-        clock.pass(Duration::from_secs(seconds)).await;
+        clock.pass(Duration::from_secs(10)).await;
         assert_eq!(waiting.await.unwrap().status, 504, "{expected}");
+        // The fetch goes on without the client.
+        clock.pass(Duration::from_secs(seconds)).await;
         let ready = get(proxy.address, "/readyz").await;
         assert!(ready.text().contains(expected), "{}", ready.text());
     }
@@ -333,7 +335,7 @@ async fn a_drip_is_ended_as_a_whole() {
     });
     until("the fetch", async || upstream.count() == 1).await;
     // Something comes every five seconds, so no pause is too long.
-    while !waiting.is_finished() {
+    for _ in 0..26 {
         gate.notify_one();
         clock.pass(Duration::from_secs(5)).await;
         let pause = Duration::from_millis(5);

@@ -350,15 +350,23 @@ async fn a_connection_to_the_upstream_with_an_unfinished_body_is_not_used_again(
         let end = format!("\r\n\r\n{before}{after}");
         let whole = || upstream.received().iter().filter(|text| text.starts_with("POST")).count();
         until("the rest of the body, and nothing else", async || {
-            upstream.received().iter().filter(|text| text.starts_with("POST")).any(|text| {
-                text.ends_with(&end) || text.ends_with(BODY) || text.ends_with("0\r\n\r\n")
-            })
+            upstream
+                .received()
+                .iter()
+                .filter(|text| text.starts_with("POST"))
+                .any(|text| text.ends_with(&end) || text.ends_with(BODY) || text.ends_with("0\r\n\r\n"))
         })
         .await;
         assert!(whole() >= 1);
         for received in upstream.received() {
-            assert_eq!(received.matches("POST /").count() + received.matches("GET /livez").count() <= 2, true);
-            assert!(!received.starts_with("POST") || received.matches(" HTTP/1.1\r\n").count() == 2, "{received}");
+            assert_eq!(
+                received.matches("POST /").count() + received.matches("GET /livez").count() <= 2,
+                true
+            );
+            assert!(
+                !received.starts_with("POST") || received.matches(" HTTP/1.1\r\n").count() == 2,
+                "{received}"
+            );
         }
     }
 }
@@ -376,7 +384,8 @@ enum Surplus {
 async fn what_an_upstream_says_unasked_is_nobodys_answer() {
     const POISON: &str = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
     for surplus in [Surplus::WithTheAnswer, Surplus::Later] {
-        for extra in [POISON, "HTTP/1.1 408 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", "x", "\r\n"] {
+        for extra in [POISON, "HTTP/1.1 408 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", "x", "\r\n"]
+        {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let url = format!("http://{}", listener.local_addr().unwrap());
             let sent = Arc::new(AtomicUsize::new(0));
@@ -389,8 +398,10 @@ async fn what_an_upstream_says_unasked_is_nobodys_answer() {
                         loop {
                             let head = read_until(&mut stream, "\r\n\r\n").await;
                             let Some(target) = head.split(' ').nth(1) else { return };
-                            let answer =
-                                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{target}", target.len());
+                            let answer = format!(
+                                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{target}",
+                                target.len()
+                            );
                             let (now, later) = match surplus {
                                 Surplus::WithTheAnswer => (answer + extra, ""),
                                 Surplus::Later => (answer, extra),

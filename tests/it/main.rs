@@ -49,3 +49,4 @@ mod tools_edges;
 mod tools_files;
 mod tools_output;
 mod trust;
+mod waiting;

@@ -258,7 +258,7 @@ async fn full_scrape() -> String {
     let upstream = upstream(Arc::default()).await;
     let directory = tempfile::tempdir().unwrap();
     let cache = directory.path().to_owned();
-    let proxy = Proxy::start_with(&upstream.url(), |config| config.cache_dir = Some(cache)).await;
+    let proxy = Proxy::start_with(&upstream.url(), |config| config.cache_dir = Some(cache.into())).await;
     for target in [PACKAGES, "/api/v4/categories", "/else", "/closes"] {
         proxy.get(target).await;
     }

@@ -191,7 +191,7 @@ async fn new_roots_count_for_new_connections_without_a_restart() {
     .await;
     let roots = other.file();
     let proxy = Proxy::start_with(&format!("https://localhost:{port}"), |config| {
-        config.upstream_ca = Some(roots.clone());
+        config.upstream_ca = Some(roots.clone().into());
     })
     .await;
     let status = async || proxy.get("/file").await.status.as_u16();

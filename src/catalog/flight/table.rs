@@ -1,0 +1,525 @@
+//! The flights under way: which run, which wait for a place, and how many clients read each.
+//!
+//! All of it is under one lock, so "nobody reads it" is exact: a client either joins a flight before its last
+//! reader has left or finds no flight at all. An entry owns its flight; taking it out ends the flight's task.
+
+use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use super::super::Key;
+use super::reader::{Flight, Outcome, Progress};
+use super::{MAX_RENEWING, MAX_RUNNING, MAX_WAITING, PATIENCE};
+use crate::feed::packages::Segment;
+
+/// Why a flight was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::catalog) enum Purpose {
+    /// Clients wait for it, because there is no copy that may be served.
+    Fill,
+    /// It renews a copy that is in service, so nobody has to wait for it.
+    Renew,
+}
+
+/// Where a flight is.
+#[derive(Debug)]
+enum Stage {
+    /// It has no place yet and does not ask for one: it looks for a copy on disk.
+    Preparing,
+    /// It waits for a place. The sender tells its task that there is one.
+    Waiting(oneshot::Sender<()>),
+    /// It has a place.
+    Running,
+}
+
+/// One flight under way.
+#[derive(Debug)]
+struct Entry {
+    id: u64,
+    purpose: Purpose,
+    stage: Stage,
+    readers: usize,
+    /// Tick at which the last reader left, or at which it began without one.
+    unread_since: u64,
+    progress: watch::Receiver<Progress>,
+    /// Disconnects when the entry is dropped, which ends the flight's task; nothing is ever sent.
+    _alive: oneshot::Sender<Infallible>,
+}
+
+/// The table of all flights; cloning shares it.
+#[derive(Debug, Clone, Default)]
+pub(in crate::catalog) struct Flights(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    table: Mutex<Table>,
+    /// Running flights that nobody waited for and that gave up their place.
+    yielded: Counter,
+    /// Flights that found no room to wait.
+    refused: Counter,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    flights: HashMap<Key, Entry>,
+    /// Keys of the waiting flights, first come, first served.
+    queue: VecDeque<Key>,
+    /// Places taken by flights that fill.
+    running: usize,
+    /// Places taken by flights that renew.
+    renewing: usize,
+    /// Counts what happens here, so that flights and departures have an order.
+    tick: u64,
+}
+
+/// How many flights there are of each kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::catalog) struct Counts {
+    /// All, those that still look for a copy on disk included.
+    pub(in crate::catalog) total: usize,
+    /// Those that fill and have a place.
+    pub(in crate::catalog) running: usize,
+    /// Those that wait for a place.
+    pub(in crate::catalog) waiting: usize,
+    /// Those that renew a copy.
+    pub(in crate::catalog) renewing: usize,
+}
+
+/// What became of an attempt to join a flight.
+#[derive(Debug)]
+pub(in crate::catalog) enum Join<T> {
+    /// It is under way already.
+    Collapsed(Flight),
+    /// It was started; the writer has to be flown.
+    Started(Flight, Writer),
+    /// There is something better.
+    Instead(T),
+}
+
+/// The writing side of a flight, for its task. Dropping it ends the flight: readers that are left see an
+/// interrupted fetch, and its place goes to the next in the queue.
+#[derive(Debug)]
+pub(in crate::catalog) struct Writer {
+    flights: Flights,
+    key: Key,
+    id: u64,
+    progress: watch::Sender<Progress>,
+    /// Taken by [`Writer::ended`].
+    alive: Option<oneshot::Receiver<Infallible>>,
+}
+
+/// One reader's share in a flight. Dropping it is how a reader leaves.
+#[derive(Debug)]
+pub(super) struct Seat {
+    flights: Flights,
+    key: Key,
+    id: u64,
+}
+
+/// There is no room to wait for a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::catalog) struct QueueFull;
+
+impl Flights {
+    /// Makes an empty table that counts in `yielded` and `refused`.
+    pub(in crate::catalog) fn new(yielded: Counter, refused: Counter) -> Self {
+        Self(Arc::new(Shared { table: Mutex::default(), yielded, refused }))
+    }
+
+    /// Joins the flight for a key, or starts one unless `instead` finds something better.
+    ///
+    /// `instead` runs under the lock: what a flight stored before it ended is there for it to see.
+    pub(in crate::catalog) fn join<T>(&self, key: &Key, instead: impl FnOnce() -> Option<T>) -> Join<T> {
+        let mut table = self.0.table.lock();
+        if let Some(entry) = table.flights.get_mut(key) {
+            entry.readers += 1;
+            let (id, progress) = (entry.id, entry.progress.clone());
+            return Join::Collapsed(self.reader(key, id, progress));
+        }
+        if let Some(found) = instead() {
+            return Join::Instead(found);
+        }
+        let writer = self.start(&mut table, key, Purpose::Fill);
+        let flight = self.reader(key, writer.id, writer.progress.subscribe());
+        Join::Started(flight, writer)
+    }
+
+    /// Starts a flight that renews a copy, unless one is under way, there is no place or `may` says no.
+    pub(in crate::catalog) fn renew(&self, key: &Key, may: impl FnOnce() -> bool) -> Option<Writer> {
+        let mut table = self.0.table.lock();
+        let free = table.renewing < MAX_RENEWING && !table.flights.contains_key(key);
+        (free && may()).then(|| self.start(&mut table, key, Purpose::Renew))
+    }
+
+    /// Returns true if no further flight may renew a copy just now.
+    pub(in crate::catalog) fn renewals_are_full(&self) -> bool {
+        self.0.table.lock().renewing >= MAX_RENEWING
+    }
+
+    /// Counts the flights.
+    pub(in crate::catalog) fn counts(&self) -> Counts {
+        let table = self.0.table.lock();
+        Counts {
+            total: table.flights.len(),
+            running: table.running,
+            waiting: table.queue.len(),
+            renewing: table.renewing,
+        }
+    }
+
+    fn start(&self, table: &mut Table, key: &Key, purpose: Purpose) -> Writer {
+        table.tick += 1;
+        let id = table.tick;
+        let (progress, receiver) = watch::channel(Progress::default());
+        let (sender, alive) = oneshot::channel();
+        let (stage, readers) = match purpose {
+            Purpose::Fill => (Stage::Preparing, 1),
+            Purpose::Renew => (Stage::Running, 0),
+        };
+        table.renewing += usize::from(purpose == Purpose::Renew);
+        let entry =
+            Entry { id, purpose, stage, readers, unread_since: id, progress: receiver, _alive: sender };
+        table.flights.insert(key.clone(), entry);
+        Writer { flights: self.clone(), key: key.clone(), id, progress, alive: Some(alive) }
+    }
+
+    /// Makes the handle of a reader that is counted already.
+    fn reader(&self, key: &Key, id: u64, progress: watch::Receiver<Progress>) -> Flight {
+        let seat = Seat { flights: self.clone(), key: key.clone(), id };
+        Flight::new(progress, seat, Instant::now() + PATIENCE)
+    }
+
+    /// Takes a flight out, if it is there, and hands its place on.
+    fn remove(&self, key: &Key, id: u64) {
+        let removed = {
+            let mut table = self.0.table.lock();
+            table.remove(key, id)
+        };
+        // Outside of the lock: dropping it wakes tasks.
+        drop(removed);
+    }
+}
+
+impl Table {
+    fn entry(&mut self, key: &Key, id: u64) -> Option<&mut Entry> {
+        self.flights.get_mut(key).filter(|entry| entry.id == id)
+    }
+
+    fn remove(&mut self, key: &Key, id: u64) -> Option<Entry> {
+        self.entry(key, id)?;
+        let entry = self.flights.remove(key)?;
+        match (&entry.stage, entry.purpose) {
+            (Stage::Preparing, _) => {}
+            (Stage::Waiting(_), _) => self.queue.retain(|waiting| waiting != key),
+            (Stage::Running, Purpose::Fill) => self.running -= 1,
+            (Stage::Running, Purpose::Renew) => self.renewing -= 1,
+        }
+        self.hand_on();
+        Some(entry)
+    }
+
+    /// Gives free places to those who wait for them, in order.
+    fn hand_on(&mut self) {
+        while self.running < MAX_RUNNING
+            && let Some(key) = self.queue.pop_front()
+        {
+            let Some(entry) = self.flights.get_mut(&key) else { continue };
+            if let Stage::Waiting(granted) = std::mem::replace(&mut entry.stage, Stage::Running) {
+                self.running += 1;
+                // A task that is gone drops its writer, which gives the place back.
+                let _ = granted.send(());
+            }
+        }
+    }
+
+    /// Finds the running flight that nobody has read for longest and that renews nothing.
+    fn unread(&self) -> Option<(Key, u64)> {
+        let unread = self.flights.iter().filter(|(_, entry)| {
+            let runs = matches!(entry.stage, Stage::Running) && entry.purpose == Purpose::Fill;
+            runs && entry.readers == 0
+        });
+        let (key, entry) = unread.min_by_key(|(_, entry)| entry.unread_since)?;
+        Some((key.clone(), entry.id))
+    }
+}
+
+impl Writer {
+    /// Returns what the flight is for.
+    pub(in crate::catalog) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Asks for a place among the running flights; one that renews has it already. Waits while all are taken.
+    ///
+    /// # Errors
+    /// If too many wait already.
+    pub(in crate::catalog) async fn place(&self) -> Result<(), QueueFull> {
+        if let Some(granted) = self.ask_for_place()? {
+            // The sender goes without a word only with the entry, and then this task is about to end.
+            let _ = granted.await;
+        }
+        Ok(())
+    }
+
+    /// Takes a place, or one in the queue and returns what tells of the place.
+    fn ask_for_place(&self) -> Result<Option<oneshot::Receiver<()>>, QueueFull> {
+        let mut dropped = None;
+        let shared = &self.flights.0;
+        let mut table = shared.table.lock();
+        let asks =
+            table.entry(&self.key, self.id).is_some_and(|entry| matches!(entry.stage, Stage::Preparing));
+        if !asks {
+            return Ok(None);
+        }
+        if table.running >= MAX_RUNNING
+            && let Some((key, id)) = table.unread()
+        {
+            // Nobody can be waiting: places of flights that nobody reads go to the queue first.
+            dropped = table.remove(&key, id);
+            shared.yielded.inc();
+        }
+        let (stage, granted) = if table.running < MAX_RUNNING {
+            table.running += 1;
+            (Stage::Running, None)
+        } else if table.queue.len() < MAX_WAITING {
+            table.queue.push_back(self.key.clone());
+            let (sender, granted) = oneshot::channel();
+            (Stage::Waiting(sender), Some(granted))
+        } else {
+            shared.refused.inc();
+            return Err(QueueFull);
+        };
+        if let Some(entry) = table.entry(&self.key, self.id) {
+            entry.stage = stage;
+        }
+        drop(table);
+        drop(dropped);
+        Ok(granted)
+    }
+
+    /// Hands the next segment to the readers.
+    pub(in crate::catalog) fn publish(&self, segment: Segment) {
+        self.progress.send_modify(|progress| progress.segments.push(Arc::new(segment)));
+    }
+
+    /// Returns what completes when nobody wants the flight any more. The second time it never does.
+    pub(in crate::catalog) fn ended(&mut self) -> impl Future<Output = ()> + Send + use<> {
+        let alive = self.alive.take();
+        async move {
+            match alive {
+                // It completes with an error when the entry is dropped, and in no other way.
+                Some(alive) => drop(alive.await),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Ends the flight: whoever asks from now on finds no flight, whoever reads it learns how it ended.
+    pub(in crate::catalog) fn finish(self, outcome: Outcome) {
+        self.flights.remove(&self.key, self.id);
+        self.progress.send_modify(|progress| {
+            // What was not read of a failed flight is never read, and of a good one the copy has it all.
+            progress.segments = Vec::new();
+            progress.outcome = Some(outcome);
+        });
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.flights.remove(&self.key, self.id);
+    }
+}
+
+impl Seat {
+    /// Returns true if the flight is under way and has no place yet.
+    pub(super) fn is_waiting(&self) -> bool {
+        let mut table = self.flights.0.table.lock();
+        table.entry(&self.key, self.id).is_some_and(|entry| !matches!(entry.stage, Stage::Running))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let shared = &self.flights.0;
+        let mut dropped = None;
+        let mut table = shared.table.lock();
+        table.tick += 1;
+        let (tick, wanted) = (table.tick, !table.queue.is_empty());
+        let Some(entry) = table.entry(&self.key, self.id) else { return };
+        entry.readers -= 1;
+        if entry.readers == 0 && entry.purpose == Purpose::Fill {
+            entry.unread_since = tick;
+            let runs = matches!(entry.stage, Stage::Running);
+            // INVARIANT: while anybody waits for a place, every running flight that fills has a reader.
+            if !runs || wanted {
+                dropped = table.remove(&self.key, self.id);
+                shared.yielded.inc_by(u64::from(runs));
+            }
+        }
+        drop(table);
+        drop(dropped);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::async_yields_async, reason = "the helper makes the future anew for every run")]
+
+    use super::*;
+    use crate::cancel;
+    use crate::catalog::fetch::FetchError;
+    use crate::feed::Kind;
+
+    fn key(n: usize) -> Key {
+        Key::new(Kind::Packages, &format!("/api/v4/packages?{n}").parse().expect("a target"))
+    }
+
+    fn started(flights: &Flights, n: usize) -> (Flight, Writer) {
+        match flights.join(&key(n), || None::<()>) {
+            Join::Started(flight, writer) => (flight, writer),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Starts a flight that has a place, or waits for one.
+    fn placed(flights: &Flights, n: usize) -> (Flight, Writer, Option<oneshot::Receiver<()>>) {
+        let (flight, writer) = started(flights, n);
+        let granted = writer.ask_for_place().expect("room");
+        (flight, writer, granted)
+    }
+
+    fn check(flights: &Flights, running: usize, waiting: usize, renewing: usize) {
+        let counts = flights.counts();
+        assert_eq!((counts.running, counts.waiting, counts.renewing), (running, waiting, renewing));
+        let table = flights.0.table.lock();
+        let stage = |wanted: fn(&Stage) -> bool, purpose| {
+            table.flights.values().filter(|entry| wanted(&entry.stage) && entry.purpose == purpose).count()
+        };
+        assert_eq!(stage(|stage| matches!(stage, Stage::Running), Purpose::Fill), running);
+        assert_eq!(stage(|stage| matches!(stage, Stage::Waiting(_)), Purpose::Fill), waiting);
+        assert_eq!(stage(|stage| matches!(stage, Stage::Running), Purpose::Renew), renewing);
+    }
+
+    #[tokio::test]
+    async fn places_and_queue_have_an_end() {
+        let flights = Flights::default();
+        let crowd: Vec<_> = (0..MAX_RUNNING + MAX_WAITING).map(|n| placed(&flights, n)).collect();
+        check(&flights, MAX_RUNNING, MAX_WAITING, 0);
+        let (_flight, writer) = started(&flights, 1000);
+        assert_eq!(writer.place().await, Err(QueueFull));
+        writer.finish(Err(FetchError::Busy));
+        // Those that renew have places of their own.
+        let renewals: Vec<_> = (2000..).map_while(|n| flights.renew(&key(n), || true)).collect();
+        assert_eq!(renewals.len(), MAX_RENEWING);
+        check(&flights, MAX_RUNNING, MAX_WAITING, MAX_RENEWING);
+        drop((crowd, renewals));
+        check(&flights, 0, 0, 0);
+        assert_eq!(flights.counts().total, 0);
+        assert_eq!(flights.0.refused.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn places_go_to_the_next_in_order() {
+        let flights = Flights::default();
+        let mut running: Vec<_> = (0..MAX_RUNNING).map(|n| placed(&flights, n)).collect();
+        let (first, first_writer, first_granted) = placed(&flights, 100);
+        let (_second, _second_writer, mut second_granted) = placed(&flights, 101);
+        assert!(first.is_waiting());
+        let (_reader, writer, _) = running.pop().expect("a flight");
+        writer.finish(Err(FetchError::Busy));
+        first_granted.expect("it waited").await.expect("a place");
+        assert!(!first.is_waiting());
+        assert!(second_granted.as_mut().expect("it waits").try_recv().is_err());
+        // A reader that leaves ends a running flight while another waits.
+        drop(first);
+        second_granted.expect("it waited").await.expect("a place");
+        let mut first_writer = first_writer;
+        first_writer.ended().await;
+        assert_eq!(flights.0.yielded.get(), 1);
+        check(&flights, MAX_RUNNING, 0, 0);
+    }
+
+    #[tokio::test]
+    async fn a_flight_that_nobody_reads_goes_on_until_its_place_is_wanted() {
+        let flights = Flights::default();
+        let mut running: Vec<_> = (0..MAX_RUNNING).map(|n| placed(&flights, n)).collect();
+        let (flight, mut writer, _) = running.remove(3);
+        drop(flight);
+        check(&flights, MAX_RUNNING, 0, 0);
+        // One comes back, and then its place is not to be had.
+        let again = match flights.join(&key(3), || None::<()>) {
+            Join::Collapsed(flight) => flight,
+            other => panic!("{other:?}"),
+        };
+        let (waiting, waiting_writer, granted) = placed(&flights, 100);
+        assert!(granted.is_some());
+        drop((waiting, waiting_writer));
+        check(&flights, MAX_RUNNING, 0, 0);
+        drop(again);
+        let (_flight, _writer, granted) = placed(&flights, 101);
+        assert!(granted.is_none(), "a place at once");
+        writer.ended().await;
+        check(&flights, MAX_RUNNING, 0, 0);
+        // What its task does after that changes nothing.
+        writer.finish(Err(FetchError::Busy));
+        check(&flights, MAX_RUNNING, 0, 0);
+    }
+
+    #[tokio::test]
+    async fn a_waiting_flight_goes_with_its_last_reader() {
+        let flights = Flights::default();
+        let _running: Vec<_> = (0..MAX_RUNNING).map(|n| placed(&flights, n)).collect();
+        let (flight, mut writer, _granted) = placed(&flights, 100);
+        let other = match flights.join(&key(100), || None::<()>) {
+            Join::Collapsed(flight) => flight,
+            other => panic!("{other:?}"),
+        };
+        drop(flight);
+        check(&flights, MAX_RUNNING, 1, 0);
+        drop(other);
+        check(&flights, MAX_RUNNING, 0, 0);
+        writer.ended().await;
+        // One of the same key that starts now is another one, which the old writer does not end.
+        let (_new, _new_writer, _granted) = placed(&flights, 100);
+        drop(writer);
+        check(&flights, MAX_RUNNING, 1, 0);
+    }
+
+    #[tokio::test]
+    async fn a_renewal_needs_no_reader() {
+        let flights = Flights::default();
+        let writer = flights.renew(&key(0), || true).expect("a place");
+        assert!(flights.renew(&key(0), || true).is_none(), "it is under way");
+        assert!(flights.renew(&key(1), || false).is_none());
+        assert_eq!(writer.place().await, Ok(()));
+        match flights.join(&key(0), || None::<()>) {
+            Join::Collapsed(flight) => drop(flight),
+            other => panic!("{other:?}"),
+        }
+        check(&flights, 0, 0, 1);
+        drop(writer);
+        check(&flights, 0, 0, 0);
+    }
+
+    #[tokio::test]
+    async fn a_task_dropped_at_any_await_leaves_nothing_behind() {
+        let flights = Flights::default();
+        let _running: Vec<_> = (0..MAX_RUNNING).map(|n| placed(&flights, n)).collect();
+        let next = async || {
+            let (flight, writer) = started(&flights, 100);
+            async move {
+                let _flight = flight;
+                let place = writer.place();
+                tokio::time::timeout(std::time::Duration::ZERO, place).await.expect_err("none is free");
+            }
+        };
+        cancel::at_every_await(next, async |_| check(&flights, MAX_RUNNING, 0, 0)).await;
+        check(&flights, MAX_RUNNING, 0, 0);
+    }
+}
