@@ -18,7 +18,7 @@ pub mod store;
 mod views;
 
 use std::cmp::Reverse;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -327,9 +327,4 @@ impl Freshness {
     fn of(copy: &Copy, now: Instant) -> Self {
         if copy.fresh_for(now).is_some() { Self::Fresh } else { Self::Stale }
     }
-}
-
-fn lock<T>(mutex: &std::sync::Mutex<T>) -> MutexGuard<'_, T> {
-    // All that is locked here holds whole entries only, so it is sound even after a panic.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

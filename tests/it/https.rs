@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use catalog_proxy::config::Tls;
 use catalog_proxy::given::{Given, Source};
-use catalog_proxy::given::{Given, Source};
 use catalog_proxy::server::tls::Certificate;
 use http::{Request, Version};
 use http_body_util::{BodyExt, Empty};

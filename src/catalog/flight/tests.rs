@@ -1,6 +1,7 @@
 //! Flights from the look-up to their end, over a scripted upstream and on a stopped clock.
 #![allow(clippy::async_yields_async, reason = "the helper makes the future anew for every run")]
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
@@ -57,8 +58,8 @@ impl Scripted {
         };
         let wire = Wire { origin: "http://upstream.test".parse().expect("an origin"), send: Box::new(send) };
         let config = config::Cache::default();
-        let policy = Policy { default: config.fresh_for, max: config.max_fresh_for };
-        let fetcher = Fetcher::over(wire, policy, config.max_feed_size, config.size);
+        let policy = Policy { default: *config.fresh_for, max: config.max_fresh_for };
+        let fetcher = Fetcher::over(wire, policy, *config.max_feed_size, *config.size);
         Catalog::over(fetcher, &config, None, None, Arc::new(Metrics::default()))
     }
 
