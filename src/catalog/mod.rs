@@ -259,9 +259,9 @@ impl Catalog {
         let inner = Arc::clone(&self.0);
         let closing = spawn_blocking(move || {
             inner.views.close();
-            inner.disk.as_ref().map(|disk| disk.close());
+            inner.disk.as_deref().map(Disk::close);
             inner.news.as_ref().map(News::close);
-            inner.disk.as_ref().map(|disk| disk.give_up());
+            inner.disk.as_deref().map(Disk::give_up);
         });
         match timeout(CLOSE_LIMIT, closing).await {
             Ok(Ok(())) => {}

@@ -302,6 +302,7 @@ mod tests {
             for code in ["aa", "bb", "cc"] {
                 push(&mut history, code);
             }
+            drop(history);
             let path = directory.path().join(FILE);
             let mut bytes = fs::read(&path).expect("a file");
             damage(&mut bytes);

@@ -78,7 +78,7 @@ struct Read {
 
 #[derive(Debug)]
 enum Write {
-    Save(Key, Copy),
+    Save(Key, Box<Copy>),
     /// Claim the directory, or check that it is claimed; the sender is dropped afterwards.
     Check(oneshot::Sender<()>),
 }
@@ -149,7 +149,7 @@ impl Disk {
             return self.unsaved.note(key.clone());
         }
         queued.fetch_add(1, Ordering::SeqCst);
-        if self.writes.send(Write::Save(key.clone(), copy.clone())).is_err() {
+        if self.writes.send(Write::Save(key.clone(), Box::new(copy.clone()))).is_err() {
             queued.fetch_sub(1, Ordering::SeqCst);
             self.unsaved.note(key.clone());
         }

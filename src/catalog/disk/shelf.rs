@@ -196,8 +196,8 @@ impl Shelf {
         if hold.write(&name, &[&head, &copy.content.body]).is_ok() {
             let len = (head.len() + copy.content.body.len()) as u64;
             let holds = Holds::Feed(copy.content.digest);
-            self.files.lock().insert(name, Known { len, written: now, holds });
-            self.evict(&hold);
+            self.files.lock().insert(name.clone(), Known { len, written: now, holds });
+            self.evict(&hold, &name);
         }
         Ok(())
     }
@@ -205,11 +205,11 @@ impl Shelf {
     /// Returns the name of the file to write for a key: not that of a file of another version.
     fn name_for(&self, key: &Key) -> String {
         let [usual, beside] = names(key);
-        let holds = self.files.lock().get(&usual).map_or(Holds::Unknown, |known| known.holds);
+        let holds = self.files.lock().get(&usual).map(|known| known.holds);
         let other_version = match holds {
-            Holds::Feed(_) => false,
-            Holds::OtherVersion => true,
-            Holds::Unknown => self.is_other_version(&usual).unwrap_or(false),
+            None | Some(Holds::Feed(_)) => false,
+            Some(Holds::OtherVersion) => true,
+            Some(Holds::Unknown) => self.is_other_version(&usual).unwrap_or(false),
         };
         if other_version { beside } else { usual }
     }
@@ -225,8 +225,9 @@ impl Shelf {
         Ok(other)
     }
 
-    /// Removes the files written longest ago until the rest is within the bounds.
-    fn evict(&self, hold: &Hold<'_>) {
+    /// Removes the files written longest ago until the rest is within the bounds. The `newest` one does not make room for
+    /// others that cannot be looked at just now.
+    fn evict(&self, hold: &Hold<'_>, newest: &str) {
         let mut counted: Vec<(String, Known)> = {
             let files = self.files.lock();
             let counted = files.iter().filter(|(_, known)| known.holds != Holds::OtherVersion);
@@ -237,11 +238,13 @@ impl Shelf {
             return;
         }
         counted.sort_by_key(|(_, known)| known.written);
+        let mut skipped = false;
         for (name, known) in counted {
             if count <= MAX_FILES && bytes <= self.max_bytes {
                 return;
             }
             let removable = match known.holds {
+                Holds::Feed(_) if skipped && name == newest => Removable::No,
                 Holds::Feed(_) => Removable::Yes,
                 _ => match self.is_other_version(&name) {
                     Ok(false) => Removable::Yes,
@@ -254,6 +257,7 @@ impl Shelf {
             if removable == Removable::Yes && hold.remove(&name).is_ok() {
                 self.files.lock().remove(&name);
             } else if removable != Removable::NotCounted {
+                skipped = true;
                 continue;
             }
             (count, bytes) = (count - 1, bytes - known.len);

@@ -52,6 +52,8 @@ async fn until(what: &str, condition: impl AsyncFn() -> bool) {
     while !condition().await {
         assert!(start.elapsed() < PATIENCE, "never: {what}");
         tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(5))).await.expect("a pause");
+        // Lets a clock that is paused go on.
+        sleep(Duration::from_millis(20)).await;
     }
 }
 
