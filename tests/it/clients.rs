@@ -296,13 +296,13 @@ async fn no_task_is_left_of_a_storm() {
     until("as many tasks as before", async || tasks() <= before).await;
 }
 
-/// Lets idle connections come to rest.
-async fn rest(clock: &Clock) {
+/// Lets a client pause between two requests.
+async fn pause(clock: &Clock) {
     clock.pass(Duration::from_secs(2)).await;
 }
 
 #[tokio::test]
-async fn a_connection_that_rested_goes_on() {
+async fn a_connection_goes_on_after_a_pause() {
     let upstream = Upstream::start(|_| status(200, "text/plain", b"ok\n")).await;
     let proxy = Proxy::start(&upstream).await;
     let clock = Clock::stop();
@@ -310,7 +310,7 @@ async fn a_connection_that_rested_goes_on() {
     for round in 0..3 {
         let answer = ask(&mut stream, &format!("/{round}")).await.expect("an answer");
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-        rest(&clock).await;
+        pause(&clock).await;
     }
     // The start of a request may have come with the one before.
     stream.write_all(b"GET /a HTTP/1.1\r\nhost: x\r\n\r\nGET /b HTT").await.unwrap();
@@ -320,7 +320,7 @@ async fn a_connection_that_rested_goes_on() {
         String::from_utf8_lossy(&answer[..len]).into_owned()
     };
     assert!(read(&mut stream).await.ends_with("ok\n"));
-    rest(&clock).await;
+    pause(&clock).await;
     stream.write_all(b"P/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
     let last = end(&mut stream).await;
     assert!(last.ends_with("ok\n"), "{last:?}");
@@ -335,7 +335,7 @@ async fn a_connection_stays_with_its_protocol() {
     let clock = Clock::stop();
     let mut stream = TcpStream::connect(proxy.address).await.unwrap();
     ask(&mut stream, "/").await.expect("an answer");
-    rest(&clock).await;
+    pause(&clock).await;
     // A proxy in front may have let a client's strange request through.
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
     // No frames.

@@ -114,6 +114,7 @@ async fn both_versions_are_spoken_as_agreed() {
         (["h2", "http/1.1"].as_slice(), Version::HTTP_2),
         (&["http/1.1", "h2"], Version::HTTP_2),
         (&["http/1.1"], Version::HTTP_11),
+        (&["http/1.0"], Version::HTTP_11),
         (&[], Version::HTTP_11),
     ] {
         let (spoken, body, _) = pair.ask(&proxy, alpn, "/api/v4/packages").await.unwrap();

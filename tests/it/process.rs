@@ -208,6 +208,36 @@ async fn a_signal_lets_running_answers_finish() {
 }
 
 #[tokio::test]
+async fn both_address_families_are_served_on_one_port_in_either_order() {
+    let upstream = Upstream::with_feeds("[]", "[]").await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let (v4, v6) = (format!("0.0.0.0:{port}"), format!("[::]:{port}"));
+    for listen in [[&v4, &v6], [&v6, &v4]] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"))
+            .args(["serve", "--admin-listen", "off", "--whitelist", "whitelist.toml"])
+            .args(["--upstream", &upstream.url(), "--listen", listen[0], "--listen", listen[1]])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let child = Mutex::new(&mut child);
+        for host in ["127.0.0.1", "[::1]"] {
+            let address: SocketAddr = format!("{host}:{port}").parse().unwrap();
+            until("a listener", async || {
+                assert!(child.lock().unwrap().try_wait().unwrap().is_none(), "{listen:?}: it ended");
+                tokio::net::TcpStream::connect(address).await.is_ok()
+            })
+            .await;
+            assert_eq!(get(address, "/livez").await.text(), "ok\n");
+        }
+        let child = child.into_inner().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+#[tokio::test]
 async fn signals_meant_for_other_servers_do_nothing() {
     let mut process = Process::start(&Upstream::with_feeds("[]", "[]").await);
     for name in ["USR1", "USR2", "TERM"] {
