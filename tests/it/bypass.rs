@@ -122,7 +122,6 @@ const SPELLINGS: &[&str] = &[
     "/api/v4/PACKAGES.JSON",
     "/api/v4/packages/index.php",
     "/api/v4/packages/index.html/",
-    "/api/v4/packages;x/y",
     "/api/v4/packages%3fx/y",
     "/api/v4/packages/%3fx/y",
     "/api/v4/packages/;x",
