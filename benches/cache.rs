@@ -60,7 +60,7 @@ async fn upstream(shape: Shape, bodies: Bodies) -> Upstream {
 }
 
 async fn filled(shape: Shape, bodies: Bodies) -> Catalog {
-    let config = Cache { size: 4 << 30, ..Cache::default() };
+    let config = Cache { size: (4 << 30).into(), ..Cache::default() };
     let catalog = Catalog::new(upstream(shape, bodies).await, &config, None, None, std::sync::Arc::default());
     for n in 0..KEYS {
         catalog.landed(catalog.look_up(&key(n))).await.expect("a copy");

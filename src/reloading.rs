@@ -231,6 +231,7 @@ impl<T: Reloadable> Reloading<T> {
     }
 
     /// Stores the outcome of a load. Returns the value replaced and the warnings about the new one.
+    #[allow(clippy::type_complexity, reason = "the value and its warnings, or the error")]
     fn store(&self, parsed: Result<Parsed<T>, T::Error>) -> Result<(Arc<T>, Vec<String>), Arc<T::Error>> {
         let mut status = self.status.lock();
         match parsed {

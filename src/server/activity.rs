@@ -33,6 +33,7 @@ struct State {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::enum_variant_names, reason = "each of them is a request")]
 enum Awaited {
     FirstRequest,
     NextRequest,
@@ -164,6 +165,7 @@ mod tests {
     use super::*;
 
     /// Whether a close must linger after these steps.
+    #[allow(clippy::type_complexity, reason = "a list of steps")]
     fn check(steps: &[&dyn Fn(&Arc<Activity>)], expected: bool) {
         let activity = Activity::new(Ipv4Addr::LOCALHOST.into());
         steps.iter().for_each(|step| step(&activity));

@@ -142,6 +142,7 @@ async fn stopping(stop: &mut watch::Receiver<bool>) {
 }
 
 #[cfg(test)]
+#[allow(clippy::async_yields_async, reason = "the helper makes the future anew for every run")]
 mod tests {
     use std::future::{Ready, ready};
 

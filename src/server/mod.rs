@@ -89,6 +89,7 @@ pub async fn serve<H, A, B>(
 }
 
 #[cfg(test)]
+#[allow(clippy::async_yields_async, reason = "the helper makes the future anew for every run")]
 mod tests {
     use std::future::{Ready, pending, ready};
     use std::time::Duration;
