@@ -342,12 +342,15 @@ mod tests {
                 watch.reload()
             })
             .collect();
-        proceed.send(()).expect("a receiver");
-        first.await;
-        proceed.send(()).expect("a receiver");
-        for other in others {
-            other.await;
-        }
+        let all = async {
+            proceed.send(()).expect("a receiver");
+            first.await;
+            proceed.send(()).expect("a receiver");
+            for other in others {
+                other.await;
+            }
+        };
+        tokio::time::timeout(LIMIT, all).await.expect("one more check serves all");
         assert_eq!(checks.try_iter().count(), 1);
     }
 
