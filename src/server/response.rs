@@ -19,7 +19,8 @@ const MAX_PIECE: usize = 16 << 10;
 
 /// How long a body that fails waits before it says so. A failure takes along what the connection has not written
 /// yet, and often that is the head of the response; over HTTP/2 another task writes, so one turn is not enough.
-const LAST_WORDS: Duration = Duration::from_millis(5);
+/// A busy machine needs more than a few milliseconds, and a response that has failed may as well fail a bit later.
+const LAST_WORDS: Duration = Duration::from_millis(25);
 
 /// A body wrapper that keeps its request counted as running until the body ends, and records the client's
 /// progress over HTTP/2.
