@@ -1,4 +1,4 @@
-//! What a copy is kept under.
+//! The key of a cached feed: its path and query.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use http::uri::PathAndQuery;
 use crate::feed::Kind;
 use crate::metrics::Feed;
 
-/// Which feed: its kind, path and query. Cheap to clone.
+/// Path and query of a feed, the path in its canonical form. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
     kind: Kind,
@@ -16,20 +16,20 @@ pub struct Key {
 }
 
 impl Key {
-    /// Makes a key of a canonical feed path and the query as the client wrote it.
+    /// Makes a key from a target whose path is canonical. The query stays as the client wrote it.
     pub fn new(kind: Kind, target: &PathAndQuery) -> Self {
-        // A copy of its own: the target shares memory with the whole head of the request.
+        // Copied, because the target shares memory with the whole head of the request.
         Self { kind, target: target.as_str().into() }
     }
 
-    /// Makes the key of a feed in one version of the interface, with a query as the client wrote it.
+    /// Makes the key of a feed in one version of the vendor's API. The query stays as the client wrote it.
     pub fn of(kind: Kind, version: &str, query: Option<&str>) -> Self {
         let mark = if query.is_some() { "?" } else { "" };
         let target = ["/api/v", version, "/", kind.name(), mark, query.unwrap_or_default()].concat();
         Self { kind, target: target.into() }
     }
 
-    /// Returns which feed it is.
+    /// Returns the kind of the feed.
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -39,12 +39,12 @@ impl Key {
         &self.target
     }
 
-    /// Returns what it is in metrics, which have no room for queries.
+    /// Returns the feed's metric labels. SECURITY: never more than these; a client chooses the query.
     pub fn feed(&self) -> Feed {
         Feed { feed: self.kind.name(), version: self.version().unwrap_or("other") }
     }
 
-    /// Returns the version of the vendor's interface, `v1` to `v9`. Others there could be are clients' inventions.
+    /// Returns the version of the vendor's API, `v1` to `v9`, or `None` for one that only a client made up.
     pub fn version(&self) -> Option<&'static str> {
         const KNOWN: [&str; 9] = ["v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9"];
         let version = self.target.strip_prefix("/api/")?.split('/').next()?;
@@ -52,7 +52,7 @@ impl Key {
     }
 
     pub(super) fn target(&self) -> PathAndQuery {
-        // It was one before.
+        // A key is only ever made from a valid target, so the root is never asked for.
         self.target.parse().unwrap_or_else(|_| PathAndQuery::from_static("/"))
     }
 }

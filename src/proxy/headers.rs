@@ -1,4 +1,4 @@
-//! Header fields between two hops.
+//! Header fields that are changed between client and upstream.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ use crate::upstream::VIA;
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Fields about one connection only (RFC 9110 §7.6.1), whether `Connection` lists them or not.
+/// Fields that hold for one connection only (RFC 9110 §7.6.1), whether `Connection` lists them or not.
 const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -24,10 +24,10 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
-/// Fields that make some servers take a request for another one. CGI, and PHP with it, cannot tell an
-/// underscore from a dash.
+/// Fields that override the path or the method for some servers. Underscores count as dashes, because CGI, and
+/// PHP with it, does not tell them apart.
 ///
-/// SECURITY: with them a request for any path could fetch an unfiltered feed.
+/// SECURITY: with one of them, a request for any path could fetch the unfiltered feed.
 const OVERRIDES: [&str; 15] = [
     "x-original-url",
     "x-original-uri",
@@ -46,20 +46,20 @@ const OVERRIDES: [&str; 15] = [
     "x-method-override",
 ];
 
-/// Who asks, as told to the upstream.
+/// The client, as the upstream is told about it.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// Address of the connection's other end.
+    /// Address of the connection's peer.
     pub address: IpAddr,
-    /// The host that was asked for.
+    /// Host of the request.
     pub host: Option<Authority>,
-    /// Was it asked over TLS?
+    /// True if the request came over TLS.
     pub secure: bool,
-    /// Is it a proxy whose word about its own client is believed?
+    /// True if the peer is a proxy whose `X-Forwarded-*` fields are kept.
     pub trusted: bool,
 }
 
-/// Prepares a request's fields for the upstream.
+/// Turns a request's fields into those that the upstream gets.
 pub fn to_upstream(headers: &mut HeaderMap, client: &Client) {
     let trailers = accepts_trailers(headers);
     remove_hop_by_hop(headers);
@@ -94,7 +94,7 @@ pub fn to_upstream(headers: &mut HeaderMap, client: &Client) {
     }
 }
 
-/// Prepares a response's fields for the client.
+/// Turns a response's fields into those that the client gets.
 pub fn to_client(headers: &mut HeaderMap) {
     remove_hop_by_hop(headers);
     headers.append(header::VIA, VIA);
@@ -114,8 +114,8 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes the fields that make some servers take a request for another one: those known by name, and whatever
-/// names a feed's path.
+/// Removes the fields that override the path or the method for some servers: those known by name, and any whose
+/// value names a feed's path.
 pub fn remove_overrides(headers: &mut HeaderMap) {
     let is_override = |(name, value): &(&HeaderName, &HeaderValue)| {
         OVERRIDES.contains(&name.as_str().replace('_', "-").as_str())
@@ -128,7 +128,7 @@ pub fn remove_overrides(headers: &mut HeaderMap) {
     }
 }
 
-/// Does the sender take trailer fields (RFC 9110 §10.1.4)?
+/// Returns true if the sender accepts trailer fields (RFC 9110 §10.1.4).
 fn accepts_trailers(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
