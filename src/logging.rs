@@ -221,6 +221,30 @@ mod tests {
         assert_eq!(our_own("hyper=debug"), "hyper=debug");
     }
 
+    #[test]
+    fn long_lines_of_json_stay_json() {
+        let long = "ü\u{1b}".repeat(stderr::MAX_LINE);
+        let line = json!({ "level": "INFO", "status": 200, "path": long }).to_string();
+        let short = shortened(&line).expect("JSON");
+        assert!(short.len() < stderr::MAX_LINE && short.ends_with("}\n"), "{short}");
+        let fields: Map<String, Value> = serde_json::from_str(&short).expect("JSON");
+        assert_eq!((&fields["level"], &fields["status"]), (&"INFO".into(), &200.into()));
+        let cut = fields["path"].as_str().expect("text");
+        let start = cut.strip_suffix(&format!("… ({} bytes cut)", long.len() - 512)).expect(cut);
+        assert_eq!(start, &long[..512]);
+    }
+
+    #[test]
+    fn a_loss_is_told_in_either_format() {
+        let text = text_notice(3);
+        assert!(text.starts_with("20") && text.ends_with(&format!("Z  WARN {LOST} lost=3\n")), "{text}");
+        let fields: Map<String, Value> = serde_json::from_str(&json_notice(3)).expect("JSON");
+        assert_eq!(
+            (&fields["level"], &fields["message"], &fields["lost"]),
+            (&"WARN".into(), &LOST.into(), &3.into())
+        );
+    }
+
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
 

@@ -3,7 +3,7 @@
 //! Nothing happens where `NOTIFY_SOCKET` names no socket.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -79,7 +79,7 @@ impl Manager {
     }
 }
 
-fn deliver(name: &OsString, state: &str) {
+fn deliver(name: &OsStr, state: &str) {
     let sent = address(name)
         .and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop));
     if let Err(error) = sent {

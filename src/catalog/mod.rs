@@ -58,9 +58,9 @@ const REFRESH_TICK: Duration = Duration::from_secs(1);
 /// Shortest lifetime that is renewed ahead; less is as good as none.
 const REFRESH_MIN_LIFETIME: Duration = Duration::from_secs(1);
 
-/// Longest time for what is queued to reach the disk at the end. A disk that hangs costs a warm start, and the
-/// service manager kills what takes longer to stop.
-const CLOSE_LIMIT: Duration = Duration::from_secs(3);
+/// Longest wait for what is queued to reach the disk at the end: the limits of the encoder (0.5 s), the copies (5 s)
+/// and the news (2 s) together, and within the 10 s that running responses have.
+const CLOSE_LIMIT: Duration = Duration::from_secs(8);
 
 /// The cache; cloning shares it.
 #[derive(Debug, Clone)]

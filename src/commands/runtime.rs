@@ -66,13 +66,3 @@ fn ensure_threads(count: usize) -> Result<(), Failure> {
         ))
     })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn threads_that_cannot_be_had_are_an_error() {
-        ensure_threads(4).expect("some threads");
-    }
-}

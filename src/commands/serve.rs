@@ -3,14 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::join_all;
+use rustix::process::Signal;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::tasks::{Ended, Tasks};
@@ -37,9 +36,6 @@ use crate::{admin, logging, stderr, whitelist};
 
 /// Some scrapers and probes. They are counted apart, so that they get through whatever clients do.
 const ADMIN_CONNECTIONS: usize = 64;
-
-/// Longest wait at shutdown for what the cache writes last: less than orchestrators leave after the drain.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The proxy with its sockets, ready to run.
 #[derive(Debug)]
@@ -218,10 +214,7 @@ impl Service {
         // It fails only if no server is left to stop.
         let _ = stop.send(true);
         // A process that takes over needs the cache directory now, not when the last response has ended.
-        let closed = timeout(CLOSE_TIMEOUT, self.proxy.catalog.close());
-        if tokio::join!(closed, tasks.finish()).0.is_err() {
-            warn!("the cache was not written to its end within {} s", CLOSE_TIMEOUT.as_secs());
-        }
+        tokio::join!(self.proxy.catalog.close(), tasks.finish());
         // A panic in there is told by the hook, and is no reason not to end.
         drop(spawn_blocking(move || manager.close()).await);
         info!("stopped");
@@ -261,7 +254,9 @@ fn bind(address: SocketAddr, all: &[SocketAddr]) -> Result<TcpListener, Failure>
 pub fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     // What log rotation sends to other servers must not end this one; a signal once asked for does nothing else.
-    for unused in [SignalKind::user_defined1(), SignalKind::user_defined2()] {
+    // A log file that has grown to its limit (`ulimit -f`) is one that cannot be written, and no reason to die.
+    let file_too_large = SignalKind::from_raw(Signal::XFSZ.as_raw());
+    for unused in [SignalKind::user_defined1(), SignalKind::user_defined2(), file_too_large] {
         drop(signal(unused)?);
     }
     Ok(async move {
@@ -275,7 +270,7 @@ pub fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-async fn either(a: &mut Signal, b: &mut Signal) {
+async fn either(a: &mut unix::Signal, b: &mut unix::Signal) {
     tokio::select! {
         _ = a.recv() => {}
         _ = b.recv() => {}

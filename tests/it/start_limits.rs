@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use rustix::process::geteuid;
 
@@ -13,22 +13,24 @@ use crate::proxy::list;
 /// A user that nothing else runs as.
 const NOBODY: u32 = 65_534;
 
-/// Runs `serve` with a limit on the user's processes, and ends it if it serves.
-fn serve_under(program: &Path, limit: u64, user: Option<u32>) -> Output {
+/// Sets the limit on processes and threads that is its first argument, under the option of bash or of dash, and
+/// runs the others.
+const LIMITED: &str = "if (ulimit -u \"$1\") 2>/dev/null; then ulimit -u \"$1\"; else ulimit -p \"$1\"; fi\n\
+                       shift; exec \"$@\"";
+
+/// Runs `serve` under a limit on threads, and ends it if it serves.
+fn serve_under(limit: u32, program: &Path, user: Option<u32>) -> Output {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let whitelist = directory.path().join("whitelist.toml");
     fs::write(&whitelist, list(&[])).unwrap();
-    let mut command = Command::new("sh");
+    let mut command = Command::new("timeout");
     command
-        // One of them is the flag for processes in every shell.
-        .args(["-c", "ulimit -u \"$0\" 2>/dev/null || ulimit -p \"$0\"; exec timeout 10 \"$@\""])
-        .arg(limit.to_string())
+        .args(["10", "sh", "-c", LIMITED, "sh", &limit.to_string()])
         .arg(program)
         .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "off", "--whitelist"])
         .arg(&whitelist)
-        .env_remove("RUST_LOG")
-        .stdin(Stdio::null());
+        .env_remove("RUST_LOG");
     if let Some(user) = user {
         command.uid(user).current_dir("/");
     }
@@ -47,15 +49,15 @@ fn too_few_threads_are_one_clear_error() {
     let program = Path::new(env!("CARGO_BIN_EXE_catalog-proxy"));
     if !geteuid().is_root() {
         // Whoever runs the tests has more processes than this already.
-        return assert_one_clear_error(&serve_under(program, 3, None));
+        return assert_one_clear_error(&serve_under(3, program, None));
     }
     // Root has no limit, and others may not reach the program where it was built.
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let copy = directory.path().join("catalog-proxy");
     fs::copy(program, &copy).unwrap();
-    // The timeout, the program's first thread, and some.
+    // The timeout, the program's first thread, and none or a few more.
     for limit in [2, 3, 4, 6] {
-        assert_one_clear_error(&serve_under(&copy, limit, Some(NOBODY)));
+        assert_one_clear_error(&serve_under(limit, &copy, Some(NOBODY)));
     }
 }

@@ -74,6 +74,19 @@ fn unsafe_code_is_in_one_place() {
     }
 }
 
+/// They panic if the write fails, and block as long as it does; what may be used is in `stderr` and
+/// `commands/terminal.rs`.
+#[test]
+fn nothing_prints_in_a_way_that_can_panic_or_block() {
+    for (name, text) in sources() {
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for printing in ["println!", "print!(", "dbg!(", "stderr().lock(", "stderr().write", ".exit()"] {
+                assert!(!line.contains(printing), "{name}: {line}");
+            }
+        }
+    }
+}
+
 #[test]
 fn uses_point_down() {
     // From the top of the map to its bottom; a module may use those of later rows only.

@@ -113,6 +113,27 @@ async fn the_socket_may_be_in_no_directory() {
 }
 
 #[tokio::test]
+async fn a_manager_that_does_not_read_holds_nothing_up() {
+    let upstream = Upstream::with_feeds("[]", "[]").await;
+    let manager = Manager::new();
+    let other = UnixDatagram::unbound().unwrap();
+    other.set_nonblocking(true).unwrap();
+    while other.send_to(b"another service", manager.directory.path().join("notify")).is_ok() {}
+    let mut process = manager.start(&upstream);
+    process.signal("HUP");
+    assert_eq!(get(process.address, "/livez").await.status, 200);
+    process.signal("TERM");
+    assert_eq!(process.wait().await.code(), Some(0));
+
+    // One that reads again has missed nothing.
+    let mut process = manager.start(&upstream);
+    while manager.next() != "READY=1\n" {}
+    process.signal("TERM");
+    assert_eq!(manager.next(), "STOPPING=1\n");
+    assert_eq!(process.wait().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn a_manager_that_is_gone_harms_nothing() {
     let upstream = Upstream::with_feeds("[]", "[]").await;
     let process = Process::start_with(&upstream.url(), |command| {

@@ -28,6 +28,11 @@ fn session() -> Session {
     session
 }
 
+/// Messages and log lines without their times.
+fn untimed(stderr: &[u8]) -> Vec<&str> {
+    text(stderr).lines().map(|line| line.split_once("Z  ").map_or(line, |(_, rest)| rest)).collect()
+}
+
 fn command(session: &Session, line: &str) -> Command {
     let mut command = session.command(line);
     if line == "filter" {
@@ -51,7 +56,11 @@ fn commands_do_the_same_whatever_standard_error_takes() {
                 .unwrap()
                 .wait_with_output()
                 .unwrap();
-            assert_eq!((status.code(), &stdout), (good.status.code(), &good.stdout), "{line} {sink:?}");
+            assert_eq!(
+                (status.code(), text(&stdout)),
+                (good.status.code(), text(&good.stdout)),
+                "{line} {sink:?}"
+            );
         }
         let script = format!("exec {} {line} 2>&-", env!("CARGO_BIN_EXE_catalog-proxy"));
         let mut closed = Command::new("sh");
@@ -60,7 +69,7 @@ fn commands_do_the_same_whatever_standard_error_takes() {
             closed.stdin(std::fs::File::open(session.path("packages.json")).unwrap());
         }
         let Output { status, stdout, .. } = closed.output().unwrap();
-        assert_eq!((status.code(), &stdout), (good.status.code(), &good.stdout), "{line} closed");
+        assert_eq!((status.code(), text(&stdout)), (good.status.code(), text(&good.stdout)), "{line} closed");
     }
 }
 
@@ -99,17 +108,6 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
         let (stdout, _) = Sink::NoReader.open();
         let child = command(&session, line).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
         let Output { status, stderr, .. } = child.wait_with_output().unwrap();
-        let messages = |stderr: &[u8]| untimed(text(stderr));
-        assert_eq!(
-            (status.code(), messages(&stderr)),
-            (good.status.code(), messages(&good.stderr)),
-            "{line}"
-        );
+        assert_eq!((status.code(), untimed(&stderr)), (good.status.code(), untimed(&good.stderr)), "{line}");
     }
-}
-
-/// Takes the times off log lines.
-fn untimed(text: impl AsRef<str>) -> Vec<String> {
-    let lines = text.as_ref().lines().map(|line| line.split_once("  WARN ").map_or(line, |(_, rest)| rest));
-    lines.map(str::to_owned).collect()
 }
