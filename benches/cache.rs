@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use catalog_proxy::body;
 use catalog_proxy::catalog::{Catalog, Key};
 use catalog_proxy::config::Cache;
-use catalog_proxy::feed::Kind;
+use catalog_proxy::feed::FeedKind;
 use catalog_proxy::metrics::connections::Port;
 use catalog_proxy::server::{self, Connections, Quotas};
 use catalog_proxy::upstream::Upstream;
@@ -69,7 +69,7 @@ async fn filled(shape: Shape, bodies: Bodies) -> Catalog {
 }
 
 fn key(n: usize) -> Key {
-    Key::new(Kind::Packages, &format!("/api/v4/packages?{n}").parse().expect("a target"))
+    Key::new(FeedKind::Packages, &format!("/api/v4/packages?{n}").parse().expect("a target"))
 }
 
 fn list(generation: u64) -> Whitelist {

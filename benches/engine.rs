@@ -1,8 +1,8 @@
-//! The filter engine beside serde_json, sonic-rs and jiter: on the vendor's feed, on the same written in other
-//! ways, and on one that no processor's cache holds.
+//! Compares the feed engine with serde_json, sonic-rs and jiter: on a feed in the shape of the real one, on
+//! the same feed in other spellings, and on one that is larger than any processor's cache.
 //!
-//! Every contender writes the filtered feed to the same buffer. Machines differ and are noisy: compare
-//! within one run only, as the tables at the end do.
+//! Each contender writes the filtered feed to the same buffer. Compare figures of one run only, as the tables
+//! at the end do, since machines differ and are noisy.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use catalog_proxy::feed::packages::{Filter, Index, Indexer, Segment};
+use catalog_proxy::feed::packages::{PackagesFilter, PackagesIndex, PackagesIndexer, Segment};
 use catalog_proxy::feed::scan::ScanPath;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
@@ -25,10 +25,10 @@ mod feeds;
 
 use feeds::{Feed, Shape};
 
-/// What hyper hands over at a time.
-const CHUNK: usize = 16 << 10;
+/// Size of the chunks that hyper hands over, in bytes.
+const CHUNK_BYTES: usize = 16 << 10;
 
-/// What the others are compared with.
+// Contenders that the others are compared with.
 const RAW_VALUE: &str = "serde_json RawValue";
 const LAZY: &str = "sonic-rs, lazy, looking at nothing";
 const MEMCPY: &str = "memcpy";
@@ -37,10 +37,10 @@ fn allowed(code: &str) -> bool {
     matches!(code, "wp-toolkit" | "docker")
 }
 
-/// Filters chunk by chunk as a first fetch does: nothing that left is held.
+/// Filters chunk by chunk, as a first fetch does, and keeps nothing that was written.
 fn stream(feed: &Bytes, (path, chunk): (ScanPath, usize), out: &mut Vec<u8>) {
-    let mut indexer = Indexer::default().on(path);
-    let mut filter = Filter::default();
+    let mut indexer = PackagesIndexer::default().on(path);
+    let mut filter = PackagesFilter::default();
     let mut leave = |segment: Segment| {
         for part in filter.segment(&segment, allowed) {
             out.extend_from_slice(&part);
@@ -62,7 +62,7 @@ fn tree(feed: &[u8], out: &mut Vec<u8>) {
     serde_json::to_writer(out, &packages).expect("JSON");
 }
 
-/// The members that decide; texts without escapes are not copied.
+/// Members that the filter decides by; texts without escapes are not copied.
 #[derive(Deserialize)]
 struct Members<'a> {
     #[serde(borrow)]
@@ -84,14 +84,14 @@ fn shown(code: &str, buy_url: &str) -> bool {
     !buy_url.starts_with("https://go.plesk.com/") || allowed(code)
 }
 
-/// Steps over the packages and looks at none: the least that sonic-rs can do, checked.
+/// Iterates over the packages without reading any: the least work for sonic-rs, with validation.
 fn lazy(feed: &[u8]) {
     for package in sonic_rs::to_array_iter(feed) {
         black_box(package.expect("a package"));
     }
 }
 
-/// Filters by sonic-rs's lazy iterator and the two members.
+/// Filters with sonic-rs's lazy iterator, and reads two members of each package.
 fn lazy_members(feed: &[u8], out: &mut Vec<u8>) {
     out.push(b'[');
     for package in sonic_rs::to_array_iter(feed) {
@@ -107,15 +107,15 @@ fn lazy_members(feed: &[u8], out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-/// Skips the whole feed with jiter, checked, and looks at nothing.
+/// Skips the whole feed with jiter, with validation.
 fn skip(feed: &[u8]) {
     Jiter::new(feed).next_skip().expect("a feed");
 }
 
-/// One feed's contenders and their times.
+/// Contenders on one feed, and their times.
 struct Race<'a> {
     group: BenchmarkGroup<'a, WallTime>,
-    /// What is filtered, in bytes.
+    /// Bytes that one run processes.
     bytes: usize,
     rows: Vec<(String, Duration)>,
 }
@@ -129,7 +129,7 @@ impl<'a> Race<'a> {
         Self { group, bytes, rows: Vec::new() }
     }
 
-    /// Measures one contender that filters, after checking that it does what it should.
+    /// Measures a contender that filters, after checking its output.
     fn filter(&mut self, name: &str, expected: &str, mut run: impl FnMut(&mut Vec<u8>)) {
         // Written once before: no contender pays for the pages of the buffer.
         let mut out = vec![1; expected.len()];
@@ -159,7 +159,7 @@ impl<'a> Race<'a> {
         self.rows.extend(times.get(times.len() / 2).map(|median| (name.to_owned(), *median)));
     }
 
-    /// Ends it, with how many times as fast as each of `peers` every contender is.
+    /// Returns the table of results: how many times as fast as each of `peers` every contender is.
     fn table(self, name: &str, peers: &[&str]) -> String {
         self.group.finish();
         let time = |peer: &str| self.rows.iter().find(|(name, _)| name == peer).map(|(_, time)| *time);
@@ -181,13 +181,13 @@ fn parsed(feed: &[u8]) -> Vec<Value> {
     serde_json::from_slice(feed).expect("JSON")
 }
 
-/// The filter and its peers on one feed.
+/// Compares the filter with its peers on one feed.
 fn race(criterion: &mut Criterion, name: &str, feed: String, shown: &str) -> String {
     let bytes = Bytes::from(feed);
     let feed = bytes.as_ref();
     let mut race = Race::new(criterion, name, feed.len());
     for path in ScanPath::all() {
-        for (form, chunk) in [("chunks of 16 KB", CHUNK), ("whole", feed.len())] {
+        for (form, chunk) in [("chunks of 16 KB", CHUNK_BYTES), ("whole", feed.len())] {
             race.filter(&format!("engine, {}, {form}", path.name()), shown, |out| {
                 stream(black_box(&bytes), (path, chunk), out);
             });
@@ -201,19 +201,19 @@ fn race(criterion: &mut Criterion, name: &str, feed: String, shown: &str) -> Str
     race.table(name, &[RAW_VALUE, LAZY])
 }
 
-/// After an edit of the whitelist; bytes are those that are kept.
+/// Measures filtering with the index, as after an edit of the whitelist; throughput counts the bytes kept.
 fn again(criterion: &mut Criterion, name: &str, feed: String, shown: &str) -> String {
     let bytes = Bytes::from(feed);
     let feed = bytes.as_ref();
     let mut race = Race::new(criterion, name, shown.len());
-    let index = Index::of(&bytes).expect("a feed");
+    let index = PackagesIndex::of(&bytes).expect("a feed");
     assert!(index.filter(feed, allowed) == shown.as_bytes());
     race.run("gather", || index.filter(black_box(feed), allowed));
     race.run(MEMCPY, || black_box(shown).as_bytes().to_vec());
     race.table(name, &[MEMCPY])
 }
 
-/// Writes a feed without escapes and with most of its letters beyond ASCII.
+/// Replaces most letters by Cyrillic ones, which serde_json writes without escapes.
 fn in_cyrillic(value: &mut Value) {
     match value {
         Value::String(text) => {

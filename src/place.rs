@@ -12,8 +12,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// Returns the place of a byte offset. An offset inside a character counts as that character's, and one beyond
-    /// the end as the end.
+    /// Returns the place of a byte offset. An offset inside a character counts as that character's, and one
+    /// beyond the end as the end.
     pub fn of(text: &str, offset: usize) -> Self {
         let before = &text[..text.floor_char_boundary(offset)];
         let line = before.rfind('\n').map_or(before, |at| &before[at + 1..]);

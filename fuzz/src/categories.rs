@@ -1,6 +1,6 @@
-//! The categories feed: `top_packages` are pruned as a tree of values would be, and no other byte changes.
+//! Categories feed: `top_packages` are filtered as a model on parsed values says, and no other byte changes.
 
-use catalog_proxy::feed::categories::Indexer;
+use catalog_proxy::feed::categories::CategoriesIndexer;
 use catalog_proxy::feed::package::Seller;
 
 use crate::input::Input;
@@ -28,7 +28,7 @@ pub fn check(data: &[u8]) {
 }
 
 fn filter(chunks: &[&[u8]]) -> Option<Vec<u8>> {
-    let mut indexer = Indexer::default();
+    let mut indexer = CategoriesIndexer::default();
     for chunk in chunks {
         indexer.push(chunk).ok()?;
     }
@@ -37,7 +37,8 @@ fn filter(chunks: &[&[u8]]) -> Option<Vec<u8>> {
     Some(index.filter(&body, |code| SHOWN.contains(&code)))
 }
 
-/// No package sold by Plesk among the categories, and no object where the list should be.
+/// Returns true if the element is no package sold by Plesk, and if no `top_packages` is an object with
+/// members.
 fn can_be_pruned(element: &str) -> bool {
     let links = json::named(element, "buy_url").into_iter().map(json::unescape);
     let mut lists = json::named(element, "top_packages").into_iter();
@@ -45,7 +46,7 @@ fn can_be_pruned(element: &str) -> bool {
         && lists.all(|list| json::members(list).is_none_or(|members| members.is_empty()))
 }
 
-/// Compares a category before and after; was anything taken out?
+/// Compares a category before and after the filter, and returns true if anything was removed.
 fn is_pruned(before: &str, after: &str) -> bool {
     let Some(members) = json::members(before) else {
         assert_eq!(before, after);

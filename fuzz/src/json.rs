@@ -1,4 +1,4 @@
-//! JSON as serde_json reads it, down to where each value stands.
+//! Reads JSON with serde_json, keeping the position of each value.
 
 use std::fmt;
 use std::ops::Range;
@@ -8,24 +8,24 @@ use catalog_proxy::feed::scan::MAX_DEPTH;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Reads an array strictly and returns its elements as they stand; nothing if it is none, or too deep.
+/// Returns the raw elements of a well-formed array that is not too deep; `None` otherwise.
 pub fn feed(bytes: &[u8]) -> Option<Vec<&str>> {
     let elements = array(std::str::from_utf8(bytes).ok()?)?;
     (depth(bytes) <= MAX_DEPTH).then_some(elements)
 }
 
-/// Reads an array of any depth.
+/// Returns the raw elements of an array of any depth.
 pub fn array(text: &str) -> Option<Vec<&str>> {
     let elements: Vec<&RawValue> = serde_json::from_str(text).ok()?;
     Some(elements.into_iter().map(RawValue::get).collect())
 }
 
-/// Reads an object: its raw names and values in order, repeated ones as well.
+/// Returns the raw names and values of an object in order, including repeated ones.
 pub fn members(text: &str) -> Option<Vec<(&str, &str)>> {
     serde_json::Deserializer::from_str(text).deserialize_map(Members).ok()
 }
 
-/// Returns the values of an object's own members of one name.
+/// Returns the values of all top-level members that have the name.
 pub fn named<'a>(element: &'a str, name: &str) -> Vec<&'a str> {
     let members = members(element).unwrap_or_default();
     members
@@ -35,14 +35,14 @@ pub fn named<'a>(element: &'a str, name: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// Returns the string that is the last member of one name.
+/// Returns the value of the last member that has the name, if it is a string.
 pub fn text_of(element: &str, name: &str) -> Option<String> {
     unescape(named(element, name).last()?)
 }
 
-/// Decodes a well-formed string literal; nothing for other values.
+/// Decodes a well-formed string literal; returns `None` for other values.
 ///
-/// A lone surrogate is as good as no text at all, so it becomes what occurs in no code and no link.
+/// A lone surrogate becomes U+FFFD, which no code and no link contains.
 pub fn unescape(literal: &str) -> Option<String> {
     let inner = literal.strip_prefix('"')?.strip_suffix('"')?;
     let mut units: Vec<u16> = Vec::new();
@@ -69,15 +69,16 @@ pub fn unescape(literal: &str) -> Option<String> {
     Some(String::from_utf16_lossy(&units))
 }
 
-/// Returns where `part` stands in `whole`.
+/// Returns the span of `part` in `whole`.
 pub fn span(whole: &[u8], part: &str) -> Range<usize> {
     let start = part.as_ptr().addr() - whole.as_ptr().addr();
     start..start + part.len()
 }
 
-/// Who sells a package, by its `buy_url`.
+/// Returns the seller according to `buy_url`.
 ///
-/// Where a browser on either kind of page would end at the shop, the proxy must not say vendor.
+/// Asserts that a link is Plesk's if a browser would follow it to Plesk's host from a page of any of the
+/// bases.
 pub fn seller(link: Option<&str>) -> Seller {
     let seller = Seller::of(link);
     for base in ["https://ext.plesk.com/api/", "http://ext.plesk.com/", "ftp://ext.plesk.com/"] {
@@ -90,7 +91,7 @@ pub fn seller(link: Option<&str>) -> Seller {
     seller
 }
 
-/// Counts the levels of brackets outside strings of a well-formed text.
+/// Returns the deepest nesting of a well-formed text.
 fn depth(text: &[u8]) -> usize {
     let (mut depth, mut deepest, mut quoted, mut escaped) = (0usize, 0, false, false);
     for byte in text {

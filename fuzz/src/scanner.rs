@@ -1,9 +1,9 @@
-//! The packages feed: the scanner accepts what serde_json accepts, at any cuts, and the filter does what a
-//! tree of values says.
+//! Packages feed: the scanner accepts exactly what serde_json accepts, however the input is cut, and the
+//! filter agrees with a model on parsed values.
 
 use bytes::Bytes;
 use catalog_proxy::feed::package::Seller;
-use catalog_proxy::feed::packages::{Filter, Index, Indexer, Segment};
+use catalog_proxy::feed::packages::{PackagesFilter, PackagesIndex, PackagesIndexer, Segment};
 use catalog_proxy::feed::scan::{Event, Problem, ScanError, ScanPath, Scanner};
 
 use crate::input::Input;
@@ -58,7 +58,7 @@ fn scan(path: ScanPath, chunks: &[&[u8]], limit: usize) -> Scanned {
     scanner.finish().map(|()| events)
 }
 
-/// Returns what there is to report about a well-formed feed.
+/// Returns the events that the scanner must report for a well-formed feed.
 fn events(text: &[u8], elements: &[&str]) -> Vec<Event> {
     let mut events = Vec::new();
     for element in elements {
@@ -73,7 +73,7 @@ fn events(text: &[u8], elements: &[&str]) -> Vec<Event> {
     events
 }
 
-/// Checks what leaves, in a stream and as a whole, also of a feed that breaks on the way.
+/// Checks the output of the filter, streamed and whole, also for a feed that turns out malformed midway.
 fn filters(text: &[u8], chunks: &[&[u8]], elements: Option<&[&str]>) {
     let is_category = |element: &&str| !json::named(element, "top_packages").is_empty();
     let expected = elements.filter(|elements| !elements.iter().any(is_category));
@@ -99,10 +99,10 @@ fn filters(text: &[u8], chunks: &[&[u8]], elements: Option<&[&str]>) {
     }
 }
 
-/// Indexes and filters a feed as it comes.
-fn stream(chunks: &[&[u8]], sent: &mut Vec<u8>) -> Option<(Vec<u8>, Index)> {
-    let mut indexer = Indexer::bounded();
-    let mut filter = Filter::default();
+/// Indexes and filters a feed chunk by chunk.
+fn stream(chunks: &[&[u8]], sent: &mut Vec<u8>) -> Option<(Vec<u8>, PackagesIndex)> {
+    let mut indexer = PackagesIndexer::bounded();
+    let mut filter = PackagesFilter::default();
     let mut segments = Vec::new();
     for chunk in chunks {
         indexer.push(&Bytes::copy_from_slice(chunk)).ok()?;
@@ -113,17 +113,17 @@ fn stream(chunks: &[&[u8]], sent: &mut Vec<u8>) -> Option<(Vec<u8>, Index)> {
     let last = indexer.finish().ok()?;
     send(&mut filter, &last, sent);
     segments.push(last);
-    let (body, index) = Index::assemble(&segments);
+    let (body, index) = PackagesIndex::assemble(&segments);
     Some((body.to_vec(), index))
 }
 
-fn send(filter: &mut Filter, segment: &Segment, sent: &mut Vec<u8>) {
+fn send(filter: &mut PackagesFilter, segment: &Segment, sent: &mut Vec<u8>) {
     for part in filter.segment(segment, |code| ALLOWED.contains(&code)) {
         sent.extend_from_slice(&part);
     }
 }
 
-/// The rule, on a value.
+/// Returns true if the element must be shown: the model of the filter.
 fn is_shown(element: &str) -> bool {
     match json::seller(json::text_of(element, "buy_url").as_deref()) {
         Seller::Free | Seller::Vendor => true,

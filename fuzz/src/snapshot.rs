@@ -6,17 +6,17 @@ use bytes::Bytes;
 use catalog_proxy::catalog::Key;
 use catalog_proxy::catalog::copy::{Content, Copy, Index};
 use catalog_proxy::catalog::disk::format::{checksum, decode, head};
-use catalog_proxy::feed::Kind;
+use catalog_proxy::feed::FeedKind;
 use catalog_proxy::whitelist::Whitelist;
 use http::uri::PathAndQuery;
 
 /// Checks one file: its first byte says what of it the fuzzer wrote, the rest is that.
 pub fn check(data: &[u8]) {
     let Some((first, text)) = data.split_first() else { return };
-    let kind = if first & 1 == 0 { Kind::Packages } else { Kind::Categories };
+    let kind = if first & 1 == 0 { FeedKind::Packages } else { FeedKind::Categories };
     let path = match kind {
-        Kind::Packages => "/api/v4/packages?q",
-        Kind::Categories => "/api/v4/categories?q",
+        FeedKind::Packages => "/api/v4/packages?q",
+        FeedKind::Categories => "/api/v4/categories?q",
     };
     let key = Key::new(kind, &PathAndQuery::from_static(path));
     let now = UNIX_EPOCH + Duration::from_secs(2_000_000_000);

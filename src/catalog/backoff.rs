@@ -140,7 +140,7 @@ fn spread(full: Duration, random: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feed::Kind;
+    use crate::feed::FeedKind;
 
     #[test]
     fn pauses_grow_to_a_limit() {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn key() -> Key {
-        Key::new(Kind::Packages, &"/api/v4/packages".parse().expect("a path"))
+        Key::new(FeedKind::Packages, &"/api/v4/packages".parse().expect("a path"))
     }
 
     #[test]
@@ -240,7 +240,7 @@ mod tests {
         let location = "x".repeat(100_000).into_boxed_str();
         let error = FetchError::Redirect { location };
         for n in 0..1000 {
-            let key = Key::new(Kind::Packages, &format!("/api/v4/packages?{n}").parse().expect("a path"));
+            let key = Key::new(FeedKind::Packages, &format!("/api/v4/packages?{n}").parse().expect("a path"));
             failures.remember(&key, &error, Duration::ZERO, Instant::now());
         }
         assert!(failures.0.weighted_size() <= MAX_BYTES);

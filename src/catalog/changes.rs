@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::copy::{Content, Copy, Digest, Index};
 use super::{Inner, Key, REFRESH_ASKED_WITHIN};
 use crate::feed;
-use crate::feed::packages::Entry;
+use crate::feed::packages::IndexedPackage;
 use crate::news::{Change, Kind, Report, SellerName};
 
 /// Longest code that is told about; what is longer is no code.
@@ -40,7 +40,7 @@ impl Inner {
     /// Puts together what it takes to tell what is new, if that is to be told.
     pub(super) fn compare(&self, key: &Key, before: &Copy, after: &Copy, now: Instant) -> Option<Comparison> {
         self.news.as_ref()?;
-        let api = key.version().filter(|_| key.kind() == feed::Kind::Packages)?;
+        let api = key.version().filter(|_| key.kind() == feed::FeedKind::Packages)?;
         let of_version = |entry: &super::store::Entry| {
             let same = entry.key.kind() == key.kind() && entry.key.version() == Some(api);
             same && entry.key != *key && entry.asked <= REFRESH_ASKED_WITHIN
@@ -96,7 +96,7 @@ impl Comparison {
 }
 
 /// Returns the packages by their codes; of two with the same code the last one counts.
-fn packages(content: &Content) -> HashMap<&str, (SellerName, &Entry)> {
+fn packages(content: &Content) -> HashMap<&str, (SellerName, &IndexedPackage)> {
     let Index::Packages(index) = &content.index else { return HashMap::new() };
     let packages = index.entries.iter().filter_map(|entry| {
         let code = entry.package.code.as_deref().filter(|code| code.len() <= MAX_CODE)?;
@@ -116,7 +116,7 @@ fn change(
 }
 
 /// Reads a package's name.
-fn name(content: &Content, entry: &Entry) -> Option<String> {
+fn name(content: &Content, entry: &IndexedPackage) -> Option<String> {
     #[derive(Deserialize)]
     struct Named<'a> {
         #[serde(borrow)]
@@ -146,7 +146,7 @@ mod tests {
         let odd = ["1", "{}"].map(str::to_owned);
         let elements: Vec<_> = packages.split_whitespace().map(element).chain(odd).collect();
         let body = format!("[{}]", elements.join(",")).into();
-        let index = packages::Index::of(&body).expect("a feed");
+        let index = packages::PackagesIndex::of(&body).expect("a feed");
         Arc::new(Content::new(body, Index::Packages(index)))
     }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::encode::Encoding;
 use super::freshness::Freshness;
-use crate::feed::{Kind, categories, packages};
+use crate::feed::{FeedKind, categories, packages};
 use crate::whitelist::Whitelist;
 
 /// The start of a SHA-256: equal bytes and nothing else have equal digests.
@@ -33,9 +33,9 @@ pub struct Content {
 #[derive(Debug)]
 pub enum Index {
     /// Of a packages feed.
-    Packages(packages::Index),
+    Packages(packages::PackagesIndex),
     /// Of a categories feed.
-    Categories(categories::Index),
+    Categories(categories::CategoriesIndex),
 }
 
 /// The last good answer for a key.
@@ -145,8 +145,8 @@ impl Content {
     /// another way, so they must never stand in for these.
     pub fn new(body: Bytes, index: Index) -> Self {
         let kind = match index {
-            Index::Packages(_) => Kind::Packages,
-            Index::Categories(_) => Kind::Categories,
+            Index::Packages(_) => FeedKind::Packages,
+            Index::Categories(_) => FeedKind::Categories,
         };
         Self { digest: Digest::of_all([kind.name().as_bytes(), b"\0", &body]), body, index }
     }

@@ -24,7 +24,7 @@ use crate::body::{self, Body, BoxError};
 use crate::config::Origin;
 use crate::feed::packages::Segment;
 use crate::feed::scan::ScanError;
-use crate::feed::{Kind, categories, packages};
+use crate::feed::{FeedKind, categories, packages};
 use crate::metrics::Failed;
 use crate::upstream::retry_after::retry_after;
 use crate::upstream::{Failure, USER_AGENT, Upstream, UpstreamError, VIA};
@@ -154,8 +154,8 @@ impl From<Exhausted> for FetchError {
 
 /// Collects a body of either kind.
 enum Builder {
-    Packages { indexer: Box<packages::Indexer>, segments: Vec<Segment> },
-    Categories(Box<categories::Indexer>),
+    Packages { indexer: Box<packages::PackagesIndexer>, segments: Vec<Segment> },
+    Categories(Box<categories::CategoriesIndexer>),
 }
 
 impl Fetcher {
@@ -258,7 +258,7 @@ impl Fetcher {
 
     async fn body(
         &self,
-        kind: Kind,
+        kind: FeedKind,
         headers: &HeaderMap,
         mut incoming: Body,
         deadline: Instant,
@@ -418,12 +418,13 @@ async fn next_frame(
 }
 
 impl Builder {
-    fn new(kind: Kind) -> Self {
+    fn new(kind: FeedKind) -> Self {
         match kind {
-            Kind::Packages => {
-                Self::Packages { indexer: Box::new(packages::Indexer::bounded()), segments: Vec::new() }
-            }
-            Kind::Categories => Self::Categories(Box::default()),
+            FeedKind::Packages => Self::Packages {
+                indexer: Box::new(packages::PackagesIndexer::bounded()),
+                segments: Vec::new(),
+            },
+            FeedKind::Categories => Self::Categories(Box::default()),
         }
     }
 
@@ -463,7 +464,7 @@ impl Builder {
                 // Where there is one processor only, readers get the end before it is busy with the copy.
                 tokio::task::yield_now().await;
                 spawn_blocking(move || {
-                    let (body, index) = packages::Index::assemble(&segments);
+                    let (body, index) = packages::PackagesIndex::assemble(&segments);
                     let content = Content::new(body, Index::Packages(index));
                     drop(share);
                     Ok(content)

@@ -5,32 +5,32 @@ use std::sync::Arc;
 
 use http::uri::PathAndQuery;
 
-use crate::feed::Kind;
+use crate::feed::FeedKind;
 use crate::metrics::Feed;
 
 /// Path and query of a feed, the path in its canonical form. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
-    kind: Kind,
+    kind: FeedKind,
     target: Arc<str>,
 }
 
 impl Key {
     /// Makes a key from a target whose path is canonical. The query stays as the client wrote it.
-    pub fn new(kind: Kind, target: &PathAndQuery) -> Self {
+    pub fn new(kind: FeedKind, target: &PathAndQuery) -> Self {
         // Copied, because the target shares memory with the whole head of the request.
         Self { kind, target: target.as_str().into() }
     }
 
     /// Makes the key of a feed in one version of the vendor's API. The query stays as the client wrote it.
-    pub fn of(kind: Kind, version: &str, query: Option<&str>) -> Self {
+    pub fn of(kind: FeedKind, version: &str, query: Option<&str>) -> Self {
         let mark = if query.is_some() { "?" } else { "" };
         let target = ["/api/v", version, "/", kind.name(), mark, query.unwrap_or_default()].concat();
         Self { kind, target: target.into() }
     }
 
     /// Returns the kind of the feed.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> FeedKind {
         self.kind
     }
 
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn knows_versions_that_there_could_be() {
         let check = |target: &str, expected: Option<&str>| {
-            let key = Key::new(Kind::Packages, &target.parse().expect("a target"));
+            let key = Key::new(FeedKind::Packages, &target.parse().expect("a target"));
             assert_eq!(key.version(), expected, "{target}");
         };
         check("/api/v4/packages?version=18.0.64", Some("v4"));

@@ -252,15 +252,15 @@ mod tests {
     use super::*;
     use crate::catalog::copy::Index;
     use crate::catalog::freshness::Freshness;
-    use crate::feed::{Kind, packages};
+    use crate::feed::{FeedKind, packages};
 
     fn key(n: usize) -> Key {
-        Key::new(Kind::Packages, &format!("/api/v4/packages?{n}").parse().expect("a target"))
+        Key::new(FeedKind::Packages, &format!("/api/v4/packages?{n}").parse().expect("a target"))
     }
 
     fn copy(body: String) -> Copy {
         let body = Bytes::from(body);
-        let index = Index::Packages(packages::Index::of(&body).expect("a feed"));
+        let index = Index::Packages(packages::PackagesIndex::of(&body).expect("a feed"));
         let meta = Meta {
             etag: None,
             last_modified: None,

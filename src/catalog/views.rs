@@ -304,7 +304,7 @@ mod tests {
 
     fn copy() -> Copy {
         let body = Bytes::from(format!("[{:?}]", "x".repeat(10 * MIN_ENCODED)));
-        let index = Index::Packages(packages::Index::of(&body).expect("a feed"));
+        let index = Index::Packages(packages::PackagesIndex::of(&body).expect("a feed"));
         let meta = Meta {
             etag: None,
             last_modified: None,

@@ -20,7 +20,7 @@ use crate::catalog::freshness::Policy;
 use crate::config::Config;
 use crate::feed::listing::{self, Listed};
 use crate::feed::package::Seller;
-use crate::feed::{Kind, packages};
+use crate::feed::{FeedKind, packages};
 use crate::stderr;
 use crate::upstream::Upstream;
 use crate::upstream::outbound::Outbound;
@@ -93,7 +93,7 @@ impl Listing {
             Ok(_) => {}
         }
         let body = body.into();
-        let index = packages::Index::of(&body)
+        let index = packages::PackagesIndex::of(&body)
             .map_err(|error| refused(&format_args!("not a packages feed: {error}")))?;
         Ok(Self { packages: listing::list(&body, &index), origin })
     }
@@ -201,7 +201,7 @@ impl Asking {
     /// # Errors
     /// If there is no valid feed.
     pub async fn packages(&self) -> Result<Vec<Listed>, Failure> {
-        let content = self.feed(Kind::Packages, PACKAGES).await?;
+        let content = self.feed(FeedKind::Packages, PACKAGES).await?;
         match &content.index {
             Index::Packages(index) => Ok(listing::list(&content.body, index)),
             Index::Categories(_) => Ok(Vec::new()),
@@ -213,10 +213,10 @@ impl Asking {
     /// # Errors
     /// If there is no valid feed.
     pub async fn categories(&self) -> Result<usize, Failure> {
-        Ok(self.feed(Kind::Categories, CATEGORIES).await?.len())
+        Ok(self.feed(FeedKind::Categories, CATEGORIES).await?.len())
     }
 
-    async fn feed(&self, kind: Kind, target: &'static str) -> Result<Arc<Content>, Failure> {
+    async fn feed(&self, kind: FeedKind, target: &'static str) -> Result<Arc<Content>, Failure> {
         let key = Key::new(kind, &PathAndQuery::from_static(target));
         let copy = self.fetcher.fetch(&key, None, |_| ()).await.map_err(|error| {
             // SECURITY: it may name where the upstream redirected to.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Failure;
 use super::terminal::not_written;
-use crate::feed::packages::{Filter, Indexer, Segment};
+use crate::feed::packages::{PackagesFilter, PackagesIndexer, Segment};
 use crate::whitelist::Whitelist;
 use crate::whitelist::watch::load_once;
 
@@ -35,8 +35,8 @@ enum Broken {
 }
 
 fn stream(list: &Whitelist, mut input: impl Read, mut output: impl Write) -> Result<(), Broken> {
-    let mut indexer = Indexer::default();
-    let mut filter = Filter::default();
+    let mut indexer = PackagesIndexer::default();
+    let mut filter = PackagesFilter::default();
     let mut write = |segment: Segment| {
         let mut parts = filter.segment(&segment, |code| list.contains(code));
         parts.try_for_each(|part| output.write_all(&part)).map_err(Broken::Output)

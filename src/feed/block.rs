@@ -1,7 +1,8 @@
 //! A block of 64 bytes as bits: the bytes that pass a test become one `u64`, one bit a byte.
 //!
-//! A scanner that works on such bits has something to do at each bit that is set instead of at each byte. In a
-//! catalog that is one byte in thirty (Langdale and Lemire, "Parsing Gigabytes of JSON per Second", 2019, §3.1).
+//! A scanner that works on such bits has something to do at each bit that is set instead of at each byte. In
+//! a catalog that is one byte in thirty (Langdale and Lemire, "Parsing Gigabytes of JSON per Second", 2019,
+//! §3.1).
 
 /// Bytes of a block.
 pub(super) const BLOCK_LEN: usize = u64::BITS as usize;
@@ -14,7 +15,8 @@ pub(super) type Block = [u8; BLOCK_LEN];
 pub(super) enum Test {
     /// Equal to the given byte.
     Is(u8),
-    /// Equal to the given byte once bit 0x20 is set, which tells `[` and `{` apart, and small and capital letters.
+    /// Equal to the given byte once bit 0x20 is set, which tells `[` and `{` apart, and small and capital
+    /// letters.
     IsWithBit5(u8),
     /// Not above the given byte.
     AtMost(u8),

@@ -11,7 +11,7 @@ use super::text;
 
 /// Index of a complete categories feed: where its top packages are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Index {
+pub struct CategoriesIndex {
     lists: Vec<TopPackages>,
     /// Number of categories.
     pub categories: usize,
@@ -42,7 +42,7 @@ impl ElementBudget {
 
 /// Checks a feed while it arrives, and keeps its bytes.
 #[derive(Debug)]
-pub struct Indexer {
+pub struct CategoriesIndexer {
     scanner: Scanner,
     body: Vec<u8>,
     lists: Vec<Range<usize>>,
@@ -55,7 +55,7 @@ pub struct Indexer {
 const MEMBERS: &[&str] = &["top_packages", "buy_url"];
 const TOP_PACKAGES: usize = 0;
 
-impl Default for Indexer {
+impl Default for CategoriesIndexer {
     fn default() -> Self {
         Self {
             scanner: Scanner::new(MEMBERS).limited(MAX_ELEMENTS),
@@ -68,7 +68,7 @@ impl Default for Indexer {
     }
 }
 
-impl Indexer {
+impl CategoriesIndexer {
     /// Checks and keeps the next bytes.
     ///
     /// # Errors
@@ -101,7 +101,7 @@ impl Indexer {
     /// # Errors
     /// If the feed is incomplete, or if a `top_packages` is an object with members, whose packages would not be
     /// found.
-    pub fn finish(mut self) -> Result<(Vec<u8>, Index), ScanError> {
+    pub fn finish(mut self) -> Result<(Vec<u8>, CategoriesIndex), ScanError> {
         self.scanner.finish()?;
         let mut lists = Vec::with_capacity(self.lists.len());
         for span in self.lists {
@@ -116,11 +116,11 @@ impl Indexer {
         }
         lists.shrink_to_fit();
         self.body.shrink_to_fit();
-        Ok((self.body, Index { lists, categories: self.categories }))
+        Ok((self.body, CategoriesIndex { lists, categories: self.categories }))
     }
 }
 
-impl Index {
+impl CategoriesIndex {
     /// Returns about how many bytes it takes in memory, beside those of the feed.
     pub fn weight(&self) -> usize {
         let list = |list: &TopPackages| {
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     fn filter(feed: &[u8], shown: &[&str], chunk: usize) -> Result<String, ScanError> {
-        let mut indexer = Indexer::default();
+        let mut indexer = CategoriesIndexer::default();
         for chunk in feed.chunks(chunk) {
             indexer.push(chunk)?;
         }
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn an_index_weighs_what_it_takes() {
         let weigh = |feed: &str| {
-            let mut indexer = Indexer::default();
+            let mut indexer = CategoriesIndexer::default();
             indexer.push(feed.as_bytes()).expect("a feed");
             indexer.finish().expect("a feed").1.weight()
         };

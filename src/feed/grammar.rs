@@ -1,9 +1,9 @@
 //! Checks the order of tokens (RFC 8259 §2 to §5), for all tokens of a block at once.
 //!
-//! *Marks* are commas and colons. A value or a name must follow each mark, may follow an opening bracket, and may
-//! stand nowhere else. A mark or a closing bracket may follow anything else, and a closing bracket also its opening
-//! one. The other rules depend on the innermost brackets: between two brackets or commas, an object has one colon,
-//! behind the name, and an array has none.
+//! *Marks* are commas and colons. A value or a name must follow each mark, may follow an opening bracket, and
+//! may stand nowhere else. A mark or a closing bracket may follow anything else, and a closing bracket also
+//! its opening one. The other rules depend on the innermost brackets: between two brackets or commas, an
+//! object has one colon, behind the name, and an array has none.
 
 use super::problem::Problem;
 use super::tokens::Tokens;
@@ -46,9 +46,9 @@ impl Grammar {
         let behind_mark = behind(comma | colon, &mut self.mark, space);
         let value = behind_open | behind_mark;
 
-        // Addition carries from a colon through all ones up to the next bracket or comma, and clears them; so a bit
-        // of a bracket or comma is set in the sum if there is a colon before it, a bit of a
-        // colon if it is the second one, and a bit of a scalar if there is no colon before it.
+        // Addition carries from a colon through all ones up to the next bracket or comma, and clears them; so
+        // a bit of a bracket or comma is set in the sum if there is a colon before it, a bit of a colon if it
+        // is the second one, and a bit of a scalar if there is no colon before it.
         let ends = open | close | comma;
         let (named, over) = (!ends).overflowing_add(colon);
         let (named, over_too) = named.overflowing_add(self.named);
@@ -85,7 +85,8 @@ impl Grammar {
 
 /// Returns the first byte behind each of `tokens` that is not `space`.
 ///
-/// `carry` is 1 if the one for a token of an earlier block has not come yet; it is updated for the next block.
+/// `carry` is 1 if the one for a token of an earlier block has not come yet; it is updated for the next
+/// block.
 #[inline(always)]
 fn behind(tokens: u64, carry: &mut u64, space: u64) -> u64 {
     let (next, over) = (tokens << 1 | *carry).overflowing_add(space);

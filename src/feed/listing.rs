@@ -1,7 +1,7 @@
 //! Names and buy links of the packages of a feed, for display.
 //!
-//! The index in [`super::packages`] holds only what the filter decides by; this module reads the other members on
-//! demand.
+//! The index in [`super::packages`] holds only what the filter decides by; this module reads the other
+//! members on demand.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::package::Package;
-use super::packages::Index;
+use super::packages::PackagesIndex;
 use super::text;
 
 /// Element of a packages feed with the members that people look at.
@@ -25,7 +25,7 @@ pub struct Listed {
 }
 
 /// Lists the elements of a feed in order.
-pub fn list(body: &[u8], index: &Index) -> Vec<Listed> {
+pub fn list(body: &[u8], index: &PackagesIndex) -> Vec<Listed> {
     let listed = index.entries.iter().map(|entry| {
         let members =
             serde_json::Deserializer::from_slice(&body[entry.span.clone()]).deserialize_map(Members);
@@ -71,7 +71,7 @@ mod tests {
     fn reads_names_and_links() {
         let check = |element: &str, name: Option<&str>, buy_url: Option<&str>| {
             let body = format!("[ {element} , 1]").into();
-            let index = Index::of(&body).expect("a feed");
+            let index = PackagesIndex::of(&body).expect("a feed");
             let listed = list(&body, &index);
             assert_eq!(listed.len(), 2, "{element}");
             assert_eq!(listed[0].package, index.entries[0].package, "{element}");

@@ -22,14 +22,14 @@ mod tokens;
 
 /// The two feeds that are filtered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum FeedKind {
     /// `/api/v<N>/packages`
     Packages,
     /// `/api/v<N>/categories`
     Categories,
 }
 
-impl Kind {
+impl FeedKind {
     /// Returns the last segment of the feed's URL path.
     pub fn name(self) -> &'static str {
         match self {

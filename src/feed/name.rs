@@ -40,7 +40,8 @@ impl Names {
         }
     }
 
-    /// Returns the index of the name at the offsets `range`, which may begin before `chunk`, whose offset is `base`.
+    /// Returns the index of the name at the offsets `range`, which may begin before `chunk`, whose offset is
+    /// `base`.
     pub(super) fn find_cut(&mut self, range: Range<usize>, chunk: &[u8], base: usize) -> Option<usize> {
         if range.start >= base {
             return text::position_of_name(&chunk[range.start - base..range.end - base], self.names);
@@ -51,14 +52,14 @@ impl Names {
         text::position_of_name(self.bytes.get(..range.len())?, self.names)
     }
 
-    /// Keeps more bytes of the name at `start`. Beyond the capacity they are only counted: such a name matches
-    /// nothing.
+    /// Keeps more bytes of the name at `start`. Beyond the capacity they are only counted: such a name
+    /// matches nothing.
     pub(super) fn keep(&mut self, start: usize, bytes: &[u8]) {
         if self.start != start {
             (self.start, self.len) = (start, 0);
         }
-        // SECURITY: keep what fits instead of nothing: when the longest name comes with its closing quote, the
-        // quote does not fit, and a name that is not recognized leaves its package unfiltered.
+        // SECURITY: keep what fits instead of nothing: when the longest name comes with its closing quote,
+        // the quote does not fit, and a name that is not recognized leaves its package unfiltered.
         let room = &mut self.bytes[self.len.min(MAX_NAME)..];
         let fit = room.len().min(bytes.len());
         room[..fit].copy_from_slice(&bytes[..fit]);

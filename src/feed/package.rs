@@ -91,8 +91,8 @@ fn parsed_leads_to_plesk(link: &str) -> bool {
     }
 }
 
-/// Returns the host of a link in the usual spelling, for which no URL parser is needed: `https://`, then small
-/// letters, dots and hyphens up to a slash. Such a host cannot be an IP address or encoded (`xn--`).
+/// Returns the host of a link in the usual spelling, for which no URL parser is needed: `https://`, then
+/// small letters, dots and hyphens up to a slash. Such a host cannot be an IP address or encoded (`xn--`).
 fn plain_host(link: &str) -> Option<&str> {
     let (host, _) = link.strip_prefix("https://")?.split_once('/')?;
     let plain = host.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'.' | b'-'));

@@ -20,7 +20,7 @@ const USUAL_ELEMENT_BYTES: usize = 6 << 10;
 
 /// Element of the feed with what the filter decides by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct IndexedPackage {
     /// Span of the element, in bytes from the start of the feed.
     pub span: Range<usize>,
     /// Code and seller.
@@ -37,25 +37,25 @@ pub struct Segment {
     /// End of the feed's opening bracket.
     pub head: usize,
     /// Elements that end in these bytes.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<IndexedPackage>,
     /// True if the feed ends here and is complete and well-formed.
     pub last: bool,
 }
 
 /// Index of a complete packages feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Index {
+pub struct PackagesIndex {
     /// End of the feed's opening bracket.
     pub head: usize,
     /// Elements in the order of the feed.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<IndexedPackage>,
 }
 
 /// Indexes a feed while it arrives. Holds only what was not taken yet.
 ///
 /// The default has no limit on the number of elements.
 #[derive(Debug)]
-pub struct Indexer {
+pub struct PackagesIndexer {
     scanner: Scanner,
     /// Offset of the next chunk.
     base: usize,
@@ -67,7 +67,7 @@ pub struct Indexer {
     category: Option<usize>,
 }
 
-impl Default for Indexer {
+impl Default for PackagesIndexer {
     fn default() -> Self {
         Self {
             scanner: Scanner::new(MEMBERS),
@@ -80,7 +80,7 @@ impl Default for Indexer {
     }
 }
 
-impl Indexer {
+impl PackagesIndexer {
     /// Makes an indexer that accepts at most [`MAX_ELEMENTS`] elements, for a feed that is kept in memory.
     pub fn bounded() -> Self {
         let indexer = Self::default();
@@ -119,7 +119,7 @@ impl Indexer {
                     text::decode(&bytes[value.start - offset..value.end - offset])
                 });
                 let package = Package { code: code.map(Cow::into), seller: Seller::of(buy_url.as_deref()) };
-                entries.push(Entry { span, package });
+                entries.push(IndexedPackage { span, package });
             }
         })?;
         if let Some(offset) = *category {
@@ -130,8 +130,9 @@ impl Indexer {
         Ok(())
     }
 
-    /// Makes segments of the complete elements: one of the element that began before `chunk`, one of the others.
-    fn cut(&mut self, chunk: &Bytes, mut entries: Vec<Entry>) {
+    /// Makes segments of the complete elements: one of the element that began before `chunk`, one of the
+    /// others.
+    fn cut(&mut self, chunk: &Bytes, mut entries: Vec<IndexedPackage>) {
         let mut from = 0;
         if !self.begun.is_empty() && !entries.is_empty() {
             let rest = entries.split_off(1);
@@ -151,7 +152,7 @@ impl Indexer {
         self.begun.extend_from_slice(&chunk[from..]);
     }
 
-    fn segment(&mut self, end: usize, bytes: Bytes, entries: Vec<Entry>) {
+    fn segment(&mut self, end: usize, bytes: Bytes, entries: Vec<IndexedPackage>) {
         let (offset, head) = (end - bytes.len(), self.scanner.head());
         self.segments.push_back(Segment { offset, bytes, head, entries, last: false });
     }
@@ -179,7 +180,7 @@ impl Indexer {
     }
 }
 
-impl Entry {
+impl IndexedPackage {
     /// Returns about how many bytes it takes in memory, beside those of the feed.
     fn weight(&self) -> usize {
         let code = self.package.code.as_ref().map_or(0, |code| code.len() + ALLOCATION);
@@ -191,24 +192,24 @@ impl Segment {
     /// Returns about how many bytes it takes in memory, beside those of the feed.
     pub fn weight(&self) -> usize {
         let spare = self.entries.capacity() - self.entries.len();
-        let entries: usize = self.entries.iter().map(Entry::weight).sum();
-        size_of::<Self>() + 2 * ALLOCATION + spare * size_of::<Entry>() + entries
+        let entries: usize = self.entries.iter().map(IndexedPackage::weight).sum();
+        size_of::<Self>() + 2 * ALLOCATION + spare * size_of::<IndexedPackage>() + entries
     }
 }
 
-impl Index {
+impl PackagesIndex {
     /// Returns about how many bytes it takes in memory, beside those of the feed.
     pub fn weight(&self) -> usize {
         let spare = self.entries.capacity() - self.entries.len();
-        spare * size_of::<Entry>() + self.entries.iter().map(Entry::weight).sum::<usize>()
+        spare * size_of::<IndexedPackage>() + self.entries.iter().map(IndexedPackage::weight).sum::<usize>()
     }
 
     /// Indexes a whole feed of at most [`MAX_ELEMENTS`] elements.
     ///
     /// # Errors
-    /// As [`Indexer::push`] and [`Indexer::finish`].
+    /// As [`PackagesIndexer::push`] and [`PackagesIndexer::finish`].
     pub fn of(body: &Bytes) -> Result<Self, ScanError> {
-        let mut indexer = Indexer::bounded();
+        let mut indexer = PackagesIndexer::bounded();
         indexer.push(body)?;
         let mut entries = Vec::new();
         while let Some(segment) = indexer.take() {
@@ -244,12 +245,12 @@ impl Index {
 
 /// Filters a feed segment by segment.
 #[derive(Debug, Default)]
-pub struct Filter {
+pub struct PackagesFilter {
     kept: KeptRanges,
     opened: bool,
 }
 
-impl Filter {
+impl PackagesFilter {
     /// Returns the parts of `segment` that are shown, without copying them.
     ///
     /// Must be called once for each segment, in the order of the feed.
@@ -288,8 +289,8 @@ mod tests {
 
     /// Filters as a stream, taking segments after every chunk, and as a whole; both must agree.
     fn filter(feed: &[u8], chunk: usize) -> Result<String, ScanError> {
-        let mut indexer = Indexer::default();
-        let mut filter = Filter::default();
+        let mut indexer = PackagesIndexer::default();
+        let mut filter = PackagesFilter::default();
         let mut segments = Vec::new();
         let mut streamed = Vec::new();
         for chunk in feed.chunks(chunk) {
@@ -300,7 +301,7 @@ mod tests {
         for segment in &segments {
             streamed.extend(filter.segment(segment, allowed));
         }
-        let (body, index) = Index::assemble(&segments);
+        let (body, index) = PackagesIndex::assemble(&segments);
         assert_eq!(body, feed);
         let whole = index.filter(&body, allowed);
         assert_eq!(streamed.concat(), whole);
@@ -371,7 +372,7 @@ mod tests {
 
     #[test]
     fn takes_whole_elements_as_they_come() {
-        let mut indexer = Indexer::default();
+        let mut indexer = PackagesIndexer::default();
         indexer.push(&Bytes::from_static(b" [ {\"code\":\"a\"}")).expect("an element");
         let segment = indexer.take().expect("a segment");
         assert_eq!((segment.offset, segment.head, segment.bytes.len()), (0, 2, 15));

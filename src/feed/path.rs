@@ -5,7 +5,8 @@ use super::avx2;
 use super::portable;
 use super::scan::{Event, ScanError, Scanner};
 
-/// Way to find the bits of a block. Every path gives the same results; the scanner takes the fastest by itself.
+/// Way to find the bits of a block. Every path gives the same results; the scanner takes the fastest by
+/// itself.
 #[derive(Debug, Clone, Copy)]
 pub struct ScanPath(Vectors);
 
@@ -17,7 +18,8 @@ enum Vectors {
 }
 
 impl ScanPath {
-    /// Returns the paths of this machine, the fastest last: tests and benchmarks go through all of them.
+    /// Returns the paths of this machine, the portable one first and the fastest last. Tests and benchmarks go
+    /// through all of them.
     pub fn all() -> impl Iterator<Item = Self> {
         let portable = std::iter::once(Self(Vectors::Portable));
         #[cfg(target_arch = "x86_64")]

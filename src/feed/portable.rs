@@ -33,7 +33,8 @@ fn at_most(bytes: u8x16, limit: u8) -> u8x16 {
 
 /// Collects the highest bit of each byte that `of` yields.
 ///
-/// No `array::map` here: without link-time optimization it stays a call, which made the scanner ten times slower.
+/// No `array::map` here: without link-time optimization it stays a call, which made the scanner ten times
+/// slower.
 #[inline(always)]
 fn bits(block: &Block, of: impl Fn(u8x16) -> u8x16) -> u64 {
     let (quarters, _) = block.as_chunks::<16>();

@@ -1,15 +1,15 @@
 //! Errors of the scanner, and the limits that it enforces.
 
-/// Deepest nesting in levels, the feed's own array included. PHP's `json_decode` has the same limit, so no Plesk
-/// server could read a deeper feed.
+/// Deepest nesting in levels, the feed's own array included. PHP's `json_decode` has the same limit, so no
+/// Plesk server could read a deeper feed.
 pub const MAX_DEPTH: usize = 512;
 
-/// Size limit of one element in bytes, including the separator and white space before it. Real elements have up to
-/// some 30 KB; with a hundred times that, `filter` still runs in a few megabytes.
+/// Size limit of one element in bytes, including the separator and white space before it. Real elements have
+/// up to some 30 KB; with a hundred times that, `filter` still runs in a few megabytes.
 pub const MAX_ELEMENT: usize = 4 << 20;
 
-/// Limit on the elements of a feed that is kept in memory, where the index takes some hundred bytes for each. The
-/// real catalog has two hundred times fewer.
+/// Limit on the elements of a feed that is kept in memory, where the index takes some hundred bytes for each.
+/// The real catalog has two hundred times fewer.
 pub const MAX_ELEMENTS: usize = 100_000;
 
 /// What the allocator adds to an allocation, about: counted where there are many small ones.

@@ -37,7 +37,8 @@ impl Scalar {
         })
     }
 
-    /// Reads more bytes and returns how many of them belong to the scalar, or `None` if all do: then it may go on.
+    /// Reads more bytes and returns how many of them belong to the scalar, or `None` if all do: then it may
+    /// go on.
     ///
     /// # Errors
     /// The index of the first byte that cannot continue an incomplete scalar.

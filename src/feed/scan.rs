@@ -1,9 +1,10 @@
 //! Strict, incremental scanner of a JSON array: takes chunks, reports where the elements are.
 //!
-//! It accepts exactly the arrays of RFC 8259 (UTF-8, no BOM), however the input is cut into chunks. It reports the
-//! spans of the elements, and of the values of those of their members that were asked for, as offsets from the first
-//! byte of the input. It keeps no bytes: callers that want them keep what follows the last complete element. Its own
-//! memory is constant; elements are limited to [`MAX_ELEMENT`] bytes and [`MAX_DEPTH`] levels.
+//! It accepts exactly the arrays of RFC 8259 (UTF-8, no BOM), however the input is cut into chunks. It
+//! reports the spans of the elements, and of the values of those of their members that were asked for, as
+//! offsets from the first byte of the input. It keeps no bytes: callers that want them keep what follows the
+//! last complete element. Its own memory is constant; elements are limited to [`MAX_ELEMENT`] bytes and
+//! [`MAX_DEPTH`] levels.
 //!
 //! An escaped lone surrogate (`"\ud800"`) is grammatical (RFC 8259 §8.2) and accepted.
 
@@ -270,8 +271,8 @@ impl Scanner {
         Events::Changed
     }
 
-    /// Handles the tokens of `bits` while no bracket is open: before or behind the array. Returns the bits behind the
-    /// array's opening bracket if that is among them.
+    /// Handles the tokens of `bits` while no bracket is open: before or behind the array. Returns the bits
+    /// behind the array's opening bracket if that is among them.
     ///
     /// Takes the block by value, since a reference to it would keep it out of registers in the caller.
     #[cold]

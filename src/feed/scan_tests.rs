@@ -29,8 +29,8 @@ fn scan_on<'a>(path: ScanPath, chunks: impl Iterator<Item = &'a [u8]>) -> Result
     Ok(events)
 }
 
-/// Scans the input in two parts at every split, byte by byte, and at every position in the scanner's blocks; all
-/// results must equal that of the whole input.
+/// Scans the input in two parts at every split, byte by byte, and at every position in the scanner's blocks;
+/// all results must equal that of the whole input.
 fn scan_every_way(input: &[u8]) -> Result<Vec<Event>, ScanError> {
     let whole = scan([input]);
     for at in 0..=input.len() {
@@ -274,7 +274,8 @@ fn refuses_what_is_no_array() {
     check(b"[1\xff]", P::Expected("`,` or `]`"), 2);
 }
 
-/// The scalar before ends with one block, the next block has none, and the last one begins with a third block.
+/// The scalar before ends with one block, the next block has none, and the last one begins with a third
+/// block.
 #[test]
 fn scalars_begin_anew_behind_a_block_without_any() {
     let check = |last: &str, expected: bool| {

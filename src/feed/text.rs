@@ -31,8 +31,8 @@ pub(super) fn decode(literal: &[u8]) -> Option<Cow<'_, str>> {
     serde_json::Deserializer::from_slice(literal).deserialize_bytes(LossyString).ok().map(Cow::Owned)
 }
 
-/// Decodes a string whose only escapes are `\/`, `\"` and `\\`, which is how PHP writes links; `None` if it has
-/// others.
+/// Decodes a string whose only escapes are `\/`, `\"` and `\\`, which is how PHP writes links; `None` if it
+/// has others.
 fn simply_escaped(mut rest: &[u8]) -> Option<Vec<u8>> {
     let mut text = Vec::with_capacity(rest.len());
     while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {

@@ -1,5 +1,5 @@
-//! Finds the tokens of a block, one bit a byte, and checks the inside of strings: escapes, control characters and
-//! UTF-8. The order of tokens is checked by [`super::grammar`].
+//! Finds the tokens of a block, one bit a byte, and checks the inside of strings: escapes, control characters
+//! and UTF-8. The order of tokens is checked by [`super::grammar`].
 
 use super::block::{self, BLOCK_LEN, Block, Bytes, Find, PrefixXor, Test, Vectors};
 use super::problem::{Problem, ScanError};
@@ -17,7 +17,8 @@ pub(super) struct Lexer {
     in_scalar: u64,
     /// Those of the next three bytes that must continue a UTF-8 sequence.
     continuations: u64,
-    /// Last byte of the last block that had non-ASCII bytes; it counts only while it can be part of a sequence.
+    /// Last byte of the last block that had non-ASCII bytes; it counts only while it can be part of a
+    /// sequence.
     last: u8,
 }
 
@@ -137,8 +138,8 @@ impl Lexer {
     #[inline(always)]
     fn find_bad_escapes(&mut self, bytes: Bytes<'_, impl Find>, escaped: u64, len: usize) -> u64 {
         let u = bytes.is(b'u');
-        // The four bits behind each `u`. If two overlap, the product is wrong only behind the first `u`'s digits,
-        // among which the second `u` is an error already.
+        // The four bits behind each `u`. If two overlap, the product is wrong only behind the first `u`'s
+        // digits, among which the second `u` is an error already.
         let digits = (u128::from(escaped & u) * 0b1_1110) | u128::from(self.digits);
         self.digits = (digits >> len) as u64;
         let mut bad_escape = escaped & !(bytes.escape_letters() | u);

@@ -6,7 +6,7 @@ use http::{Method, Uri};
 use super::spelling::{self, PathClass};
 use crate::catalog::Key;
 use crate::error::Error;
-use crate::feed::Kind;
+use crate::feed::FeedKind;
 use crate::metrics::requests::RouteName;
 
 /// Methods that the feeds and probes answer.
@@ -99,14 +99,14 @@ impl Route {
             }
         };
         read_only()?;
-        let key = |kind: Kind| Key::of(kind, version, target.query());
+        let key = |kind: FeedKind| Key::of(kind, version, target.query());
         let own = key(kind);
         if own.as_str().len() > MAX_TARGET {
             return Err(Refusal::TargetTooLong);
         }
         Ok(match kind {
-            Kind::Packages => Self::Packages(own),
-            Kind::Categories => Self::Categories { key: own, packages: key(Kind::Packages) },
+            FeedKind::Packages => Self::Packages(own),
+            FeedKind::Categories => Self::Categories { key: own, packages: key(FeedKind::Packages) },
         })
     }
 
@@ -145,15 +145,15 @@ mod tests {
         Route::of(&method.parse().expect("a method"), &target.parse().expect(target))
     }
 
-    fn key(kind: Kind, target: &str) -> Key {
+    fn key(kind: FeedKind, target: &str) -> Key {
         Key::new(kind, &target.parse().expect("a target"))
     }
 
     #[test]
     fn finds_the_feeds() {
         let check = |target: &str| {
-            assert_eq!(route("GET", target), Route::Packages(key(Kind::Packages, target)), "{target}");
-            assert_eq!(route("HEAD", target), Route::Packages(key(Kind::Packages, target)), "{target}");
+            assert_eq!(route("GET", target), Route::Packages(key(FeedKind::Packages, target)), "{target}");
+            assert_eq!(route("HEAD", target), Route::Packages(key(FeedKind::Packages, target)), "{target}");
         };
         check("/api/v4/packages");
         check("/api/v0/packages");
@@ -163,15 +163,15 @@ mod tests {
         check("/api/v4/packages?x=%zz&&=;'(~)*!");
         let categories = route("GET", "/api/v4/categories?version=18.0.64&country=XX");
         let expected = Route::Categories {
-            key: key(Kind::Categories, "/api/v4/categories?version=18.0.64&country=XX"),
-            packages: key(Kind::Packages, "/api/v4/packages?version=18.0.64&country=XX"),
+            key: key(FeedKind::Categories, "/api/v4/categories?version=18.0.64&country=XX"),
+            packages: key(FeedKind::Packages, "/api/v4/packages?version=18.0.64&country=XX"),
         };
         assert_eq!(categories, expected);
     }
 
     #[test]
     fn one_feed_has_one_key() {
-        let expected = Route::Packages(key(Kind::Packages, "/api/v4/packages?q"));
+        let expected = Route::Packages(key(FeedKind::Packages, "/api/v4/packages?q"));
         for path in
             ["//api/v4/packages", "/API/V4/Packages/", "/api/v4.0/packages;x", "/api/v4/packages/index.html"]
         {
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn takes_path_and_query_only() {
-        let feed = Route::Packages(key(Kind::Packages, "/api/v4/packages?q"));
+        let feed = Route::Packages(key(FeedKind::Packages, "/api/v4/packages?q"));
         assert_eq!(route("GET", "http://elsewhere.example/api/v4/packages?q"), feed);
         let forward = Route::Forward(PathAndQuery::from_static("/x?y"));
         assert_eq!(route("GET", "http://elsewhere.example:1/x?y"), forward);

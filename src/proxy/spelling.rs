@@ -10,7 +10,7 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
-use crate::feed::Kind;
+use crate::feed::FeedKind;
 pub(crate) use fault::Fault;
 pub(crate) use query::{parts_name_feed, query_names_feed};
 use segment::{Cut, Name, Segment};
@@ -19,9 +19,9 @@ use segment::{Cut, Name, Segment};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PathClass<'a> {
     /// A feed in one version of the vendor's API, the digits of which are `version`.
-    Feed { kind: Kind, version: &'a str },
+    Feed { kind: FeedKind, version: &'a str },
     /// A feed's path behind `prefix`, which begins with a slash and does not end with one.
-    FeedBehind { prefix: &'a str, kind: Kind, version: &'a str },
+    FeedBehind { prefix: &'a str, kind: FeedKind, version: &'a str },
     /// A path in normal form that is no feed's.
     Other,
     /// A path that servers may read in different ways.
@@ -77,9 +77,9 @@ impl<'a> PathClass<'a> {
 }
 
 /// Recognizes a feed's path as nearly all clients write it.
-fn canonical(path: &str) -> Option<(&str, Kind)> {
+fn canonical(path: &str) -> Option<(&str, FeedKind)> {
     let (version, name) = path.strip_prefix("/api/v")?.split_once('/')?;
-    let kind = [Kind::Packages, Kind::Categories].into_iter().find(|kind| kind.name() == name)?;
+    let kind = [FeedKind::Packages, FeedKind::Categories].into_iter().find(|kind| kind.name() == name)?;
     let is_version = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
     is_version.then_some((version, kind))
 }
@@ -92,9 +92,9 @@ enum Progress {
     Api,
     Version,
     /// The whole path, if nothing follows.
-    Name(Kind),
+    Name(FeedKind),
     /// The whole path, whatever follows.
-    Found(Kind),
+    Found(FeedKind),
 }
 
 /// The search for a feed's path in a row of segments.
@@ -148,7 +148,7 @@ impl<'a> Search<'a> {
         };
     }
 
-    fn found(&self) -> Option<Kind> {
+    fn found(&self) -> Option<FeedKind> {
         match self.progress {
             Progress::Name(kind) | Progress::Found(kind) => Some(kind),
             _ => None,

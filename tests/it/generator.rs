@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use catalog_proxy::feed::package::Seller;
-use catalog_proxy::feed::packages::{Filter, Index, Indexer};
+use catalog_proxy::feed::packages::{PackagesFilter, PackagesIndex, PackagesIndexer};
 use catalog_proxy::feed::scan::ScanPath;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -129,8 +129,8 @@ fn the_engine_filters_as_the_model_does() {
 
         for &chunk in chunks {
             for path in ScanPath::all() {
-                let mut indexer = Indexer::default().on(path);
-                let mut filter = Filter::default();
+                let mut indexer = PackagesIndexer::default().on(path);
+                let mut filter = PackagesFilter::default();
                 let mut segments = Vec::new();
                 for chunk in feed.json.as_bytes().chunks(chunk) {
                     indexer.push(&Bytes::copy_from_slice(chunk)).unwrap();
@@ -145,7 +145,7 @@ fn the_engine_filters_as_the_model_does() {
                 assert!(streamed == feed.expected(allowed), "{shape:?} in chunks of {chunk} on {path:?}");
                 assert!(serde_json::from_str::<Vec<Value>>(&streamed).unwrap() == model);
 
-                let (body, index) = Index::assemble(&segments);
+                let (body, index) = PackagesIndex::assemble(&segments);
                 assert!(index.filter(&body, allowed) == streamed.as_bytes());
             }
         }

@@ -1,7 +1,9 @@
-//! Packages feeds in the vendor's shape, of any size: the same bytes for the same [`Shape`], everywhere.
+//! Generated packages feeds in the shape of the real catalog, of any size. A [`Shape`] gives the same bytes
+//! on every platform.
 //!
-//! Written as PHP's `json_encode` writes, with integers only, so that no platform rounds differently. The
-//! texts are made of words in the frequencies of language; they compress about as well as the real ones.
+//! The JSON is written like PHP's `json_encode` does. Everything is computed with integers, so that no
+//! platform rounds differently. The texts have the word frequencies of language and compress about as well as
+//! the real ones.
 #![allow(dead_code, unreachable_pub, reason = "each test and bench uses what it needs")]
 
 mod json;
@@ -32,18 +34,18 @@ const SIZES: [(u64, u64); 11] = [
     (1000, 5500),
 ];
 
-/// What a feed should look like.
+/// Parameters of a generated feed.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
-    /// Number of its elements.
+    /// Number of elements.
     pub packages: usize,
-    /// Their mean size in bytes, about. It does not get below 1,000: the smallest elements take 350.
+    /// Mean size of an element in bytes, approximately; at least 1,000, since the smallest elements take 350.
     pub mean_size: usize,
-    /// How many of a thousand packages are sold by Plesk.
+    /// Packages sold by Plesk, in a thousand.
     pub plesk_per_mille: usize,
-    /// How many of a thousand packages are free. The rest is sold by vendors.
+    /// Free packages, in a thousand. The rest is sold by vendors.
     pub free_per_mille: usize,
-    /// Other seeds give other packages.
+    /// Seed of the random numbers.
     pub seed: u64,
 }
 
@@ -51,11 +53,11 @@ impl Shape {
     /// The vendor's feed of today: 2.3 MB; 157 packages by Plesk, 103 free, 160 by vendors.
     pub const VENDOR: Self =
         Self { packages: 420, mean_size: 5_500, plesk_per_mille: 374, free_per_mille: 245, seed: 1 };
-    /// 0.4 MB: what the vendor sends to servers that can use little of it.
+    /// 0.4 MB: the catalog for servers that can use few of the packages.
     pub const SMALL: Self = Self { packages: 150, mean_size: 2_700, ..Self::VENDOR };
     /// 20 MB.
     pub const LARGE: Self = Self { packages: 3_600, ..Self::VENDOR };
-    /// 111 MB: beyond every cache of a processor.
+    /// 111 MB: larger than any processor's cache.
     pub const HUGE: Self = Self { packages: 20_000, ..Self::VENDOR };
 }
 

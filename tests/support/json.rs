@@ -2,15 +2,15 @@
 
 use std::fmt::Write;
 
-/// A document in the making; commas come by themselves.
+/// JSON document that is being written; commas are added automatically.
 #[derive(Debug, Default)]
 pub struct Json {
-    /// What was written so far.
+    /// Text written so far.
     pub text: String,
 }
 
 impl Json {
-    /// Writes the comma before the next value, if there is one before.
+    /// Writes a comma if a value stands before.
     pub fn separate(&mut self) {
         if !self.text.is_empty() && !self.text.ends_with(['[', '{', ':', ',']) {
             self.text.push(',');
@@ -28,14 +28,14 @@ impl Json {
         self
     }
 
-    /// Writes the name of a member; its value comes next.
+    /// Writes the name of a member; its value must follow.
     pub fn member(&mut self, name: &str) -> &mut Self {
         self.string(name);
         self.text.push(':');
         self
     }
 
-    /// Writes a value that is JSON already.
+    /// Writes a value that is given as JSON.
     pub fn raw(&mut self, value: &str) -> &mut Self {
         self.separate();
         self.text.push_str(value);
@@ -68,7 +68,7 @@ impl Json {
     }
 }
 
-/// Tells how many bytes a text takes in a document, about.
+/// Estimates how many bytes a text takes in a document.
 pub fn escaped_len(text: &str) -> usize {
     text.chars().map(|letter| if letter.is_ascii() { 1 } else { 6 * letter.len_utf16() }).sum()
 }

@@ -1,9 +1,10 @@
-//! Chance without a dependency: a small generator, and texts in the frequencies of language.
+//! Small random number generator without a dependency, and random texts with the word frequencies of
+//! language.
 
 use super::words::SNIPPETS;
 
-/// How many turns of phrase a language has, and how many sentences that everybody writes. With these,
-/// gzip makes of a feed what it makes of the vendor's: a fifth.
+/// Number of phrases of a language, and of sentences that are common to all texts. With these, gzip
+/// compresses a generated feed to a fifth, like the real one.
 const PHRASES: usize = 400;
 const SENTENCES: usize = 100;
 
@@ -24,12 +25,12 @@ impl Random {
         bits ^ (bits >> 31)
     }
 
-    /// A number under `end`.
+    /// Returns a number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
         ((u128::from(self.next()) * end as u128) >> 64) as usize
     }
 
-    /// True `per_mille` times of a thousand.
+    /// Returns true with a probability of `per_mille` in a thousand.
     pub fn chance(&mut self, per_mille: usize) -> bool {
         self.below(1000) < per_mille
     }
@@ -38,8 +39,8 @@ impl Random {
         of[self.below(of.len())]
     }
 
-    /// One of some things, the nth about 1/n as often as the first (Zipf's law): each octave is as likely
-    /// as the others, and so are the things in one.
+    /// Returns one of the items, the nth about 1/n as often as the first (Zipf's law): all octaves are
+    /// equally likely, and so are the items within one.
     pub fn zipf<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         loop {
             let octave = 1 << self.below(of.len().ilog2() as usize + 1);
@@ -55,17 +56,17 @@ impl Random {
         }
     }
 
-    /// Eight hexadecimal digits.
+    /// Returns eight hexadecimal digits.
     pub fn hex(&mut self) -> String {
         format!("{:08x}", self.next() >> 32)
     }
 
-    /// What looks like an MD5 sum.
+    /// Returns 32 hexadecimal digits, like an MD5 sum.
     pub fn md5(&mut self) -> String {
         format!("{:016x}{:016x}", self.next(), self.next())
     }
 
-    /// A random UUID (RFC 9562 §5.4).
+    /// Returns a random UUID (RFC 9562 §5.4).
     pub fn uuid(&mut self) -> String {
         let (high, low) = (self.next(), self.next());
         format!(
@@ -79,11 +80,11 @@ impl Random {
     }
 }
 
-/// The words of a language and its turns of phrase, the frequent ones first.
+/// Words and phrases of a language, the frequent ones first.
 #[derive(Debug)]
 pub struct Language {
     words: Vec<String>,
-    /// Some words in a row, and whole sentences: what makes texts of one trade alike.
+    /// Phrases and whole sentences that texts of one trade share.
     phrases: Vec<String>,
     sentences: Vec<String>,
     space: &'static str,
@@ -91,7 +92,7 @@ pub struct Language {
 }
 
 impl Language {
-    /// Takes words apart at white space, the frequent ones first; `_` stands for a space in one.
+    /// Splits words at white space, the frequent ones first; `_` stands for a space within a word.
     pub fn new(random: &mut Random, words: &str, space: &'static str, stop: &'static str) -> Self {
         let words = words.split_whitespace().map(|word| word.replace('_', " ")).collect();
         let mut language = Self { words, phrases: Vec::new(), sentences: Vec::new(), space, stop };
@@ -106,19 +107,19 @@ impl Language {
         language
     }
 
-    /// One of the words that say something.
+    /// Returns one of the words with a meaning of their own.
     pub fn rare(&self, random: &mut Random) -> &str {
         let rarer = &self.words[self.words.len() / 3..];
         &rarer[random.below(rarer.len())]
     }
 
-    /// What a text is about: `name`, and some words that it comes back to.
+    /// Returns a text's topic: `name` and some words that are repeated.
     pub fn topic(&self, random: &mut Random, name: &str) -> Vec<String> {
         let words = (0..12).map(|_| self.rare(random).to_owned());
         [name.to_owned()].into_iter().chain(words).collect()
     }
 
-    /// Makes up a sentence; some of its words are from `topic`.
+    /// Writes a sentence; some of its words are from `topic`.
     pub fn sentence(&self, random: &mut Random, topic: &[String]) -> String {
         if !self.sentences.is_empty() && random.chance(450) {
             return random.zipf(&self.sentences).clone();

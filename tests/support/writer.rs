@@ -1,4 +1,4 @@
-//! Packages in the vendor's shape, one by one.
+//! Writer of single packages in the shape of the real catalog's.
 
 use std::collections::HashSet;
 
@@ -9,22 +9,22 @@ use super::json::{Json, escaped_len};
 use super::random::{Language, Random};
 use super::words;
 
-/// Elements smaller than this do without the members that not every package has.
+/// Size in bytes below which an element gets no optional members.
 const LEAN: usize = 1_300;
 
-/// What comes behind the changelog, in bytes.
+/// Size of the members behind the changelog, in bytes.
 const TAIL: usize = 230;
 
 const CATEGORIES: &[&str] = &["cms", "security", "backup", "mail", "seo-speed", "dns", "server-tools"];
 
-/// Writes one package after the other.
+/// Writes packages one after the other.
 pub struct Writer {
     pub json: Json,
     random: Random,
     english: Language,
     others: Vec<(&'static str, Language)>,
     codes: HashSet<String>,
-    /// How many of the catalog's codes are taken.
+    /// Number of the catalog's codes that have been used.
     known: usize,
 }
 
@@ -99,7 +99,7 @@ impl Writer {
         Package { span: start..self.json.text.len(), code, seller }
     }
 
-    /// A code that no other package has.
+    /// Returns a code that no other package has.
     fn code(&mut self, seller: Seller) -> String {
         if seller == Seller::Plesk
             && let Some(code) = words::CODES.get(self.known)
@@ -119,7 +119,7 @@ impl Writer {
         }
     }
 
-    /// The link that decides, in each way that the vendor writes it.
+    /// Returns the value of `buy_url`, in one of the ways in which the real catalog writes it.
     fn buy_url(&mut self, seller: Seller, code: &str, host: &str) {
         let link = match (seller, self.random.below(10)) {
             (Seller::Plesk, _) => format!("https://go.plesk.com/buy-plesk-ext/{code}"),
@@ -178,7 +178,7 @@ impl Writer {
         self.json.close(']');
     }
 
-    /// Goes back from `release` until the feed ends at about `end`.
+    /// Writes a changelog back from `release` until the feed is about `end` bytes long.
     fn changelog(&mut self, mut release: Release, topic: &[String], foreign: Option<usize>, end: usize) {
         self.json.member("changelog").open('[');
         while self.json.text.len() < end {
@@ -216,7 +216,8 @@ impl Writer {
         self.json.close('}');
     }
 
-    /// Some paragraphs and lists as HTML, which take about half of what the fixed members leave of `size`.
+    /// Returns paragraphs and lists as HTML, of about half of the bytes that the fixed members leave of
+    /// `size`.
     fn description(&mut self, topic: &[String], foreign: Option<usize>, size: usize) {
         let mut text = String::new();
         if size < LEAN {
@@ -249,10 +250,10 @@ impl Writer {
     }
 }
 
-/// A version and its day.
+/// Version and release date.
 struct Release {
     version: [usize; 3],
-    /// Days since the start of 2010, in months of 28.
+    /// Days since the start of 2010, with months of 28 days.
     day: usize,
 }
 
@@ -264,7 +265,7 @@ impl Release {
         }
     }
 
-    /// Goes back to the release before.
+    /// Changes to the previous release.
     fn previous(&mut self, random: &mut Random) {
         self.day = self.day.saturating_sub(1 + random.below(90));
         self.version = match self.version {
@@ -284,7 +285,7 @@ impl Release {
     }
 }
 
-/// `wp-toolkit` as `Wp Toolkit`.
+/// Turns `wp-toolkit` into `Wp Toolkit`.
 fn title(code: &str) -> String {
     let capital = |word: &str| {
         let mut letters = word.chars();

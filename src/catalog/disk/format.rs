@@ -22,7 +22,7 @@ use crate::catalog::Key;
 use crate::catalog::copy::{Content, Copy, Index, Meta};
 use crate::catalog::freshness::Freshness;
 use crate::feed::scan::ScanError;
-use crate::feed::{Kind, categories, packages};
+use crate::feed::{FeedKind, categories, packages};
 
 /// First words of the first line, in every version.
 const MAGIC: &str = "catalog-proxy copy ";
@@ -145,12 +145,12 @@ pub fn decode(file: &Bytes, key: &Key, confirmed: SystemTime, now: SystemTime) -
 ///
 /// # Errors
 /// If anything about it is wrong.
-pub fn packages(file: &Bytes) -> Result<(Bytes, packages::Index), Unusable> {
+pub fn packages(file: &Bytes) -> Result<(Bytes, packages::PackagesIndex), Unusable> {
     let (header, feed) = parse(file)?;
-    if header.kind != Kind::Packages.name() {
+    if header.kind != FeedKind::Packages.name() {
         return Err(Unusable::Key);
     }
-    let index = packages::Index::of(&feed)?;
+    let index = packages::PackagesIndex::of(&feed)?;
     Ok((feed, index))
 }
 
@@ -180,11 +180,11 @@ fn parse(file: &Bytes) -> Result<(Header, Bytes), Unusable> {
 }
 
 /// Indexes a feed of either kind.
-pub(super) fn index(kind: Kind, body: &Bytes) -> Result<(Bytes, Index), ScanError> {
+pub(super) fn index(kind: FeedKind, body: &Bytes) -> Result<(Bytes, Index), ScanError> {
     match kind {
-        Kind::Packages => Ok((body.clone(), Index::Packages(packages::Index::of(body)?))),
-        Kind::Categories => {
-            let mut indexer = categories::Indexer::default();
+        FeedKind::Packages => Ok((body.clone(), Index::Packages(packages::PackagesIndex::of(body)?))),
+        FeedKind::Categories => {
+            let mut indexer = categories::CategoriesIndexer::default();
             indexer.push(body)?;
             let (body, index) = indexer.finish()?;
             Ok((body.into(), Index::Categories(index)))
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn no_header_of_a_file_is_too_much() {
-        let key = Key::new(Kind::Packages, &PathAndQuery::from_static("/api/v4/packages"));
+        let key = Key::new(FeedKind::Packages, &PathAndQuery::from_static("/api/v4/packages"));
         let copy = |etag: &str, seconds: u64| {
             let times =
                 format!(r#""stored":{seconds},"lifetime":{seconds},"age":{seconds},"held":{seconds}"#);

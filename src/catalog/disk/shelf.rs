@@ -277,7 +277,7 @@ enum Removable {
 /// Reads the packages feed that was kept last in a directory, whatever its query, and when that was.
 ///
 /// Changes nothing there: the directory may be that of a running proxy. What cannot be used is passed over.
-pub fn newest_packages(directory: &Path) -> Option<(Bytes, packages::Index, SystemTime)> {
+pub fn newest_packages(directory: &Path) -> Option<(Bytes, packages::PackagesIndex, SystemTime)> {
     let mut files: Vec<_> = fs::read_dir(directory)
         .ok()?
         .filter_map(|entry| {

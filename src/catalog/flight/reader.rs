@@ -14,7 +14,7 @@ use super::super::fetch::FetchError;
 use super::PATIENCE;
 use super::table::Seat;
 use crate::body::{self, Body};
-use crate::feed::packages::{Filter, Segment};
+use crate::feed::packages::{PackagesFilter, Segment};
 use crate::whitelist::Whitelist;
 
 /// Elements of a complete feed that a reader filters in one go, so that little of the index is copied at once.
@@ -138,7 +138,7 @@ struct Reader {
 /// How much of the feed a reader has filtered.
 #[derive(Default)]
 struct Done {
-    filter: Filter,
+    filter: PackagesFilter,
     segments: usize,
     entries: usize,
     bytes: usize,

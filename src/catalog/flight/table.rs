@@ -374,10 +374,10 @@ mod tests {
     use super::*;
     use crate::cancel;
     use crate::catalog::fetch::FetchError;
-    use crate::feed::Kind;
+    use crate::feed::FeedKind;
 
     fn key(n: usize) -> Key {
-        Key::new(Kind::Packages, &format!("/api/v4/packages?{n}").parse().expect("a target"))
+        Key::new(FeedKind::Packages, &format!("/api/v4/packages?{n}").parse().expect("a target"))
     }
 
     fn started(flights: &Flights, n: usize) -> (Flight, Writer) {

@@ -18,7 +18,7 @@ use super::*;
 use crate::body::{self, Body};
 use crate::cancel;
 use crate::config;
-use crate::feed::Kind;
+use crate::feed::FeedKind;
 use crate::metrics::Metrics;
 use crate::upstream::UpstreamError;
 use crate::whitelist::Whitelist;
@@ -88,7 +88,7 @@ impl Scripted {
 }
 
 fn key(n: usize) -> Key {
-    Key::new(Kind::Packages, &format!("/api/v4/packages?{n}").parse().expect("a target"))
+    Key::new(FeedKind::Packages, &format!("/api/v4/packages?{n}").parse().expect("a target"))
 }
 
 async fn get(catalog: &Catalog, n: usize) -> Result<(Copy, Arrival), FetchError> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::segment::escaped_byte;
-use crate::feed::Kind;
+use crate::feed::FeedKind;
 
 /// A place where servers may read a path in different ways.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Fault<'_> {
         Self { text: ".", at, reason: "a dot segment" }
     }
 
-    pub(super) fn doubtful_feed(kind: Kind, at: usize) -> Self {
+    pub(super) fn doubtful_feed(kind: FeedKind, at: usize) -> Self {
         Self { text: kind.name(), at, reason: "some servers read a feed's name here" }
     }
 }

@@ -1,6 +1,6 @@
 //! One segment of a path, up to where some server stops reading it.
 
-use crate::feed::Kind;
+use crate::feed::FeedKind;
 
 /// What a segment's stem says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(super) enum Name {
     Api,
     /// `v` and digits.
     Version,
-    Feed(Kind),
+    Feed(FeedKind),
     /// An index page: the directory itself.
     Index,
     Other,
@@ -67,8 +67,8 @@ fn named(stem: &[u8]) -> Name {
         |name: &str| stem.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()));
     match stem {
         _ if is("api") => Name::Api,
-        _ if is(Kind::Packages.name()) => Name::Feed(Kind::Packages),
-        _ if is(Kind::Categories.name()) => Name::Feed(Kind::Categories),
+        _ if is(FeedKind::Packages.name()) => Name::Feed(FeedKind::Packages),
+        _ if is(FeedKind::Categories.name()) => Name::Feed(FeedKind::Categories),
         [b'v' | b'V', digits @ ..] if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
             Name::Version
         }

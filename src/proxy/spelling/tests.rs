@@ -17,7 +17,7 @@ use Expected::{Behind, Feed, NotNormal, Other};
 
 #[test]
 fn classifies_paths() {
-    let (kind, version) = (Kind::Packages, "4");
+    let (kind, version) = (FeedKind::Packages, "4");
     for (path, expected) in ROWS {
         let class = PathClass::of(path);
         let matches = match expected {

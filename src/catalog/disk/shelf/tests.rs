@@ -7,17 +7,18 @@ use tokio::time::Instant;
 use super::*;
 use crate::catalog::copy::{Content, Meta};
 use crate::catalog::freshness::Freshness;
-use crate::feed::Kind;
+use crate::feed::FeedKind;
 use crate::metrics::Metrics;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(in crate::catalog::disk) fn key(query: &str) -> Key {
-    Key::of(Kind::Packages, "4", Some(query))
+    Key::of(FeedKind::Packages, "4", Some(query))
 }
 
 pub(in crate::catalog::disk) fn copy(body: &'static str) -> Copy {
-    let (body, index) = format::index(Kind::Packages, &Bytes::from_static(body.as_bytes())).expect("a feed");
+    let (body, index) =
+        format::index(FeedKind::Packages, &Bytes::from_static(body.as_bytes())).expect("a feed");
     let freshness = Freshness { lifetime: Duration::from_secs(600), age: Duration::ZERO };
     let meta = Meta {
         etag: None,
