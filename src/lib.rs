@@ -7,6 +7,8 @@
 
 pub mod commands;
 
+pub mod app;
+
 pub mod admin;
 pub mod logging;
 pub mod systemd;

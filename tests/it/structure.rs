@@ -92,6 +92,7 @@ fn uses_point_down() {
     // From the top of the map to its bottom; a module may use those of later rows only.
     let layers: &[&[&str]] = &[
         &["commands"],
+        &["app"],
         &["admin", "logging", "systemd"],
         &["proxy"],
         &["error"],
