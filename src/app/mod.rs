@@ -13,9 +13,9 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
+use crate::cache::Cache;
+use crate::cache::disk::Disk;
 use crate::cache_directory::CacheDirectory;
-use crate::catalog::Catalog;
-use crate::catalog::disk::Disk;
 use crate::config::{Admin, Config, Limits, ProxyVariables, Webhook};
 use crate::metrics::Metrics;
 use crate::news::News;
@@ -135,12 +135,12 @@ impl App {
         let (outbox, notifier) = hook.map(|(hook, client)| notify::notifier(hook, client)).unzip();
         let news = News::start(directory, Arc::clone(&whitelist), Arc::clone(&metrics), outbox)?;
         // Whatever clients do to the connections of pass-through, feeds have their own.
-        let catalog =
-            Catalog::new(upstream.apart(), &config.cache, disk.clone(), Some(news), Arc::clone(&metrics));
+        let cache =
+            Cache::new(upstream.apart(), &config.cache, disk.clone(), Some(news), Arc::clone(&metrics));
         let caching = Caching { max_age: config.client_max_age.as_ref().map(|given| given.value) };
         let limits = config.limits.clone();
         let proxy = Proxy {
-            catalog,
+            cache,
             upstream,
             whitelist,
             caching,
@@ -192,7 +192,7 @@ impl App {
         let proxy = Arc::new(self.proxy.clone());
         for listener in self.listeners {
             let (proxy, certificate) = (Arc::clone(&proxy), self.certificate.clone());
-            let handler = move |request, peer| Arc::clone(&proxy).answer(request, peer);
+            let handler = move |request, peer| Arc::clone(&proxy).respond(request, peer);
             let connections = Arc::clone(&connections);
             tasks
                 .spawn("accept", server::serve(listener, connections, certificate, handler, stopped.clone()));
@@ -216,8 +216,8 @@ impl App {
             let stopped = stopped.clone();
             tasks.spawn_restarting("keep_claimed", move || Arc::clone(&disk).keep_claimed(stopped.clone()));
         }
-        let catalog = self.proxy.catalog.clone();
-        tasks.spawn_restarting("keep_fresh", move || catalog.clone().keep_fresh(stopped.clone()));
+        let cache = self.proxy.cache.clone();
+        tasks.spawn_restarting("keep_fresh", move || cache.clone().keep_fresh(stopped.clone()));
         // Not before hang-ups are handled: the manager may ask for a reload at once.
         manager.ready();
         let mut shutdown = std::pin::pin!(shutdown);
@@ -236,7 +236,7 @@ impl App {
         // It fails only if no server is left to stop.
         let _ = stop.send(true);
         // A process that takes over needs the cache directory now, not when the last response has ended.
-        tokio::join!(self.proxy.catalog.close(), tasks.finish());
+        tokio::join!(self.proxy.cache.close(), tasks.finish());
         // A panic in there is told by the hook, and is no reason not to end.
         drop(spawn_blocking(move || manager.close()).await);
         info!("stopped");
