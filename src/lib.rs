@@ -24,6 +24,7 @@ pub mod server;
 pub mod upstream;
 pub mod whitelist;
 
+pub mod certificate;
 pub mod config;
 
 pub mod cli;
@@ -33,6 +34,7 @@ pub mod cache_directory;
 #[cfg(test)]
 mod cancel;
 pub mod given;
+mod limits;
 pub mod metrics;
 pub mod place;
 pub mod reloading;

@@ -10,13 +10,14 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::spawn_blocking;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::copy::{Content, Copy, Digest, View};
 use super::encode::Encoding;
 use super::fetch::FetchError;
 use super::store::{Store, ViewKey};
 use crate::metrics::Metrics;
+use crate::panics;
 use crate::whitelist::Whitelist;
 use crate::worker::{Rejected, Worker};
 
@@ -278,14 +279,8 @@ impl Shared {
         name: &'static str,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let result = spawn_blocking(work).await;
-        if let Err(failure) = &result
-            && failure.is_panic()
-        {
-            self.metrics.panics(name).inc();
-            error!(thread = name, %failure, "a background job panicked");
-        }
-        result.ok()
+        let panics = self.metrics.panics(name);
+        spawn_blocking(move || panics::catch(name, &panics, work)).await.ok().flatten()
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod catalog_source;
 pub mod check;
 pub mod demo;
+mod descriptors;
 pub mod diff;
 pub mod edit;
 pub mod explain;
@@ -24,11 +25,11 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
+use crate::certificate::TlsError;
 use crate::cli::{Action, Cli, NoCommand};
 use crate::config::{ConfigError, WHITELIST};
 use crate::given::Source;
 use crate::logging::LevelError;
-use crate::server::tls::TlsError;
 use crate::stderr;
 use crate::upstream::RootsError;
 use crate::upstream::outbound::OutboundError;
