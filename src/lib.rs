@@ -26,6 +26,7 @@ pub mod server;
 pub mod upstream;
 pub mod whitelist;
 
+pub mod certificate;
 pub mod config;
 
 pub mod cli;
@@ -38,6 +39,7 @@ pub mod cache_status;
 mod cancel;
 pub mod digest;
 pub mod given;
+mod limits;
 pub mod metrics;
 pub mod place;
 pub mod reloading;

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -16,10 +15,10 @@ use parking_lot::{Condvar, Mutex};
 use prometheus_client::metrics::counter::Counter;
 use rustix::fs::OFlags;
 use tokio::sync::watch;
-use tracing::{error, warn};
+use tracing::warn;
 
+use crate::panics;
 use crate::printable::joined;
-use crate::worker::panic_message;
 
 /// How often files are read when no event reports a change: an edit must show within a second.
 pub const FILE_POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -78,7 +77,7 @@ impl Watch {
     /// systems may hang.
     ///
     /// `check` returns how long to wait before it must be called again, for the same reason, or nothing if it came
-    /// to an end. A check that panics is counted and logged, and the watching goes on.
+    /// to an end. A check that panics is counted, and the watching goes on.
     ///
     /// # Errors
     /// If the system gives no thread. Where file events are not available, polling alone is used.
@@ -176,18 +175,7 @@ fn run(
 /// Runs one check. One that panics counts as finished.
 fn guarded(watched: &Watched, check: impl FnOnce() -> Option<Duration>) -> Option<Duration> {
     // What a check leaves half-done it does again when the files change: it keeps only what is sound in any state.
-    catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|payload| {
-        watched.panics.inc();
-        // Logging may be what panicked.
-        let _ = catch_unwind(AssertUnwindSafe(|| {
-            error!(
-                thread = watched.name,
-                panic = panic_message(&*payload),
-                "a check of watched files panicked"
-            );
-        }));
-        None
-    })
+    panics::catch(watched.name, &watched.panics, check).flatten()
 }
 
 /// Reads a regular file of at most `max_size` bytes.

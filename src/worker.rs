@@ -1,19 +1,17 @@
 //! Background threads with a bounded queue: one thread, one queue, one way to close.
 //!
-//! A job that panics is counted and logged, and the thread goes on with the next one: no background thread dies
-//! unseen.
+//! A job that panics is counted, and the thread goes on with the next one: no background thread dies unseen.
 
-use std::any::Any;
 use std::convert::Infallible;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
-use tracing::error;
+
+use crate::panics;
 
 /// A named thread that handles the jobs of a bounded queue in order.
 ///
@@ -55,10 +53,7 @@ impl<J: Send + 'static> Worker<J> {
             let _alive = alive;
             for job in jobs {
                 // A job may leave `handle`'s state half-changed; handlers keep only what is sound in any state.
-                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| handle(job))) {
-                    panics.inc();
-                    error!(thread = name, panic = panic_message(&*payload), "a background job panicked");
-                }
+                panics::catch(name, &panics, || handle(job));
             }
         })?;
         Ok(Self { queue: Mutex::new(Some(queue)), ended: Mutex::new(ended) })
@@ -85,12 +80,6 @@ impl<J: Send + 'static> Worker<J> {
         self.queue.lock().take();
         self.ended.lock().recv_timeout(limit) == Err(RecvTimeoutError::Disconnected)
     }
-}
-
-/// Returns the text of a panic's payload.
-pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> &str {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 #[cfg(test)]

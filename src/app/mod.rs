@@ -1,5 +1,6 @@
 //! The proxy as a whole: builds and binds everything before the first task starts, runs, and drains.
 
+mod descriptors;
 mod tasks;
 
 use std::io;
@@ -16,6 +17,7 @@ use tracing::{error, info, warn};
 use crate::cache::Cache;
 use crate::cache::disk::Disk;
 use crate::cache_directory::CacheDirectory;
+use crate::certificate::{Certificate, TlsError};
 use crate::config::{Admin, Config, Limits, ProxyVariables, Webhook};
 use crate::metrics::Metrics;
 use crate::news::News;
@@ -24,9 +26,7 @@ use crate::printable::joined;
 use crate::proxy::Proxy;
 use crate::proxy::respond::Caching;
 use crate::proxy::trust::Trusted;
-use crate::server::tls::Certificate;
-use crate::server::tls::TlsError;
-use crate::server::{self, Connections, Quotas, descriptors, listener};
+use crate::server::{self, Connections, Quotas, listener};
 use crate::systemd::Manager;
 use crate::upstream::outbound::{Outbound, OutboundError};
 use crate::upstream::{RootsError, Upstream};

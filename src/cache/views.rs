@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::spawn_blocking;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::cached_feed::Feed;
 use super::encode::Encoding;
@@ -19,6 +19,7 @@ use super::store::Store;
 use super::view::View;
 use crate::digest::Digest;
 use crate::metrics::Metrics;
+use crate::panics;
 use crate::whitelist::Whitelist;
 use crate::worker::{Rejected, Worker};
 
@@ -310,14 +311,8 @@ impl ViewMaker {
         name: &'static str,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let result = spawn_blocking(work).await;
-        if let Err(failure) = &result
-            && failure.is_panic()
-        {
-            self.metrics.panics(name).inc();
-            error!(thread = name, %failure, "a background job panicked");
-        }
-        result.ok()
+        let panics = self.metrics.panics(name);
+        spawn_blocking(move || panics::catch(name, &panics, work)).await.ok().flatten()
     }
 }
 

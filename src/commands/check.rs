@@ -11,6 +11,7 @@ use super::panel_ini::{is_usable, objections};
 use super::terminal::{Style, Terminal, print, print_json};
 use super::whitelist_file::WhitelistFile;
 use super::{Failure, Subject};
+use crate::certificate::{Certificate, Overdue};
 use crate::cli::{Check, TextFormat};
 use crate::config::{Config, ConfigError, Tls};
 use crate::feed::listing::Listed;
@@ -18,8 +19,6 @@ use crate::feed::package::Seller;
 use crate::given::Source;
 use crate::logging;
 use crate::place::Place;
-use crate::server::tls::Certificate;
-use crate::server::validity::Overdue;
 use crate::whitelist::mount;
 use crate::whitelist::watch::LoadError;
 

@@ -24,11 +24,11 @@ use std::io;
 use std::os::fd::AsFd;
 
 use crate::app::AppError;
+use crate::certificate::TlsError;
 use crate::cli::{Action, Cli, NoCommand};
 use crate::config::{ConfigError, WHITELIST};
 use crate::given::Source;
 use crate::logging::LevelError;
-use crate::server::tls::TlsError;
 use crate::stderr;
 use crate::upstream::RootsError;
 use crate::upstream::outbound::OutboundError;

@@ -3,26 +3,24 @@
 //! They wait in a bounded queue and are sent one after the other, with retries. What cannot be delivered is
 //! given up and logged; the history on disk has it all the same.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Change, Kind};
 use crate::body;
 use crate::config::Webhook;
 use crate::metrics::{Metrics, Notified};
+use crate::panics;
 use crate::printable::{escaped, millis};
 use crate::upstream::retry_after::retry_after;
 use crate::upstream::{USER_AGENT, Upstream};
-use crate::worker::panic_message;
 
 /// Notifications waiting for the one that is being sent; beyond that they are dropped.
 const QUEUE: usize = 16;
@@ -136,12 +134,9 @@ impl Notifier {
         while let Some(body) = self.queue.recv().await {
             self.is_delivering = true;
             // One that panics is lost; the next ones are not. What is shared with it is sound in any state.
-            let delivered = AssertUnwindSafe(self.deliver(&body)).catch_unwind().await;
+            let delivered =
+                panics::catch_task("notifier", metrics.panics("notifier"), self.deliver(&body)).await;
             self.is_delivering = false;
-            if let Err(payload) = &delivered {
-                metrics.panics("notifier").inc();
-                error!(to = %self.hook, panic = panic_message(&**payload), "a notification panicked");
-            }
             count(metrics, if delivered.unwrap_or(false) { "delivered" } else { "failed" });
         }
     }

@@ -4,7 +4,7 @@ use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Version, header};
 
 use crate::error::Error;
-use crate::server::limits::MAX_FIELDS;
+use crate::limits::MAX_FIELDS;
 
 /// Most bytes of any target: what servers usually take.
 const MAX_ANY_TARGET: usize = 8 << 10;

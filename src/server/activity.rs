@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::limits::{IDLE_TIMEOUT, REQUEST_TIMEOUT};
+use crate::limits::{IDLE_TIMEOUT, REQUEST_TIMEOUT};
 
 /// The record of one open connection. Its socket, its requests and the sweep share it.
 #[derive(Debug)]

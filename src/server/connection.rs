@@ -22,15 +22,15 @@ use tracing::debug;
 use super::activity::Activity;
 use super::admission::Place;
 use super::handshake;
-use super::limits::{
-    GOAWAY_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_ERROR_RESETS, MAX_FIELDS, MAX_HEAD, MAX_PENDING_RESETS,
-    MAX_STREAMS, PING_INTERVAL, PING_TIMEOUT,
-};
 use super::response::ResponseBody;
 use super::socket::Socket;
 use super::streams::Streams;
-use super::tls::Certificate;
 use crate::body::BoxError;
+use crate::certificate::Certificate;
+use crate::limits::{
+    GOAWAY_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_ERROR_RESETS, MAX_FIELDS, MAX_HEAD, MAX_PENDING_RESETS,
+    MAX_STREAMS, PING_INTERVAL, PING_TIMEOUT,
+};
 
 /// Speaks HTTP/1 or HTTP/2, as the client begins.
 pub(super) type Http = auto::Builder<Streams>;
@@ -60,78 +60,76 @@ pub(super) struct Shared<H> {
     pub(super) handler: H,
 }
 
-/// Serves an accepted connection, over TLS if there is a certificate, until it ends or is told to.
-pub(super) async fn serve<H, A, B>(
-    shared: Arc<Shared<H>>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    place: Place,
-    mut stop: watch::Receiver<bool>,
-) where
+impl<H, A, B> Shared<H>
+where
     H: Fn(Request<Incoming>, SocketAddr) -> A + Send + Sync + 'static,
     A: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes, Error = BoxError> + Send + Unpin + 'static,
 {
-    let activity = &place.activity;
-    let socket = Socket::new(stream, Arc::clone(activity));
-    let Some(certificate) = &shared.certificate else {
-        return converse(shared, socket, peer, activity, stop).await;
-    };
-    // Boxed, so that connections without TLS do not keep room for one.
-    let handshake = Box::pin(timeout(HANDSHAKE_TIMEOUT, handshake::accept(certificate, socket)));
-    let stream = tokio::select! {
-        stream = handshake => stream,
-        () = activity.closing() => return,
-        () = stopping(&mut stop) => return,
-    };
-    match stream {
-        Ok(Ok(stream)) => Box::pin(converse(shared, stream, peer, activity, stop)).await,
-        Ok(Err(error)) => debug!(client.addr = %peer, %error, "no TLS handshake"),
-        Err(_) => debug!(client.addr = %peer, "TLS handshake took too long"),
+    /// Serves an accepted connection, over TLS if there is a certificate, until it ends or is told to.
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        place: Place,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let activity = &place.activity;
+        let socket = Socket::new(stream, Arc::clone(activity));
+        let Some(certificate) = self.certificate.clone() else {
+            return self.converse(socket, peer, activity, stop).await;
+        };
+        // Boxed, so that connections without TLS do not keep room for one.
+        let handshake = Box::pin(timeout(HANDSHAKE_TIMEOUT, handshake::accept(&certificate, socket)));
+        let stream = tokio::select! {
+            stream = handshake => stream,
+            () = activity.closing() => return,
+            () = stopping(&mut stop) => return,
+        };
+        match stream {
+            Ok(Ok(stream)) => Box::pin(self.converse(stream, peer, activity, stop)).await,
+            Ok(Err(error)) => debug!(client.addr = %peer, %error, "no TLS handshake"),
+            Err(_) => debug!(client.addr = %peer, "TLS handshake took too long"),
+        }
     }
-}
 
-/// Serves requests on a stream until it ends or is told to.
-///
-/// INVARIANT: hyper alone decides whether a connection goes on to its next request, which it does only when it has
-/// read the one before to its end. Nothing here takes a connection out of its hands.
-async fn converse<S, H, A, B>(
-    shared: Arc<Shared<H>>,
-    stream: S,
-    peer: SocketAddr,
-    activity: &Arc<Activity>,
-    mut stop: watch::Receiver<bool>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: Fn(Request<Incoming>, SocketAddr) -> A + Send + Sync + 'static,
-    A: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes, Error = BoxError> + Send + Unpin + 'static,
-{
-    let service = service_fn(|request: Request<Incoming>| {
-        let running = activity.start(&request);
-        let shared = Arc::clone(&shared);
-        // The handler is called by its own task over HTTP/2, so that a panic of it ends one stream only.
-        async move {
-            let response = (shared.handler)(request, peer).await;
-            Ok::<_, Infallible>(response.map(|body| ResponseBody::new(body, running)))
+    /// Serves requests on a stream until it ends or is told to.
+    ///
+    /// INVARIANT: hyper alone decides whether a connection goes on to its next request, which it does only when it
+    /// has read the one before to its end. Nothing here takes a connection out of its hands.
+    async fn converse(
+        self: Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: SocketAddr,
+        activity: &Arc<Activity>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let service = service_fn(|request: Request<Incoming>| {
+            let running = activity.start(&request);
+            let shared = Arc::clone(&self);
+            // The handler is called by its own task over HTTP/2, so that a panic of it ends one stream only.
+            async move {
+                let response = (shared.handler)(request, peer).await;
+                Ok::<_, Infallible>(response.map(|body| ResponseBody::new(body, running)))
+            }
+        });
+        let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = activity.closing() => {
+                connection.as_mut().graceful_shutdown();
+                // Over HTTP/1 there is nothing to say: no response is under way, or it would not be closed.
+                let limit = if activity.is_multiplexed() { GOAWAY_TIMEOUT } else { Duration::ZERO };
+                timeout(limit, connection).await.unwrap_or(Ok(()))
+            }
+            () = stopping(&mut stop) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            debug!(client.addr = %peer, error, "connection ended early");
         }
-    });
-    let mut connection = pin!(shared.http.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = activity.closing() => {
-            connection.as_mut().graceful_shutdown();
-            // Over HTTP/1 there is nothing to say: no response is under way, or it would not be closed.
-            let limit = if activity.is_multiplexed() { GOAWAY_TIMEOUT } else { Duration::ZERO };
-            timeout(limit, connection).await.unwrap_or(Ok(()))
-        }
-        () = stopping(&mut stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        debug!(client.addr = %peer, error, "connection ended early");
     }
 }
 
@@ -153,6 +151,7 @@ mod tests {
     use crate::body::{self, Body as AnyBody};
     use crate::cancel;
     use crate::metrics::connections::Port;
+    use crate::panics;
 
     const PEER: ([u8; 4], u16) = ([192, 0, 2, 1], 1);
 
@@ -188,7 +187,7 @@ mod tests {
                     far.read_exact(&mut answer).await.expect("an answer");
                     drop(far);
                 };
-                tokio::join!(converse(shared, socket, PEER.into(), &place.activity, stopped), client);
+                tokio::join!(shared.converse(socket, PEER.into(), &place.activity, stopped), client);
             }
         };
         let mut drops = 0;
@@ -215,8 +214,8 @@ mod tests {
             let (near, mut far) = duplex(1 << 16);
             let shared = shared(broken, panics.clone());
             let socket = Socket::new(near, Arc::clone(&place.activity));
-            let task = super::super::panics::contain(panics.clone(), async move {
-                converse(shared, socket, PEER.into(), &place.activity, stopped).await;
+            let task = panics::catch_task("connection", panics.clone(), async move {
+                shared.converse(socket, PEER.into(), &place.activity, stopped).await;
             });
             let client = async {
                 if preface.is_some() {

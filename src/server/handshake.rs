@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::socket::Socket;
-use super::tls::Certificate;
+use crate::certificate::Certificate;
 
 /// The answer to plain HTTP: a connection that ends without a word sends people looking in the wrong place.
 const PLAIN_HTTP: &str = concat!(

@@ -3,16 +3,11 @@
 mod activity;
 mod admission;
 mod connection;
-pub mod descriptors;
 mod handshake;
-pub mod limits;
 pub mod listener;
-mod panics;
 mod response;
 mod socket;
 mod streams;
-pub mod tls;
-pub mod validity;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,10 +24,11 @@ use tracing::{debug, warn};
 use self::admission::Full;
 pub use self::admission::{Connections, Quotas};
 use self::connection::Shared;
-use self::limits::{DRAIN_TIMEOUT, SWEEP_INTERVAL};
 use self::listener::Acceptor;
-use self::tls::Certificate;
 use crate::body::BoxError;
+use crate::certificate::Certificate;
+use crate::limits::{DRAIN_TIMEOUT, SWEEP_INTERVAL};
+use crate::panics;
 
 /// Serves requests on `listener` until `stop` is set, then lets running responses finish.
 ///
@@ -60,8 +56,8 @@ pub async fn serve<H, A, B>(
         if let Some((stream, peer)) = accepted.take() {
             match connections.admit(peer) {
                 Ok(place) => {
-                    let task = connection::serve(Arc::clone(&shared), stream, peer, place, stop.clone());
-                    tasks.spawn(panics::contain(connections.panics.clone(), task));
+                    let task = Arc::clone(&shared).serve(stream, peer, place, stop.clone());
+                    tasks.spawn(panics::catch_task("connection", connections.panics.clone(), task));
                 }
                 // It waits for the next that ends or has no request, and the others in the system's queue. That
                 // costs nothing here, and a wait is better than an error for whoever has to try again.

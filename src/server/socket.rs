@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::activity::Activity;
-use super::limits::{LINGER_TIMEOUT, MAX_LINGER_INPUT, MIN_WRITE, WRITE_TIMEOUT};
+use crate::limits::{LINGER_TIMEOUT, MAX_LINGER_INPUT, MIN_WRITE, WRITE_TIMEOUT};
 
 /// Input that is read at once in order to be dropped.
 const LINGER_BUFFER: usize = 8 << 10;
@@ -63,23 +63,6 @@ impl<S> Socket<S> {
         ready!(timeout.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
-
-    fn record_write(
-        &mut self,
-        context: &mut Context<'_>,
-        step: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(len)) = step
-            && len > 0
-        {
-            self.activity.sent();
-            self.taken += len;
-        }
-        if self.taken >= MIN_WRITE {
-            self.stop_waiting();
-        }
-        self.limit(context, step)
-    }
 }
 
 impl<S: AsyncRead + Unpin> Socket<S> {
@@ -124,13 +107,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let step = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.record_write(context, step)
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -139,7 +117,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let step = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.record_write(context, step)
+        if let Poll::Ready(Ok(len)) = step
+            && len > 0
+        {
+            self.activity.sent();
+            self.taken += len;
+        }
+        if self.taken >= MIN_WRITE {
+            self.stop_waiting();
+        }
+        self.limit(context, step)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::{Instant, sleep_until};
 
-use super::limits::{MIN_WRITE, WRITE_TIMEOUT};
-use super::panics;
+use crate::limits::{MIN_WRITE, WRITE_TIMEOUT};
+use crate::panics;
 
 /// How often a stream is checked that was not blocked at the last check.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -75,6 +75,6 @@ where
                 () = progress.stalled() => {}
             }
         });
-        tokio::spawn(panics::contain(self.panics.clone(), limited));
+        tokio::spawn(panics::catch_task("connection", self.panics.clone(), limited));
     }
 }

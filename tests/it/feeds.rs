@@ -418,8 +418,10 @@ async fn a_stale_copy_is_served_and_renewed_behind_it() {
     let address = upstream.stop().await;
     let answer = proxy.get(PACKAGES).await;
     assert_eq!(answer.text(), "[1]", "with {address} down");
-    until("a stale answer", async || proxy.get(PACKAGES).await.header("cache-status").contains("; hit; ttl=-"))
-        .await;
+    until("a stale answer", async || {
+        proxy.get(PACKAGES).await.header("cache-status").contains("; hit; ttl=-")
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use catalog_proxy::certificate::Certificate;
 use catalog_proxy::config::Tls;
 use catalog_proxy::given::{Given, Source};
-use catalog_proxy::server::tls::Certificate;
 use http::{Request, Version};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};

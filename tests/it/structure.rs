@@ -99,6 +99,7 @@ fn uses_point_down() {
         &["cache"],
         &["news"],
         &["upstream", "feed", "whitelist", "server"],
+        &["certificate"],
         &["config"],
         &["cli"],
         &["reloading"],
@@ -106,7 +107,7 @@ fn uses_point_down() {
         &["cache_directory", "worker"],
         &["body", "given", "metrics"],
         &["backoff", "cache_status", "digest"],
-        &["place"],
+        &["limits", "place"],
         &["panics", "printable"],
         &["stderr"],
     ];

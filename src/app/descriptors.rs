@@ -10,7 +10,7 @@ const PER_CONNECTION: u64 = 2;
 const SPARE: u64 = 256;
 
 /// Raises the soft limit as far as `connections` need and the hard one lets; tells if that is not enough.
-pub fn ensure(connections: usize) {
+pub(super) fn ensure(connections: usize) {
     let needed = connections as u64 * PER_CONNECTION + SPARE;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     // No limit is none.

@@ -15,10 +15,10 @@ const SHARE: u32 = 3;
 
 /// The time of a certificate (RFC 5280 §4.1.2.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Validity {
+pub(super) struct Validity {
     not_before: SystemTime,
     /// Its end.
-    pub not_after: SystemTime,
+    pub(super) not_after: SystemTime,
 }
 
 /// What is wrong with a certificate's time.
@@ -47,7 +47,7 @@ impl Validity {
     ///
     /// # Errors
     /// If it is not valid at `now`, or should have been renewed.
-    pub fn check(self, now: SystemTime) -> Result<(), Overdue> {
+    pub(super) fn check(self, now: SystemTime) -> Result<(), Overdue> {
         let Self { not_before, not_after } = self;
         let lifetime = not_after.duration_since(not_before).unwrap_or_default();
         if now < not_before {

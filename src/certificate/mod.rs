@@ -1,5 +1,7 @@
 //! The certificate of the service port: two files, watched, and the newest pair that fits.
 
+mod validity;
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +14,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 use tracing::info;
 
-use super::validity::{Overdue, Validity};
+pub use self::validity::Overdue;
+use self::validity::Validity;
 use crate::config::Tls;
 use crate::given::{Given, Source};
 use crate::metrics::state::CertificateState;
@@ -59,7 +62,7 @@ impl Certificate {
     }
 
     /// Returns an acceptor of TLS connections that shows the newest good pair.
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.0.current().config))
     }
 
