@@ -16,6 +16,7 @@ mod key;
 pub mod lookup;
 mod refresh;
 mod shrink_guard;
+mod signal;
 mod state;
 mod store;
 pub mod view;

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot};
 use tracing::warn;
 
 use super::cached_feed::Feed;
 use super::encode::Encoding;
 use super::fetch::FetchError;
+use super::signal::Signal;
 use super::store::Store;
 use super::view::View;
 use crate::blocking;
@@ -49,8 +50,17 @@ struct MakingKey {
     list: Digest,
 }
 
-/// A view that many wait for and one task makes; `None` until it is made.
-type Making = watch::Receiver<Option<Arc<View>>>;
+/// A view that many wait for and one task makes.
+type Making = Arc<Signal<Made>>;
+
+/// What became of a view.
+#[derive(Debug, Default)]
+enum Made {
+    #[default]
+    NotYet,
+    Done(Arc<View>),
+    BrokenOff,
+}
 
 /// Makes views; cloning shares it.
 #[derive(Debug, Clone)]
@@ -76,8 +86,9 @@ struct ViewMaker {
 /// Guard of an entry in `making`; dropping it removes the entry, whatever became of the view.
 #[derive(Debug)]
 struct InTheMaking {
-    making: Arc<Mutex<HashMap<MakingKey, Making>>>,
+    table: Arc<Mutex<HashMap<MakingKey, Making>>>,
     key: MakingKey,
+    making: Making,
 }
 
 /// One job of the encoder.
@@ -100,7 +111,12 @@ struct Queued {
 
 impl Drop for InTheMaking {
     fn drop(&mut self) {
-        self.making.lock().remove(&self.key);
+        self.table.lock().remove(&self.key);
+        self.making.modify(|made| {
+            if matches!(made, Made::NotYet) {
+                *made = Made::BrokenOff;
+            }
+        });
     }
 }
 
@@ -176,35 +192,37 @@ impl Views {
     ) -> Result<Arc<View>, FetchError> {
         let packages_digest = packages.map(|packages| packages.digest);
         let key = MakingKey { feed: feed.digest, packages: packages_digest, list: list.digest };
-        let mut making = {
+        let making = {
             let mut table = self.0.making.lock();
             // It may have been made between the look into the store and here.
             if let Some(view) = self.0.made(feed, packages, list) {
                 return Ok(view);
             }
             match table.get(&key) {
-                Some(making) => making.clone(),
+                Some(making) => Arc::clone(making),
                 None => {
-                    let (made, making) = watch::channel(None);
-                    table.insert(key, making.clone());
-                    let place = InTheMaking { making: Arc::clone(&self.0.making), key };
+                    let making = Making::default();
+                    table.insert(key, Arc::clone(&making));
+                    let place =
+                        InTheMaking { table: Arc::clone(&self.0.making), key, making: Arc::clone(&making) };
                     let (shared, feed, list) = (Arc::clone(&self.0), Arc::clone(feed), Arc::clone(list));
                     let packages = packages.map(Arc::clone);
                     tokio::spawn(async move {
-                        let view = shared.make(feed, packages, list).await;
-                        // In this order: who finds it no more in the making finds it in the store.
-                        drop(place);
-                        // Nobody may be left to wait for it.
-                        let _ = view.map(|view| made.send(Some(view)));
+                        if let Some(view) = shared.make(feed, packages, list).await {
+                            place.making.modify(|made| *made = Made::Done(view));
+                        }
                     });
                     making
                 }
             }
         };
-        match making.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(view)) => Ok(Arc::clone(view)),
-            _ => Err(FetchError::Interrupted),
-        }
+        making
+            .wait_for(|made| match made {
+                Made::NotYet => None,
+                Made::Done(view) => Some(Ok(Arc::clone(view))),
+                Made::BrokenOff => Some(Err(FetchError::Interrupted)),
+            })
+            .await
     }
 
     /// Returns a view's encoded form if it is there; if not, has it made in the background.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::StreamBody;
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::super::cached_feed::{Feed, FeedIndex, Meta};
 use super::super::fetch::FetchError;
 use super::super::lookup::Found;
+use super::super::signal::Signal;
 use super::PATIENCE;
 use super::table::Seat;
 use crate::body::{self, Body};
@@ -39,7 +39,7 @@ pub(super) struct FlightProgress {
 /// may be given up; dropping it is enough to leave.
 #[derive(Debug)]
 pub struct Flight {
-    progress: watch::Receiver<FlightProgress>,
+    progress: Arc<Signal<FlightProgress>>,
     seat: Seat,
     /// When the client has waited long enough for its first byte.
     deadline: Instant,
@@ -57,7 +57,7 @@ pub enum Begun {
 }
 
 impl Flight {
-    pub(super) fn new(progress: watch::Receiver<FlightProgress>, seat: Seat, collapsed: bool) -> Self {
+    pub(super) fn new(progress: Arc<Signal<FlightProgress>>, seat: Seat, collapsed: bool) -> Self {
         Self { progress, seat, deadline: Instant::now() + PATIENCE, collapsed }
     }
 
@@ -71,13 +71,10 @@ impl Flight {
     }
 
     /// Waits for the end, but no longer than a client may have to. Cancel safe.
-    pub async fn finished(mut self) -> FlightEnd {
-        let ended = self.progress.wait_for(|progress| progress.ended.is_some());
-        let ended = timeout_at(self.deadline, ended).await;
-        let ended = ended.map(|progress| progress.ok().and_then(|progress| progress.ended.clone()));
-        match ended {
-            Ok(Some(ended)) => self.end(ended),
-            Ok(None) => Err(FetchError::Interrupted),
+    pub async fn finished(self) -> FlightEnd {
+        let ended = self.progress.wait_for(|progress| progress.ended.clone());
+        match timeout_at(self.deadline, ended).await {
+            Ok(ended) => self.end(ended),
             Err(_) => Err(self.late()),
         }
     }
@@ -88,18 +85,18 @@ impl Flight {
 
     /// Waits for the first whole packages, or the end if that comes first, but no longer than a client may have
     /// to. Cancel safe.
-    pub async fn begun(mut self, list: Arc<Whitelist>) -> Begun {
-        // With the last segment the end is near, and a whole feed has a length and validators.
-        let begun = |progress: &FlightProgress| {
-            progress.segments.last().is_some_and(|segment| !segment.last) || progress.ended.is_some()
-        };
-        let begun = timeout_at(self.deadline, self.progress.wait_for(begun)).await;
-        let begun =
-            begun.map(|progress| progress.map(|progress| (progress.head.clone(), progress.ended.clone())));
-        let head = match begun {
-            Ok(Ok((Some(head), None))) => head,
-            Ok(Ok((_, Some(ended)))) => return Begun::Ended(self.end(ended)),
-            Ok(Ok((None, None)) | Err(_)) => return Begun::Ended(Err(FetchError::Interrupted)),
+    pub async fn begun(self, list: Arc<Whitelist>) -> Begun {
+        let begun = self.progress.wait_for(|progress| match (&progress.head, progress.segments.last()) {
+            _ if progress.ended.is_some() => Some((None, progress.ended.clone())),
+            // With the last segment the end is near, and a whole feed has a length and validators.
+            (Some(head), Some(segment)) if !segment.last => Some((Some(Arc::clone(head)), None)),
+            _ => None,
+        });
+        let head = match timeout_at(self.deadline, begun).await {
+            Ok((Some(head), _)) => head,
+            Ok((None, ended)) => {
+                return Begun::Ended(self.end(ended.unwrap_or(Err(FetchError::Interrupted))));
+            }
             Err(_) => return Begun::Ended(Err(self.late())),
         };
         let reader = FlightReader { flight: self, list, done: Done::default(), parts: VecDeque::new() };
@@ -152,16 +149,16 @@ impl FlightReader {
                 return Ok(None);
             }
             let read = self.done.segments;
-            let news = |progress: &FlightProgress| progress.segments.len() > read || progress.ended.is_some();
-            let (segments, whole) = match self.flight.progress.wait_for(news).await.as_deref() {
-                Err(_) => return Err(FetchError::Interrupted),
+            let news = |progress: &FlightProgress| match &progress.ended {
                 // INVARIANT: what belongs to a failed fetch is not sent once that is known.
-                Ok(FlightProgress { ended: Some(Err(error)), .. }) => return Err(error.clone()),
-                Ok(FlightProgress { ended: Some(Ok(found)), .. }) => {
-                    (Vec::new(), Some(Arc::clone(&found.cached.feed)))
+                Some(Err(error)) => Some(Err(error.clone())),
+                Some(Ok(found)) => Some(Ok((Vec::new(), Some(Arc::clone(&found.cached.feed))))),
+                None if progress.segments.len() > read => {
+                    Some(Ok((progress.segments[read..].to_vec(), None)))
                 }
-                Ok(progress) => (progress.segments[read..].to_vec(), None),
+                None => None,
             };
+            let (segments, whole) = self.flight.progress.wait_for(news).await?;
             self.done.segments += segments.len();
             for segment in &segments {
                 self.filter(segment);

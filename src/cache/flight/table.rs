@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::super::Key;
 use super::super::cached_feed::Meta;
+use super::super::fetch::FetchError;
+use super::super::signal::Signal;
 use super::reader::{Flight, FlightEnd, FlightProgress};
 use super::{MAX_RENEWING, MAX_RUNNING, MAX_WAITING};
 use crate::feed::packages::Segment;
@@ -46,7 +48,7 @@ struct FlightRecord {
     readers: usize,
     /// Tick at which the last reader left, or at which it began without one.
     unread_since: u64,
-    progress: watch::Receiver<FlightProgress>,
+    progress: Arc<Signal<FlightProgress>>,
     /// Disconnects when the entry is dropped, which ends the flight's task; nothing is ever sent.
     _alive: oneshot::Sender<Infallible>,
 }
@@ -108,7 +110,7 @@ pub(in crate::cache) struct FlightWriter {
     flights: Flights,
     key: Key,
     id: u64,
-    progress: watch::Sender<FlightProgress>,
+    progress: Arc<Signal<FlightProgress>>,
     /// Taken by [`FlightWriter::ended`].
     alive: Option<oneshot::Receiver<Infallible>>,
 }
@@ -138,14 +140,14 @@ impl Flights {
         let mut table = self.0.table.lock();
         if let Some(entry) = table.flights.get_mut(key) {
             entry.readers += 1;
-            let (id, progress) = (entry.id, entry.progress.clone());
+            let (id, progress) = (entry.id, Arc::clone(&entry.progress));
             return Join::Collapsed(self.reader(key, id, progress, true));
         }
         if let Some(found) = instead() {
             return Join::Instead(found);
         }
         let writer = self.start(&mut table, key, Purpose::Fill);
-        let flight = self.reader(key, writer.id, writer.progress.subscribe(), false);
+        let flight = self.reader(key, writer.id, Arc::clone(&writer.progress), false);
         Join::Started(flight, writer)
     }
 
@@ -175,7 +177,7 @@ impl Flights {
     fn start(&self, table: &mut FlightTable, key: &Key, purpose: Purpose) -> FlightWriter {
         table.tick += 1;
         let id = table.tick;
-        let (progress, receiver) = watch::channel(FlightProgress::default());
+        let progress = Arc::new(Signal::new(FlightProgress::default()));
         let (sender, alive) = oneshot::channel();
         let (stage, readers) = match purpose {
             Purpose::Fill => (Stage::Preparing, 1),
@@ -188,7 +190,7 @@ impl Flights {
             stage,
             readers,
             unread_since: id,
-            progress: receiver,
+            progress: Arc::clone(&progress),
             _alive: sender,
         };
         table.flights.insert(key.clone(), entry);
@@ -196,13 +198,7 @@ impl Flights {
     }
 
     /// Makes the handle of a reader that is counted already.
-    fn reader(
-        &self,
-        key: &Key,
-        id: u64,
-        progress: watch::Receiver<FlightProgress>,
-        collapsed: bool,
-    ) -> Flight {
+    fn reader(&self, key: &Key, id: u64, progress: Arc<Signal<FlightProgress>>, collapsed: bool) -> Flight {
         let seat = Seat { flights: self.clone(), key: key.clone(), id };
         Flight::new(progress, seat, collapsed)
     }
@@ -317,12 +313,12 @@ impl FlightWriter {
 
     /// Tells the readers what the upstream says about the feed.
     pub(in crate::cache) fn begin(&self, head: Meta) {
-        self.progress.send_modify(|progress| progress.head = Some(Arc::new(head)));
+        self.progress.modify(|progress| progress.head = Some(Arc::new(head)));
     }
 
     /// Hands the next segment to the readers.
     pub(in crate::cache) fn publish(&self, segment: Segment) {
-        self.progress.send_modify(|progress| progress.segments.push(Arc::new(segment)));
+        self.progress.modify(|progress| progress.segments.push(Arc::new(segment)));
     }
 
     /// Returns what completes when nobody wants the flight any more. The second time it never does.
@@ -340,7 +336,7 @@ impl FlightWriter {
     /// Ends the flight: whoever asks from now on finds no flight, whoever reads it learns how it ended.
     pub(in crate::cache) fn finish(self, ended: FlightEnd) {
         self.flights.remove(&self.key, self.id);
-        self.progress.send_modify(|progress| {
+        self.progress.modify(|progress| {
             // What was not read of a failed flight is never read, and of a good one the copy has it all.
             progress.segments = Vec::new();
             progress.ended = Some(ended);
@@ -351,6 +347,9 @@ impl FlightWriter {
 impl Drop for FlightWriter {
     fn drop(&mut self) {
         self.flights.remove(&self.key, self.id);
+        self.progress.modify(|progress| {
+            progress.ended.get_or_insert(Err(FetchError::Interrupted));
+        });
     }
 }
 
@@ -390,7 +389,6 @@ mod tests {
     #![allow(clippy::async_yields_async, reason = "the helper makes the future anew for every run")]
 
     use super::*;
-    use crate::cache::fetch::FetchError;
     use crate::cancel;
     use crate::feed::FeedKind;
 
