@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::encode::Encoding;
 use super::freshness::Freshness;
 use crate::feed::{FeedKind, categories, packages};
+use crate::news::Change;
 use crate::whitelist::Whitelist;
 
 /// The start of a SHA-256: equal bytes and nothing else have equal digests.
@@ -64,6 +65,8 @@ pub struct Meta {
     pub arrived: Instant,
     /// How long after that it should be renewed ahead of its end.
     pub refresh_after: Duration,
+    /// Changes of the catalog that only the last fetch shows. See [`super::changes`].
+    pub unconfirmed: Arc<[Change]>,
 }
 
 /// What leaves: a feed as one whitelist shows it.
@@ -81,7 +84,8 @@ impl Meta {
     /// Returns about how many bytes it takes beside its own size.
     pub fn weight(&self) -> usize {
         let values = [&self.etag, &self.last_modified, &self.content_type];
-        values.into_iter().flatten().map(HeaderValue::len).sum()
+        let values: usize = values.into_iter().flatten().map(HeaderValue::len).sum();
+        values + self.unconfirmed.iter().map(Change::weight).sum::<usize>()
     }
 }
 

@@ -269,6 +269,7 @@ mod tests {
             held: Duration::ZERO,
             arrived: Instant::now(),
             refresh_after: Duration::ZERO,
+            unconfirmed: Arc::default(),
         };
         Copy { content: Arc::new(Content::new(body, index)), meta }
     }

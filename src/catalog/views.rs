@@ -313,6 +313,7 @@ mod tests {
             held: Duration::ZERO,
             arrived: Instant::now(),
             refresh_after: Duration::ZERO,
+            unconfirmed: Arc::default(),
         };
         Copy { content: Arc::new(Content::new(body, index)), meta }
     }

@@ -67,6 +67,46 @@ pub struct Change {
     pub whitelisted: bool,
 }
 
+impl Change {
+    /// Makes the change from one seller to another, if they differ; nobody sells a package that is not there.
+    pub(crate) fn between(
+        code: &str,
+        name: Option<String>,
+        before: Option<SellerName>,
+        after: Option<SellerName>,
+    ) -> Option<Self> {
+        let (change, seller, was) = match (before, after) {
+            (None, Some(after)) => (Kind::New, after, None),
+            (Some(before), None) => (Kind::Gone, before, None),
+            (Some(before), Some(after)) if before != after => (Kind::Switched, after, Some(before)),
+            _ => return None,
+        };
+        Some(Self { change, code: code.to_owned(), name, seller, was, whitelisted: false })
+    }
+
+    /// Returns who sold the package before, if it was there.
+    pub(crate) fn seller_before(&self) -> Option<SellerName> {
+        match self.change {
+            Kind::New => None,
+            Kind::Gone => Some(self.seller),
+            Kind::Switched => self.was,
+        }
+    }
+
+    /// Returns who sells the package now, if it is there.
+    pub(crate) fn seller_after(&self) -> Option<SellerName> {
+        match self.change {
+            Kind::New | Kind::Switched => Some(self.seller),
+            Kind::Gone => None,
+        }
+    }
+
+    /// Returns about how many bytes it takes in memory.
+    pub(crate) fn weight(&self) -> usize {
+        size_of::<Self>() + self.code.len() + self.name.as_ref().map_or(0, String::len)
+    }
+}
+
 /// A [`Seller`], in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -195,6 +195,89 @@ async fn a_restart_hides_no_change_and_repeats_none() {
     assert_eq!(history(directory.path())[2], "v4 gone warden vendor");
 }
 
+/// An upstream whose two servers have different catalogs and answer in turn.
+async fn two_servers(catalogs: [Shop; 2]) -> Upstream {
+    let turn = Mutex::new(0);
+    Upstream::start(move |_| {
+        let mut turn = turn.lock().unwrap();
+        *turn += 1;
+        ok(catalogs[*turn % 2].0.lock().unwrap().as_bytes())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn two_servers_that_disagree_make_no_news() {
+    let directory = tempfile::tempdir().unwrap();
+    let common: Vec<String> = (0..9).map(|n| free(&format!("common-{n}"))).collect();
+    let catalog = |packages: &[String]| [&common, packages].concat();
+    let old = Shop::new(&catalog(&[free("git")]));
+    let new = Shop::new(&catalog(&[plesk("git"), plesk("docker"), free("warden")]));
+    let upstream = two_servers([old.clone(), new.clone()]).await;
+    let hook = Upstream::start(|_| status(204, "text/plain", b"")).await;
+    let proxy = start(&upstream.url(), directory.path(), Some(&hook)).await;
+    let fetched = async |more: usize| {
+        let end = upstream.count() + more;
+        until("more fetches", async || {
+            proxy.get(PACKAGES).await;
+            upstream.count() >= end
+        })
+        .await;
+    };
+    fetched(8).await;
+    assert_eq!(history(directory.path()), [""; 0]);
+    // What both have is told, whatever else they disagree about.
+    old.now_has(&catalog(&[free("git"), free("warden")]));
+    assert_eq!(renewed(&proxy, directory.path(), &[PACKAGES], 1).await, ["v4 new warden free"]);
+    fetched(4).await;
+    old.now_has(&catalog(&[plesk("git"), plesk("docker"), free("warden")]));
+    let told = renewed(&proxy, directory.path(), &[PACKAGES], 3).await;
+    let all = ["v4 new warden free", "v4 new docker plesk whitelisted", "v4 switched git plesk was free"];
+    assert_eq!(told, all);
+    let delivered = "catalog_proxy_notifications_total{outcome=\"delivered\"} 2";
+    until("both notifications", async || metric(&proxy, delivered).await).await;
+    assert_eq!(hook.count(), 2);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_is_told_though_the_process_ends_between_its_two_fetches() {
+    let directory = tempfile::tempdir().unwrap();
+    let shop = Shop::new(&[free("git")]);
+    let upstream = shop.open().await;
+    // Each process fetches once: what it has restored is stale, and what it has fetched is fresh.
+    let once = async |code: &str| {
+        let proxy = Proxy::start_with(&upstream.url(), |config| {
+            config.cache_dir = Some(directory.path().to_owned().into());
+            *config.cache.fresh_for = Duration::from_secs(3600);
+            *config.cache.stale_for = Duration::ZERO;
+        })
+        .await;
+        until("the copy", async || proxy.get(PACKAGES).await.text().contains(code)).await;
+        proxy.stop().await;
+    };
+    let expire = || {
+        for file in std::fs::read_dir(directory.path()).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "copy") {
+                let past = std::time::SystemTime::now() - Duration::from_secs(2 * 3600);
+                std::fs::File::options().append(true).open(path).unwrap().set_modified(past).unwrap();
+            }
+        }
+    };
+    once("git").await;
+    shop.now_has(&[free("git"), free("warden")]);
+    expire();
+    once("warden").await;
+    assert_eq!(history(directory.path()), [""; 0]);
+    expire();
+    once("warden").await;
+    assert_eq!(history(directory.path()), ["v4 new warden free"]);
+    expire();
+    once("warden").await;
+    assert_eq!(history(directory.path()), ["v4 new warden free"]);
+}
+
 #[tokio::test]
 async fn news_are_for_people_and_programs() {
     let directory = tempfile::tempdir().unwrap();
@@ -311,13 +394,15 @@ async fn one_who_never_answers_holds_nothing_up() {
     const CHANGES: usize = 20;
     for n in 1..=CHANGES {
         shop.now_has(&[free("git"), free(&n.to_string())]);
-        until("the new copy", async || {
-            get(process.address, PACKAGES).await.text().contains(&free(&n.to_string()))
+        // Each takes the place of the one before.
+        let told = format!("\"new\":\"{n}\"");
+        until("the news of the new copy", async || {
+            get(process.address, PACKAGES).await;
+            process.log().contains(&told)
         })
         .await;
     }
-    // The first one is new, and each further one takes the place of the one before.
-    until("all changes", async || history(directory.path()).len() == 2 * CHANGES - 1).await;
+    assert_eq!(history(directory.path()).len(), 2 * CHANGES - 1);
     until("a try", async || silent.count() == 1).await;
     process.signal("TERM");
     assert_eq!(process.wait().await.code(), Some(0));

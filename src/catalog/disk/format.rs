@@ -23,6 +23,7 @@ use crate::catalog::copy::{Content, Copy, Index, Meta};
 use crate::catalog::freshness::Freshness;
 use crate::feed::scan::ScanError;
 use crate::feed::{FeedKind, categories, packages};
+use crate::news::Change;
 
 /// First words of the first line, in every version.
 const MAGIC: &str = "catalog-proxy copy ";
@@ -48,6 +49,9 @@ struct Header {
     etag: Option<String>,
     last_modified: Option<String>,
     content_type: Option<String>,
+    /// Versions that do not know it ignore it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unconfirmed: Vec<Change>,
 }
 
 /// Why a file cannot be used.
@@ -105,6 +109,7 @@ pub fn head(key: &Key, copy: &Copy, now: SystemTime) -> serde_json::Result<Vec<u
         etag: text(&copy.meta.etag),
         last_modified: text(&copy.meta.last_modified),
         content_type: text(&copy.meta.content_type),
+        unconfirmed: copy.meta.unconfirmed.to_vec(),
     };
     let mut line = serde_json::to_vec(&header)?;
     line.push(b'\n');
@@ -137,6 +142,7 @@ pub fn decode(file: &Bytes, key: &Key, confirmed: SystemTime, now: SystemTime) -
             held: seconds(header.held) + now.duration_since(stored).unwrap_or_default(),
             arrived: Instant::now(),
             refresh_after: Duration::ZERO,
+            unconfirmed: header.unconfirmed.into(),
         },
     })
 }
@@ -204,6 +210,7 @@ mod tests {
     use http::uri::PathAndQuery;
 
     use super::*;
+    use crate::news::SellerName;
 
     #[test]
     fn tells_another_version_from_damage() {
@@ -242,10 +249,18 @@ mod tests {
         assert_eq!(copy(r#""a\nb""#, 0).meta.etag, None);
 
         // What was read is what is written.
-        let copy = copy(r#""\"v1\"""#, 7);
+        let mut copy = copy(r#""\"v1\"""#, 7);
         let head = head(&key, &copy, UNIX_EPOCH).expect("a header");
         let file = [&head, &*copy.content.body].concat();
         let again = decode(&file.into(), &key, UNIX_EPOCH, SystemTime::now()).expect("a copy");
-        assert_eq!((again.meta.etag, again.meta.freshness), (copy.meta.etag, copy.meta.freshness));
+        assert_eq!((again.meta.etag, again.meta.freshness), (copy.meta.etag.clone(), copy.meta.freshness));
+        assert!(again.meta.unconfirmed.is_empty());
+        let change =
+            Change::between("a", Some("A".to_owned()), Some(SellerName::Free), Some(SellerName::Plesk));
+        copy.meta.unconfirmed = change.into_iter().collect();
+        let head = super::head(&key, &copy, UNIX_EPOCH).expect("a header");
+        let file = [&head, &*copy.content.body].concat();
+        let again = decode(&file.into(), &key, UNIX_EPOCH, SystemTime::now()).expect("a copy");
+        assert_eq!((again.meta.unconfirmed.len(), &again.meta.unconfirmed), (1, &copy.meta.unconfirmed));
     }
 }

@@ -63,12 +63,17 @@ struct Known {
 enum Holds {
     /// Nobody looked yet.
     Unknown,
-    /// A good feed.
-    Feed(Digest),
+    /// A good feed, and so many changes that are unconfirmed.
+    Feed(Digest, usize),
     /// Something of another version of the format.
     ///
     /// INVARIANT: such a file is neither overwritten nor removed, nor does it count against the bounds.
     OtherVersion,
+}
+
+/// Returns what a file that was written for a copy holds.
+fn holds(copy: &Copy) -> Holds {
+    Holds::Feed(copy.content.digest, copy.meta.unconfirmed.len())
 }
 
 /// A feed was not written because the directory is not claimed.
@@ -135,7 +140,7 @@ impl Shelf {
         };
         match decoded {
             Ok(copy) => {
-                self.learn(name, Holds::Feed(copy.content.digest));
+                self.learn(name, holds(&copy));
                 return Some(copy);
             }
             Err(Unusable::Io(error)) if error.kind() == ErrorKind::NotFound => {
@@ -179,7 +184,7 @@ impl Shelf {
         let known = self.files.lock().get(&name).copied();
         let holds_it = |known: Known| {
             let age = now.duration_since(known.written).unwrap_or(Duration::MAX);
-            known.holds == Holds::Feed(copy.content.digest) && age < REWRITE_AFTER
+            known.holds == holds(copy) && age < REWRITE_AFTER
         };
         // A feed that did not change needs no megabytes written, only the time.
         if known.is_some_and(holds_it) && hold.set_modified(&name, now).is_ok() {
@@ -195,7 +200,7 @@ impl Shelf {
         // A failure was logged. The next refresh tries again.
         if hold.write(&name, &[&head, &copy.content.body]).is_ok() {
             let len = (head.len() + copy.content.body.len()) as u64;
-            let holds = Holds::Feed(copy.content.digest);
+            let holds = holds(copy);
             self.files.lock().insert(name.clone(), Known { len, written: now, holds });
             self.evict(&hold, &name);
         }
@@ -207,7 +212,7 @@ impl Shelf {
         let [usual, beside] = names(key);
         let holds = self.files.lock().get(&usual).map(|known| known.holds);
         let other_version = match holds {
-            None | Some(Holds::Feed(_)) => false,
+            None | Some(Holds::Feed(..)) => false,
             Some(Holds::OtherVersion) => true,
             Some(Holds::Unknown) => self.is_other_version(&usual).unwrap_or(false),
         };
@@ -244,8 +249,8 @@ impl Shelf {
                 return;
             }
             let removable = match known.holds {
-                Holds::Feed(_) if skipped && name == newest => Removable::No,
-                Holds::Feed(_) => Removable::Yes,
+                Holds::Feed(..) if skipped && name == newest => Removable::No,
+                Holds::Feed(..) => Removable::Yes,
                 _ => match self.is_other_version(&name) {
                     Ok(false) => Removable::Yes,
                     Ok(true) => Removable::NotCounted,

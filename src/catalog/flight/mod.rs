@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::changes::Comparison;
+use super::changes::{Comparison, Confirmed};
 use super::copy::Copy;
 use super::fetch::FetchError;
 use super::{Arrival, Catalog, Freshness, Inner, Joined, Key};
@@ -47,7 +47,7 @@ enum Flown {
     /// There was no room to wait.
     Refused,
     /// The upstream was asked, and the answer was judged.
-    Settled(Outcome, Option<Comparison>),
+    Settled(Outcome, Option<Confirmed>),
 }
 
 impl Catalog {
@@ -73,10 +73,11 @@ impl Catalog {
                 }
             }
             Flown::Refused => writer.finish(Err(FetchError::Busy)),
-            Flown::Settled(outcome, comparison) => {
+            Flown::Settled(outcome, confirmed) => {
+                let copy = outcome.as_ref().ok().map(|landed| landed.copy.clone());
                 writer.finish(outcome);
-                if let Some(comparison) = comparison {
-                    self.0.tell(comparison).await;
+                if let (Some(confirmed), Some(copy)) = (confirmed, copy) {
+                    self.0.tell(confirmed, &copy).await;
                 }
             }
         }
@@ -101,9 +102,13 @@ impl Catalog {
         let publish = |segment: &_| writer.publish(Clone::clone(segment));
         let started = Instant::now();
         let fetched = inner.fetcher.fetch(key, before.as_ref(), publish).await;
+        let comparison = match &fetched {
+            Ok(after) => inner.compare(key, before.as_ref(), after).await,
+            Err(_) => None,
+        };
         // INVARIANT: no await from here to the end of the flight, so what was judged is also told.
-        let (outcome, comparison) = inner.settle(key, before.as_ref(), fetched, started);
-        Flown::Settled(outcome, comparison)
+        let (outcome, confirmed) = inner.settle(key, before.as_ref(), fetched, comparison, started);
+        Flown::Settled(outcome, confirmed)
     }
 }
 
@@ -134,8 +139,9 @@ impl Inner {
         key: &Key,
         before: Option<&Copy>,
         fetched: Result<Copy, FetchError>,
+        comparison: Option<Comparison>,
         started: Instant,
-    ) -> (Outcome, Option<Comparison>) {
+    ) -> (Outcome, Option<Confirmed>) {
         let now = Instant::now();
         let elapsed = now - started;
         let judged = fetched.and_then(|copy| match before {
@@ -145,17 +151,18 @@ impl Inner {
             _ => Ok(copy),
         });
         match judged {
-            Ok(copy) => {
+            Ok(mut copy) => {
                 let changed = before.is_none_or(|before| before.content.digest != copy.content.digest);
-                let (inserted, comparison) = {
+                let (inserted, confirmed) = {
                     let _order = self.order.lock();
-                    let comparison =
-                        before.filter(|_| changed).and_then(|before| self.compare(key, before, &copy, now));
-                    (self.store.insert(key, copy, now), comparison)
+                    let confirmed =
+                        comparison.and_then(|comparison| self.confirm(key, comparison, &mut copy, now));
+                    (self.store.insert(key, copy, now), confirmed)
                 };
                 let (copy, kept) = (inserted.copy, inserted.kept);
                 self.failures.forget(key);
-                if let Some(disk) = &self.disk {
+                // What has news is saved when they are told.
+                if let Some(disk) = self.disk.as_ref().filter(|_| confirmed.is_none()) {
                     disk.save(key, &copy);
                 }
                 let (elements, bytes) = (copy.content.len(), copy.content.body.len());
@@ -165,7 +172,7 @@ impl Inner {
                 if kept == Kept::NotStored {
                     warn!(%key, bytes, "the feed is larger than the cache, so it is fetched for each request");
                 }
-                (Ok(Landed { copy, source: Source::Upstream(kept) }), comparison)
+                (Ok(Landed { copy, source: Source::Upstream(kept) }), confirmed)
             }
             Err(error) => {
                 self.count(key, error.failed(), elapsed);

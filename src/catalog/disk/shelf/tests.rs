@@ -28,6 +28,7 @@ pub(in crate::catalog::disk) fn copy(body: &'static str) -> Copy {
         held: Duration::ZERO,
         arrived: Instant::now(),
         refresh_after: Duration::ZERO,
+        unconfirmed: Arc::default(),
     };
     Copy { content: Arc::new(Content::new(body, index)), meta }
 }
