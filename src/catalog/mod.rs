@@ -6,6 +6,7 @@ mod backoff;
 mod budget;
 mod changes;
 pub mod copy;
+mod coverage;
 mod decode;
 pub mod disk;
 pub mod encode;

@@ -1,11 +1,12 @@
 //! The state of each cached key, for those who watch.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::copy::{Digest, Index};
+use super::coverage::{codes, packages_in_use};
 use super::fetch::FetchError;
 use super::store::Entry;
 use super::{Catalog, Freshness, Key, REFRESH_ASKED_WITHIN};
@@ -13,6 +14,7 @@ use crate::cache_directory::Status;
 use crate::metrics::Feed;
 use crate::metrics::state::{FeedState as FeedGauges, PackagesState, State};
 use crate::whitelist::Whitelist;
+use crate::whitelist::coverage::unknown_codes;
 
 /// The state of one key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -66,7 +68,6 @@ impl Catalog {
             let Feed { feed, version } = entry.key.feed();
             groups.entry((feed, version)).or_default().push(entry);
         }
-        let mut codes = HashSet::new();
         for ((feed, version), entries) in groups {
             let contents = entries.iter().map(|entry| &entry.copy.content);
             let Some(content) = contents.max_by_key(|content| content.len()) else { continue };
@@ -75,15 +76,15 @@ impl Catalog {
             let failing = entries.iter().filter(|entry| failures.contains_key(&entry.key));
             let stale = failing.map(|entry| entry.copy.stale_since(now)).max().unwrap_or_default();
             let packages = matches!(content.index, Index::Packages(_)).then(|| {
-                codes.extend(content.codes());
                 let (no_objects, no_codes) = content.odd();
                 PackagesState { hidden: content.hidden(list), no_objects, no_codes }
             });
             let feed = Feed { feed, version };
             state.feeds.push(FeedGauges { feed, age, stale, elements: content.len(), packages });
         }
-        if state.feeds.iter().any(|feed| feed.packages.is_some()) {
-            state.whitelist.absent = Some(list.codes().filter(|code| !codes.contains(code)).count());
+        let packages = packages_in_use(&entries);
+        if !packages.is_empty() {
+            state.whitelist.absent = Some(unknown_codes(list, &codes(&packages)).len());
         }
         state
     }

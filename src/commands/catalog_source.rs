@@ -24,18 +24,13 @@ use crate::feed::{FeedKind, packages};
 use crate::stderr;
 use crate::upstream::Upstream;
 use crate::upstream::outbound::Outbound;
+use crate::whitelist::suggestion;
 
 /// What Plesk for Linux asks when it renews its copy of the catalog.
 const PACKAGES: &str = "/api/v4/packages?platform=unix&with-hidden&with-unstable";
 /// Beside it; language and country change the words only.
 const CATEGORIES: &str =
     "/api/v4/categories?version=18.0.64&platform=unix&with-hidden&with-unstable&locale=en-US";
-
-/// How much two codes must be alike for one to be meant by the other (Jaro-Winkler, 0 to 1): one or two
-/// letters wrong, missing or swapped.
-const ALIKE: f64 = 0.85;
-/// Longer codes are compared with nothing; the longest real one has some 40 characters.
-const MAX_COMPARED: usize = 100;
 
 /// Packages to look things up in.
 #[derive(Debug)]
@@ -130,7 +125,10 @@ impl Listing {
             |listed: &&Listed| listed.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(typed));
         let by_name = self.packages.iter().find(named).and_then(|listed| listed.package.code.as_deref());
         by_name.or_else(|| {
-            alike(typed, self.packages.iter().filter_map(|listed| listed.package.code.as_deref()))
+            suggestion::suggest(
+                typed,
+                self.packages.iter().filter_map(|listed| listed.package.code.as_deref()),
+            )
         })
     }
 
@@ -139,20 +137,6 @@ impl Listing {
         let meant = self.suggest(code).map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default();
         format!("{code:?} is not in the catalog ({}){meant}", self.origin)
     }
-}
-
-/// Returns the candidate that is most like what was typed, if any is.
-pub fn alike<'a>(typed: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let typed = typed.trim().to_lowercase();
-    if typed.len() > MAX_COMPARED {
-        return None;
-    }
-    candidates
-        .filter(|candidate| candidate.len() <= MAX_COMPARED)
-        .map(|candidate| (strsim::jaro_winkler(&typed, &candidate.to_lowercase()), candidate))
-        .filter(|(likeness, _)| *likeness >= ALIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
 }
 
 /// Returns the upstream's URL.
@@ -225,27 +209,5 @@ impl Asking {
             Failure::failed(format_args!("no {}: {what}{causes}", kind.name())).about(self.origin.clone())
         })?;
         Ok(copy.content)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_what_was_meant() {
-        let check = |typed: &str, expected: Option<&str>| {
-            let codes = ["wp-toolkit", "docker", "ssh-terminal", "kaspersky-antivirus", "git"];
-            assert_eq!(alike(typed, codes.into_iter()), expected, "{typed}");
-        };
-        check("wp-toolkitt", Some("wp-toolkit"));
-        check("wptoolkit", Some("wp-toolkit"));
-        check("WP-Toolkit ", Some("wp-toolkit"));
-        check("dokcer", Some("docker"));
-        check("kaspersky", Some("kaspersky-antivirus"));
-        check("gti", None);
-        check("nothing-like-it", None);
-        check("", None);
-        check(&"docker".repeat(50), None);
     }
 }

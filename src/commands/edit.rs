@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::Failure;
-use super::catalog_source::{Asking, Listing, alike, block_on, origin};
+use super::catalog_source::{Asking, Listing, block_on, origin};
 use super::diff::always_shown;
 use super::terminal::{print, printable};
 use crate::cli::{Edit, Sources};
@@ -16,10 +16,10 @@ use crate::feed::listing::Listed;
 use crate::feed::package::Seller;
 use crate::place::Place;
 use crate::stderr;
-use crate::whitelist;
 use crate::whitelist::edit::{self, EditError, Hidden};
 use crate::whitelist::replace::{Editing, Replaced};
 use crate::whitelist::watch::{LoadError, MAX_FILE_SIZE, read_editable};
+use crate::whitelist::{self, suggestion};
 
 /// Longest wait for the upstream: it only tells names and finds mistypings, and someone sits there.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -210,7 +210,7 @@ impl<'a> Draft<'a> {
     /// Neither in the list nor, as far as is known, in the catalog.
     fn not_listed(&self, code: &str) -> Result<String, Refusal> {
         let entries = whitelist::entries(&self.text).unwrap_or_default();
-        let meant = alike(code, entries.iter().map(|entry| entry.code.as_str()));
+        let meant = suggestion::suggest(code, entries.iter().map(|entry| entry.code.as_str()));
         match (meant, self.catalog) {
             (Some(meant), _) => Err(format!("{code:?} is not listed; did you mean {meant:?}?")),
             (None, Some(catalog)) => Err(catalog.unknown(code)),

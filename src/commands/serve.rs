@@ -194,6 +194,11 @@ impl Service {
             let stopped = stopped.clone();
             tasks.spawn_restarting("keep_claimed", move || Arc::clone(&disk).keep_claimed(stopped.clone()));
         }
+        let (catalog, whitelist) = (self.proxy.catalog.clone(), Arc::clone(&self.proxy.whitelist));
+        let stop_coverage = stopped.clone();
+        tasks.spawn_restarting("coverage", move || {
+            catalog.clone().watch_coverage(Arc::clone(&whitelist), stop_coverage.clone())
+        });
         let catalog = self.proxy.catalog.clone();
         tasks.spawn_restarting("keep_fresh", move || catalog.clone().keep_fresh(stopped.clone()));
         // Not before hang-ups are handled: the manager may ask for a reload at once.

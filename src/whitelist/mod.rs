@@ -1,9 +1,11 @@
 //! The whitelist: which paid extensions sold by Plesk stay visible.
 
 mod attributes;
+pub(crate) mod coverage;
 pub mod edit;
 pub mod mount;
 pub mod replace;
+pub(crate) mod suggestion;
 pub mod watch;
 
 use std::collections::HashSet;
