@@ -1,8 +1,7 @@
 //! A filtering, caching reverse proxy for Plesk's extension catalog.
 //!
-//! The modules in reading order; arrows of use point down this list only. `feed`, `whitelist` itself and
-//! its `edit`, `catalog::freshness`, `proxy::route` and `proxy::headers` are pure: bytes, values and `now`
-//! in, values out. ARCHITECTURE.md has the picture and the invariants.
+//! The modules stand in reading order, and each uses only those below it. ARCHITECTURE.md has the picture, the glossary,
+//! the list of pure modules and the invariants.
 #![deny(unsafe_code)]
 
 pub mod commands;

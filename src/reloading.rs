@@ -15,7 +15,7 @@ use prometheus_client::metrics::counter::Counter;
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use tracing::warn;
 
-use crate::watch::{Check, FILE_POLL_INTERVAL, Watch, Watched};
+use crate::watch::{Check, FILE_POLL_INTERVAL, Watch, WatchedFiles};
 
 /// Most times in a row that the content is found changed again before it is taken as it is.
 const MAX_SETTLE_ROUNDS: usize = 8;
@@ -49,7 +49,7 @@ pub trait Reloadable: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     /// If the content is no good; the last good value stays.
-    fn parse(origin: &Self::Origin, content: Content<'_, Self>) -> Result<Parsed<Self>, Self::Error>;
+    fn parse(origin: &Self::Origin, content: FileContents<'_, Self>) -> Result<Parsed<Self>, Self::Error>;
 
     /// Logs that `now` is in force; `before` is what it replaces, if it is not the first one.
     fn log_loaded(origin: &Self::Origin, before: Option<&Self>, now: &Self);
@@ -66,7 +66,7 @@ pub struct Settle {
 
 /// Content to be parsed.
 #[derive(Debug)]
-pub struct Content<'a, T> {
+pub struct FileContents<'a, T> {
     /// The files' content, in their order.
     pub parts: &'a [Part],
     /// Number that the load will have if it succeeds.
@@ -86,7 +86,7 @@ pub struct Parsed<T> {
 
 /// Outcome of the loads so far.
 #[derive(Debug)]
-pub struct Status<E> {
+pub struct ReloadStatus<E> {
     /// When the value in force was loaded.
     pub loaded_at: SystemTime,
     /// Number of successful loads.
@@ -100,21 +100,21 @@ pub struct Status<E> {
 /// The last good value of files that may change.
 pub struct Reloading<T: Reloadable> {
     origin: T::Origin,
-    read: Reader<T>,
+    read: ReadFiles<T>,
     current: ArcSwap<T>,
-    status: Mutex<Status<T::Error>>,
-    progress: Mutex<Progress>,
+    status: Mutex<ReloadStatus<T::Error>>,
+    progress: Mutex<CheckProgress>,
 }
 
 /// Replaces [`Reloadable::read`] in tests.
-type Reader<T> = Box<dyn Fn(&<T as Reloadable>::Origin) -> Vec<Part> + Send + Sync>;
+type ReadFiles<T> = Box<dyn Fn(&<T as Reloadable>::Origin) -> Vec<Part> + Send + Sync>;
 
 /// Identifies content. Digests, because content may be a private key.
 type Fingerprint = Vec<Result<[u8; SHA256_OUTPUT_LEN], String>>;
 
 /// Where the checks are.
 #[derive(Debug)]
-struct Progress {
+struct CheckProgress {
     /// The content that the last finished check found.
     seen: Fingerprint,
     /// Content that must be found unchanged once more.
@@ -137,17 +137,18 @@ impl<T: Reloadable> Reloading<T> {
         Self::load_with(origin, Box::new(T::read))
     }
 
-    fn load_with(origin: T::Origin, read: Reader<T>) -> Result<Arc<Self>, T::Error> {
+    fn load_with(origin: T::Origin, read: ReadFiles<T>) -> Result<Arc<Self>, T::Error> {
         let parts = read(&origin);
         let Parsed { value, warnings } =
-            T::parse(&origin, Content { parts: &parts, generation: 1, last: None })?;
-        let status = Status { loaded_at: SystemTime::now(), generation: 1, last_error: None, in_force: true };
+            T::parse(&origin, FileContents { parts: &parts, generation: 1, last: None })?;
+        let status =
+            ReloadStatus { loaded_at: SystemTime::now(), generation: 1, last_error: None, in_force: true };
         let reloading = Self {
             origin,
             read,
             current: ArcSwap::from_pointee(value),
             status: Mutex::new(status),
-            progress: Mutex::new(Progress { seen: fingerprint(&parts), candidate: None }),
+            progress: Mutex::new(CheckProgress { seen: fingerprint(&parts), candidate: None }),
         };
         reloading.log_loaded(None, &warnings);
         Ok(Arc::new(reloading))
@@ -159,7 +160,7 @@ impl<T: Reloadable> Reloading<T> {
     }
 
     /// Returns the outcome of the loads so far.
-    pub fn status(&self) -> Status<T::Error> {
+    pub fn status(&self) -> ReloadStatus<T::Error> {
         self.status.lock().clone()
     }
 
@@ -170,7 +171,7 @@ impl<T: Reloadable> Reloading<T> {
     /// If the system gives no thread.
     pub fn watch(self: &Arc<Self>, panics: Counter) -> io::Result<Watch> {
         let reloading = Arc::clone(self);
-        let watched = Watched {
+        let watched = WatchedFiles {
             name: T::NAME,
             files: T::files(&self.origin),
             poll_interval: T::poll_interval(&self.origin),
@@ -223,7 +224,7 @@ impl<T: Reloadable> Reloading<T> {
     fn parse(&self, parts: &[Part]) -> Result<Parsed<T>, T::Error> {
         let last = self.current.load();
         let generation = self.status.lock().generation + 1;
-        let content = Content { parts, generation, last: Some(&**last) };
+        let content = FileContents { parts, generation, last: Some(&**last) };
         catch_unwind(AssertUnwindSafe(|| T::parse(&self.origin, content))).unwrap_or_else(|payload| {
             self.status.lock().in_force = false;
             resume_unwind(payload)
@@ -238,8 +239,12 @@ impl<T: Reloadable> Reloading<T> {
             Ok(Parsed { value, warnings }) => {
                 let before = self.current.swap(Arc::new(value));
                 let generation = status.generation + 1;
-                *status =
-                    Status { loaded_at: SystemTime::now(), generation, last_error: None, in_force: true };
+                *status = ReloadStatus {
+                    loaded_at: SystemTime::now(),
+                    generation,
+                    last_error: None,
+                    in_force: true,
+                };
                 Ok((before, warnings))
             }
             Err(error) => {
@@ -267,7 +272,7 @@ impl<T: Reloadable> fmt::Debug for Reloading<T> {
     }
 }
 
-impl<E> Clone for Status<E> {
+impl<E> Clone for ReloadStatus<E> {
     fn clone(&self) -> Self {
         let Self { loaded_at, generation, ref last_error, in_force } = *self;
         Self { loaded_at, generation, last_error: last_error.clone(), in_force }

@@ -29,7 +29,7 @@ const DEBOUNCE: Duration = Duration::from_millis(10);
 
 /// What a [`Watch`] looks at, and how.
 #[derive(Debug)]
-pub struct Watched {
+pub struct WatchedFiles {
     /// Name of the thread.
     pub name: &'static str,
     /// Files whose directories report events; may be empty.
@@ -83,7 +83,7 @@ impl Watch {
     /// # Errors
     /// If the system gives no thread. Where file events are not available, polling alone is used.
     pub fn start(
-        watched: Watched,
+        watched: WatchedFiles,
         check: impl FnMut(Check) -> Option<Duration> + Send + 'static,
     ) -> io::Result<Self> {
         let signal = Arc::new(Signal::default());
@@ -154,7 +154,7 @@ impl Signal {
 
 /// The thread: waits, checks, and waits again until told to stop.
 fn run(
-    watched: &Watched,
+    watched: &WatchedFiles,
     signal: &Arc<Signal>,
     progress: &watch::Sender<u64>,
     mut check: impl FnMut(Check) -> Option<Duration>,
@@ -174,7 +174,7 @@ fn run(
 }
 
 /// Runs one check. One that panics counts as finished.
-fn guarded(watched: &Watched, check: impl FnOnce() -> Option<Duration>) -> Option<Duration> {
+fn guarded(watched: &WatchedFiles, check: impl FnOnce() -> Option<Duration>) -> Option<Duration> {
     // What a check leaves half-done it does again when the files change: it keeps only what is sound in any state.
     catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|payload| {
         watched.panics.inc();
@@ -262,8 +262,8 @@ mod tests {
     /// Longer than any test may take; what is asserted is that the end comes.
     const LIMIT: Duration = Duration::from_secs(30);
 
-    fn watched(poll_interval: Duration) -> Watched {
-        Watched { name: "test", files: Vec::new(), poll_interval, panics: Counter::default() }
+    fn watched(poll_interval: Duration) -> WatchedFiles {
+        WatchedFiles { name: "test", files: Vec::new(), poll_interval, panics: Counter::default() }
     }
 
     #[tokio::test]

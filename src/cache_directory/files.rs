@@ -45,12 +45,12 @@ impl Operation {
 }
 
 /// Called before each operation; it may return an error or block.
-type Fault = dyn Fn(Operation, &Path) -> io::Result<()> + Send + Sync;
+type FaultInjector = dyn Fn(Operation, &Path) -> io::Result<()> + Send + Sync;
 
 /// The file operations of the cache directory.
 #[derive(Clone, Default)]
 pub(crate) struct Files {
-    fault: Option<Arc<Fault>>,
+    fault: Option<Arc<FaultInjector>>,
 }
 
 /// A file that was read whole.

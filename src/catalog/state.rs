@@ -12,7 +12,7 @@ use super::store::Entry;
 use super::{Catalog, Freshness, Key, REFRESH_ASKED_WITHIN};
 use crate::cache_directory::Status;
 use crate::metrics::Feed;
-use crate::metrics::state::{FeedState as FeedGauges, PackagesState, State};
+use crate::metrics::state::{FeedGauges, PackagesState, Snapshot};
 use crate::whitelist::Whitelist;
 use crate::whitelist::coverage::unknown_codes;
 
@@ -46,17 +46,17 @@ impl Catalog {
     ///
     /// Of the many keys that one feed can have, the one that is worst off counts, and for sizes the largest.
     /// Those that nobody asked for within a day are left out: they are not renewed, so their age says nothing.
-    pub fn observe(&self, list: &Whitelist) -> State {
+    pub fn observe(&self, list: &Whitelist) -> Snapshot {
         let now = Instant::now();
         let entries = self.0.store.entries(now);
         let stale =
             entries.iter().filter(|entry| Freshness::of(&entry.copy, now) == Freshness::Stale).count();
         let failures: HashMap<Key, FetchError> = self.0.failures.all().into_iter().collect();
-        let mut state = State {
+        let mut state = Snapshot {
             cached_keys: entries.len(),
             stale_keys: stale,
             failing: failures.values().map(FetchError::failed).collect(),
-            ..State::default()
+            ..Snapshot::default()
         };
         let flights = self.0.flights.counts();
         state.fetches_running = flights.running + flights.renewing;

@@ -14,11 +14,12 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub use self::news::News;
+pub use self::news::NewsArguments;
 pub use self::settings::{AdminListen, LogFormat, Settings};
 pub use self::size::Size;
 pub use self::tools::{
-    Check, Completions, Diff, Edit, Explain, List, Man, SellerName, Sources, TableFormat, TextFormat,
+    CheckArguments, Completions, Diff, Edit, Explain, List, Man, SellerArgument, Sources, TableFormat,
+    TextFormat,
 };
 pub use self::variables::Variables;
 
@@ -102,9 +103,9 @@ pub enum Action {
     /// Say what an edited whitelist would show and hide
     Diff(Diff),
     /// Print what was new in the catalog
-    News(News),
+    News(NewsArguments),
     /// Check configuration, whitelist, certificate, upstream and cache directory
-    Check(Check),
+    Check(CheckArguments),
     /// Filter a packages feed from standard input to standard output
     Filter(Filter),
     /// Print the lines for Plesk's panel.ini

@@ -8,7 +8,7 @@ use super::{TableFormat, Variables};
 
 /// Arguments of `news`.
 #[derive(Debug, Args)]
-pub struct News {
+pub struct NewsArguments {
     /// Configuration file of the proxy, which names the cache directory
     #[arg(long, value_name = "FILE", env = "CATALOG_PROXY_CONFIG")]
     pub config: Option<PathBuf>,

@@ -73,7 +73,7 @@ pub enum TextFormat {
 /// Who sells, as typed.
 #[allow(missing_docs, reason = "it would be help text, which the names do not need")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SellerName {
+pub enum SellerArgument {
     Free,
     Vendor,
     Plesk,
@@ -90,7 +90,7 @@ pub struct List {
     pub shown: bool,
     /// Only what is free, sold by its vendor, or sold by Plesk
     #[arg(long, value_enum)]
-    pub seller: Option<SellerName>,
+    pub seller: Option<SellerArgument>,
     /// Columns for people, or JSON for programs
     #[arg(long, value_enum, default_value = "table")]
     pub format: TableFormat,
@@ -102,7 +102,7 @@ pub struct List {
 /// Arguments of `check`.
 #[allow(rustdoc::bare_urls, reason = "these texts are the help as well")]
 #[derive(Debug, Args)]
-pub struct Check {
+pub struct CheckArguments {
     /// Packages feed to check the whitelist against instead of asking the upstream, `-` for standard input
     #[arg(long, value_name = "FILE")]
     pub feed: Option<PathBuf>,

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use http::uri::PathAndQuery;
 
 use super::terminal::printable;
-use super::{FAILED, Failure};
+use super::{CommandError, FAILED};
 use crate::catalog::Key;
 use crate::catalog::copy::{Content, Index};
 use crate::catalog::disk;
@@ -47,7 +47,7 @@ impl Listing {
     ///
     /// # Errors
     /// If there is none to be had.
-    pub fn load(feed: Option<&Path>, config: &Config) -> Result<Self, Failure> {
+    pub fn load(feed: Option<&Path>, config: &Config) -> Result<Self, CommandError> {
         match feed {
             Some(path) => Self::from_file(path, *config.cache.max_feed_size),
             None => Self::from_upstream(config).or_else(|failure| {
@@ -57,7 +57,7 @@ impl Listing {
                 }
                 let why = failure;
                 let Some(listing) = Self::from_disk(config) else {
-                    return Err(Failure::failed(format!(
+                    return Err(CommandError::failed(format!(
                         "{why}; a saved catalog can be given with --feed FILE"
                     )));
                 };
@@ -71,7 +71,7 @@ impl Listing {
     ///
     /// # Errors
     /// If it cannot be read, or is none.
-    pub fn from_file(path: &Path, max_size: u64) -> Result<Self, Failure> {
+    pub fn from_file(path: &Path, max_size: u64) -> Result<Self, CommandError> {
         let is_stdin = path == Path::new("-");
         let origin = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
         let mut body = Vec::new();
@@ -79,7 +79,7 @@ impl Listing {
             true => io::stdin().lock().take(max_size + 1).read_to_end(&mut body),
             false => File::open(path).and_then(|file| file.take(max_size + 1).read_to_end(&mut body)),
         };
-        let refused = |reason: &dyn std::fmt::Display| Failure::failed(reason).about(origin.clone());
+        let refused = |reason: &dyn std::fmt::Display| CommandError::failed(reason).about(origin.clone());
         match read {
             Err(error) => return Err(refused(&format_args!("cannot be read: {error}"))),
             Ok(len) if len as u64 > max_size => {
@@ -97,7 +97,7 @@ impl Listing {
     ///
     /// # Errors
     /// If it cannot be asked, or answers with no feed.
-    pub fn from_upstream(config: &Config) -> Result<Self, Failure> {
+    pub fn from_upstream(config: &Config) -> Result<Self, CommandError> {
         let packages = block_on(async { Asking::new(config)?.packages().await })??;
         Ok(Self { origin: origin(config), packages })
     }
@@ -148,9 +148,9 @@ pub fn origin(config: &Config) -> String {
 ///
 /// # Errors
 /// If the system has no means for it.
-pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
+pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CommandError> {
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::failed)?;
     let output = runtime.block_on(future);
     // A name that is still being looked up must not keep anybody waiting.
     runtime.shutdown_background();
@@ -169,7 +169,7 @@ impl Asking {
     ///
     /// # Errors
     /// If the way to the upstream is not set up well.
-    pub fn new(config: &Config) -> Result<Self, Failure> {
+    pub fn new(config: &Config) -> Result<Self, CommandError> {
         let outbound = Outbound::new(&config.upstream, &config.outbound)?;
         let upstream = Upstream::new(config.upstream.value.clone(), config.upstream_ca.as_ref(), outbound)?;
         // Nothing is kept, so lifetimes do not matter.
@@ -184,7 +184,7 @@ impl Asking {
     ///
     /// # Errors
     /// If there is no valid feed.
-    pub async fn packages(&self) -> Result<Vec<Listed>, Failure> {
+    pub async fn packages(&self) -> Result<Vec<Listed>, CommandError> {
         let content = self.feed(FeedKind::Packages, PACKAGES).await?;
         match &content.index {
             Index::Packages(index) => Ok(listing::list(&content.body, index)),
@@ -196,17 +196,18 @@ impl Asking {
     ///
     /// # Errors
     /// If there is no valid feed.
-    pub async fn categories(&self) -> Result<usize, Failure> {
+    pub async fn categories(&self) -> Result<usize, CommandError> {
         Ok(self.feed(FeedKind::Categories, CATEGORIES).await?.len())
     }
 
-    async fn feed(&self, kind: FeedKind, target: &'static str) -> Result<Arc<Content>, Failure> {
+    async fn feed(&self, kind: FeedKind, target: &'static str) -> Result<Arc<Content>, CommandError> {
         let key = Key::new(kind, &PathAndQuery::from_static(target));
         let copy = self.fetcher.fetch(&key, None, |_| ()).await.map_err(|error| {
             // SECURITY: it may name where the upstream redirected to.
             let (what, causes) = (error.to_string(), error.chain());
             let causes = if causes == what { String::new() } else { format!(" ({})", printable(&causes)) };
-            Failure::failed(format_args!("no {}: {what}{causes}", kind.name())).about(self.origin.clone())
+            CommandError::failed(format_args!("no {}: {what}{causes}", kind.name()))
+                .about(self.origin.clone())
         })?;
         Ok(copy.content)
     }

@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::Failure;
+use super::CommandError;
 use super::runtime;
 use super::serve::{Service, shutdown_signal};
 use super::terminal::print;
@@ -32,16 +32,20 @@ const WHITELIST: &str = include_str!("../../whitelist.toml");
 ///
 /// # Errors
 /// If it cannot start.
-pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
+pub fn demo(listen: SocketAddr) -> Result<(), CommandError> {
     logging::start(LogFormat::Text, None)?;
     let directory =
-        tempfile::Builder::new().prefix("catalog-proxy-demo-").tempdir().map_err(Failure::failed)?;
+        tempfile::Builder::new().prefix("catalog-proxy-demo-").tempdir().map_err(CommandError::failed)?;
     let whitelist = directory.path().join("whitelist.toml");
-    fs::write(&whitelist, WHITELIST).map_err(Failure::failed)?;
+    fs::write(&whitelist, WHITELIST).map_err(CommandError::failed)?;
     runtime::run(async {
-        let sample = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(Failure::failed)?;
-        let authority =
-            sample.local_addr().map_err(Failure::failed)?.to_string().parse().map_err(Failure::failed)?;
+        let sample = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(CommandError::failed)?;
+        let authority = sample
+            .local_addr()
+            .map_err(CommandError::failed)?
+            .to_string()
+            .parse()
+            .map_err(CommandError::failed)?;
         let config = Config {
             listen: vec![listen].into(),
             upstream: Origin { scheme: Scheme::HTTP, authority }.into(),
@@ -58,7 +62,7 @@ pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
         for address in service.addresses() {
             print(&what_to_try(address, service.admin_address(), &config.upstream, &whitelist))?;
         }
-        service.run(shutdown_signal().map_err(Failure::failed)?).await
+        service.run(shutdown_signal().map_err(CommandError::failed)?).await
     })
 }
 

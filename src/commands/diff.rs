@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::Failure;
+use super::CommandError;
 use super::catalog_source::Listing;
-use super::table::Table;
+use super::table::TextTable;
 use super::terminal::{Style, Terminal, print, print_json};
 use super::whitelist_file::WhitelistFile;
 use crate::cli::{Diff, TableFormat};
@@ -15,14 +15,14 @@ use crate::stderr;
 /// What changes.
 #[derive(Debug, Serialize)]
 struct Changes<'a> {
-    appear: Vec<Change<'a>>,
-    vanish: Vec<Change<'a>>,
+    appear: Vec<ListedChange<'a>>,
+    vanish: Vec<ListedChange<'a>>,
     /// Codes whose listing changes nothing.
-    no_effect: Vec<Change<'a>>,
+    no_effect: Vec<ListedChange<'a>>,
 }
 
 #[derive(Debug, Serialize)]
-struct Change<'a> {
+struct ListedChange<'a> {
     code: &'a str,
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,7 +33,7 @@ struct Change<'a> {
 ///
 /// # Errors
 /// If there is no catalog, or one of the lists is none.
-pub fn diff(arguments: &Diff) -> Result<(), Failure> {
+pub fn diff(arguments: &Diff) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
     let new = WhitelistFile::read(&arguments.new)?;
     let old = WhitelistFile::read(arguments.old.as_deref().unwrap_or(&config.whitelist))?;
@@ -54,7 +54,7 @@ pub fn diff(arguments: &Diff) -> Result<(), Failure> {
                 ),
                 None => (&mut changes.no_effect, None, Some(catalog.unknown(code))),
             };
-            list.push(Change { code, name, reason });
+            list.push(ListedChange { code, name, reason });
         }
     }
     match arguments.format {
@@ -80,7 +80,7 @@ pub fn always_shown(seller: Seller) -> String {
 
 impl Changes<'_> {
     fn text(&self, terminal: Terminal) -> String {
-        let mut table = Table::new(&["CODE", "NAME", "CHANGE"]).whole("CHANGE");
+        let mut table = TextTable::new(&["CODE", "NAME", "CHANGE"]).whole("CHANGE");
         for (changes, word, style) in [
             (&self.appear, "appears", Style::Green),
             (&self.vanish, "vanishes", Style::Red),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::Failure;
+use super::CommandError;
 use super::catalog_source::Listing;
 use super::list::is_shown;
 use super::terminal::{Style, Terminal, print, print_json, printable};
@@ -49,7 +49,7 @@ struct At {
 ///
 /// # Errors
 /// If there is no such extension, no catalog or no whitelist.
-pub fn explain(arguments: &Explain) -> Result<(), Failure> {
+pub fn explain(arguments: &Explain) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
     let file = WhitelistFile::read(&config.whitelist)?;
     let catalog = Listing::load(arguments.sources.feed.as_deref(), &config)?;
@@ -61,7 +61,7 @@ pub fn explain(arguments: &Explain) -> Result<(), Failure> {
     let place = places.next();
     let Some(listed) = catalog.find(code) else {
         let listed = place.map(|place| format!("{place}: ")).unwrap_or_default();
-        return Err(Failure::failed(format!("{listed}{}", catalog.unknown(code))));
+        return Err(CommandError::failed(format!("{listed}{}", catalog.unknown(code))));
     };
     let seller = listed.package.seller;
     let shown = is_shown(listed, &file.list);

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 
-use super::Failure;
+use super::CommandError;
 use super::terminal::not_written;
 use crate::feed::packages::{PackagesFilter, PackagesIndexer, Segment};
 use crate::whitelist::Whitelist;
@@ -17,7 +17,7 @@ const CHUNK: usize = 64 << 10;
 /// # Errors
 /// If the feed is not valid: what was written by then has no end, so no reader takes it for a feed. A reader that
 /// has seen enough is no failure.
-pub fn filter(whitelist: &Path, input: impl Read, output: impl Write) -> Result<(), Failure> {
+pub fn filter(whitelist: &Path, input: impl Read, output: impl Write) -> Result<(), CommandError> {
     crate::logging::start(crate::cli::LogFormat::Text, None)?;
     let list = load_once(whitelist)?;
     match stream(&list, input, output) {
@@ -30,7 +30,7 @@ pub fn filter(whitelist: &Path, input: impl Read, output: impl Write) -> Result<
 
 /// The side that filtering ended at before its time.
 enum Broken {
-    Input(Failure),
+    Input(CommandError),
     Output(io::Error),
 }
 
@@ -41,7 +41,7 @@ fn stream(list: &Whitelist, mut input: impl Read, mut output: impl Write) -> Res
         let mut parts = filter.segment(&segment, |code| list.contains(code));
         parts.try_for_each(|part| output.write_all(&part)).map_err(Broken::Output)
     };
-    let failed = |message: String| Broken::Input(Failure::failed(message));
+    let failed = |message: String| Broken::Input(CommandError::failed(message));
     let invalid = |error| failed(format!("standard input is not a packages feed: {error}"));
     loop {
         let mut chunk = vec![0; CHUNK];

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::Failure;
+use super::CommandError;
 use crate::body::{self, BoxError};
 use crate::cli::Settings;
 use crate::config::Config;
@@ -28,18 +28,20 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// If it does not.
-pub fn healthcheck(settings: Settings) -> Result<(), Failure> {
+pub fn healthcheck(settings: Settings) -> Result<(), CommandError> {
     let config = Config::load(settings)?;
     let address =
-        config.listen.first().copied().map(reachable).ok_or_else(|| Failure::failed("no address"))?;
+        config.listen.first().copied().map(reachable).ok_or_else(|| CommandError::failed("no address"))?;
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::failed)?;
     let answer = runtime.block_on(async { timeout(TIMEOUT, ask(address, config.tls.is_some())).await });
     match answer {
         Ok(Ok(StatusCode::OK)) => Ok(()),
-        Ok(Ok(status)) => Err(Failure::failed(format!("{address} is not ready: {status}"))),
-        Ok(Err(error)) => Err(Failure::failed(format!("{address} cannot be asked: {error}"))),
-        Err(_) => Err(Failure::failed(format!("{address} did not answer within {} s", TIMEOUT.as_secs()))),
+        Ok(Ok(status)) => Err(CommandError::failed(format!("{address} is not ready: {status}"))),
+        Ok(Err(error)) => Err(CommandError::failed(format!("{address} cannot be asked: {error}"))),
+        Err(_) => {
+            Err(CommandError::failed(format!("{address} did not answer within {} s", TIMEOUT.as_secs())))
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::Failure;
+use super::CommandError;
 use super::terminal::print;
 use crate::cli::Cli;
 
@@ -16,7 +16,7 @@ use crate::cli::Cli;
 ///
 /// # Errors
 /// If standard output cannot be written.
-pub fn completions(shell: Shell) -> Result<(), Failure> {
+pub fn completions(shell: Shell) -> Result<(), CommandError> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "catalog-proxy", &mut script);
     // In bash's script, the name of a program with a hyphen is written in two ways, so that nothing is completed
@@ -28,15 +28,16 @@ pub fn completions(shell: Shell) -> Result<(), Failure> {
 ///
 /// # Errors
 /// If they cannot be written.
-pub fn man(directory: Option<&Path>) -> Result<(), Failure> {
+pub fn man(directory: Option<&Path>) -> Result<(), CommandError> {
     let Some(directory) = directory else {
         let mut page = Vec::new();
-        clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(Failure::failed)?;
+        clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(CommandError::failed)?;
         return print(&String::from_utf8_lossy(&page));
     };
     let write = || -> io::Result<()> {
         fs::create_dir_all(directory)?;
         clap_mangen::generate_to(Cli::command(), directory)
     };
-    write().map_err(|error| Failure::failed(format!("{}: cannot be written: {error}", directory.display())))
+    write()
+        .map_err(|error| CommandError::failed(format!("{}: cannot be written: {error}", directory.display())))
 }

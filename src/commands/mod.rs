@@ -44,7 +44,7 @@ const WRONG: u8 = 2;
 
 /// Why a command ends without having done its job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct CommandError {
     /// The process's exit code.
     pub code: u8,
     /// The setting, file or URL that the message is about.
@@ -75,7 +75,7 @@ pub fn main() -> u8 {
 }
 
 /// Prints help to standard output, or what is wrong with the arguments to standard error. Returns the exit code.
-fn explain_usage(NoCommand { error, variable }: &NoCommand) -> Result<u8, Failure> {
+fn explain_usage(NoCommand { error, variable }: &NoCommand) -> Result<u8, CommandError> {
     let text = error.render();
     let is_colored = if error.use_stderr() { stderr::is_colored() } else { Terminal::stdout().colors };
     let text = if is_colored { text.ansi().to_string() } else { text.to_string() };
@@ -94,7 +94,7 @@ fn explain_usage(NoCommand { error, variable }: &NoCommand) -> Result<u8, Failur
 ///
 /// # Errors
 /// What to tell, and the exit code.
-fn run(cli: Cli) -> Result<(), Failure> {
+fn run(cli: Cli) -> Result<(), CommandError> {
     match cli.command {
         Action::Serve(settings) => serve::serve(settings),
         Action::Demo(arguments) => demo::demo(arguments.listen),
@@ -107,7 +107,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Action::Filter(arguments) => {
             let whitelist = arguments.whitelist.unwrap_or_else(|| WHITELIST.into());
             // Standard output's own buffer looks for line ends in all that leaves.
-            let output = io::stdout().as_fd().try_clone_to_owned().map_err(Failure::failed)?;
+            let output = io::stdout().as_fd().try_clone_to_owned().map_err(CommandError::failed)?;
             filter::filter(&whitelist, io::stdin().lock(), File::from(output))
         }
         Action::PanelIni(arguments) => panel_ini::panel_ini(&arguments),
@@ -118,7 +118,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-impl Failure {
+impl CommandError {
     fn failed(message: impl fmt::Display) -> Self {
         Self { code: FAILED, subject: None, message: message.to_string() }
     }
@@ -132,7 +132,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.subject {
             Some(Subject::Setting(source)) => write!(f, "{source}: {}", self.message),
@@ -154,31 +154,31 @@ impl From<String> for Subject {
     }
 }
 
-impl From<ConfigError> for Failure {
+impl From<ConfigError> for CommandError {
     fn from(error: ConfigError) -> Self {
         Self::wrong(error)
     }
 }
 
-impl From<LoadError> for Failure {
+impl From<LoadError> for CommandError {
     fn from(error: LoadError) -> Self {
         Self::wrong(error)
     }
 }
 
-impl From<LevelError> for Failure {
+impl From<LevelError> for CommandError {
     fn from(error: LevelError) -> Self {
         Self::wrong(error)
     }
 }
 
-impl From<TlsError> for Failure {
+impl From<TlsError> for CommandError {
     fn from(error: TlsError) -> Self {
         Self::wrong(format_args!("{}: {}", error.path.display(), error.reason)).about(error.at)
     }
 }
 
-impl From<RootsError> for Failure {
+impl From<RootsError> for CommandError {
     fn from(error: RootsError) -> Self {
         match error {
             RootsError::File { at, path, reason } => {
@@ -189,7 +189,7 @@ impl From<RootsError> for Failure {
     }
 }
 
-impl From<OutboundError> for Failure {
+impl From<OutboundError> for CommandError {
     fn from(error: OutboundError) -> Self {
         Self::wrong(error.message()).about(Source::Variable(error.variable.to_owned()))
     }

@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::Failure;
+use super::CommandError;
 use super::terminal::print;
 use crate::cli::PanelIni;
 use crate::stderr;
@@ -15,7 +15,7 @@ const MAX_BASE: usize = 30;
 ///
 /// # Errors
 /// If a URL is none that Plesk could use.
-pub fn panel_ini(arguments: &PanelIni) -> Result<(), Failure> {
+pub fn panel_ini(arguments: &PanelIni) -> Result<(), CommandError> {
     let mut lines = "[extensions]\n".to_owned();
     // Plesk appends its paths, which begin with a slash.
     let base = arguments.url.trim_end_matches('/');
@@ -63,9 +63,11 @@ pub(super) fn is_usable(value: &str) -> bool {
     is_url && !value.chars().any(|c| matches!(c, '"' | '$' | '\\') || c.is_control() || c == ' ')
 }
 
-fn line(key: &str, flag: &str, value: &str) -> Result<String, Failure> {
+fn line(key: &str, flag: &str, value: &str) -> Result<String, CommandError> {
     if !is_usable(value) {
-        return Err(Failure::wrong(format!("{flag}: {value:?} is not an http or https URL for panel.ini")));
+        return Err(CommandError::wrong(format!(
+            "{flag}: {value:?} is not an http or https URL for panel.ini"
+        )));
     }
     let plain = value.chars().all(|c| c.is_ascii_alphanumeric() || ":/._-".contains(c));
     Ok(if plain { format!("{key} = {value}\n") } else { format!("{key} = \"{value}\"\n") })

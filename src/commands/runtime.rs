@@ -8,7 +8,7 @@ use std::thread;
 use parking_lot::Mutex;
 use tokio::runtime;
 
-use super::Failure;
+use super::CommandError;
 
 /// How many connections are served in turn before sockets are looked at again: as many as a worker's own queue
 /// has room for (256), so that none waits in the one that is shared and rarely looked at. With a thousand busy
@@ -23,7 +23,7 @@ const OTHER_THREADS: usize = 16;
 ///
 /// # Errors
 /// If the system gives too few threads, or that fails.
-pub(super) fn run(serving: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+pub(super) fn run(serving: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {
     let workers = workers();
     ensure_threads(workers + OTHER_THREADS)?;
     let runtime = runtime::Builder::new_multi_thread()
@@ -32,7 +32,7 @@ pub(super) fn run(serving: impl Future<Output = Result<(), Failure>>) -> Result<
         .max_io_events_per_tick(MAX_IO_EVENTS_PER_TICK.into())
         .event_interval(MAX_IO_EVENTS_PER_TICK.into())
         .build()
-        .map_err(Failure::failed)?;
+        .map_err(CommandError::failed)?;
     let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(serving)));
     // Dropping it would wait for blocking calls, and a disk or a resolver may hang.
     runtime.shutdown_background();
@@ -50,7 +50,7 @@ fn workers() -> usize {
 ///
 /// Tokio panics if its first worker cannot be started; if a later one cannot, it goes on with fewer, and with
 /// none for blocking calls, which then never return.
-fn ensure_threads(count: usize) -> Result<(), Failure> {
+fn ensure_threads(count: usize) -> Result<(), CommandError> {
     let gate = Mutex::new(());
     let started = thread::scope(|scope| {
         let closed = gate.lock();
@@ -60,7 +60,7 @@ fn ensure_threads(count: usize) -> Result<(), Failure> {
         started
     });
     started.map_err(|error| {
-        Failure::failed(format!(
+        CommandError::failed(format!(
             "cannot start {count} threads: {error}; the limit on processes (ulimit -u, TasksMax=, pids.max) or \
              on memory is too low"
         ))

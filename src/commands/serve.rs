@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
-use super::tasks::{Ended, Tasks};
-use super::{Failure, runtime};
+use super::tasks::{EndedTask, Tasks};
+use super::{CommandError, runtime};
 use crate::cache_directory::CacheDirectory;
 use crate::catalog::Catalog;
 use crate::catalog::disk::Disk;
@@ -56,12 +56,12 @@ pub struct Service {
 ///
 /// # Errors
 /// If it cannot start.
-pub fn serve(settings: Settings) -> Result<(), Failure> {
+pub fn serve(settings: Settings) -> Result<(), CommandError> {
     let config = Config::load(settings)?;
     logging::start(*config.log_format, config.log_level.as_ref())?;
     runtime::run(async {
         let service = Service::bind(&config).await?;
-        service.run(shutdown_signal().map_err(Failure::failed)?).await
+        service.run(shutdown_signal().map_err(CommandError::failed)?).await
     })
 }
 
@@ -70,7 +70,7 @@ impl Service {
     ///
     /// # Errors
     /// The first thing that cannot be had.
-    pub async fn bind(config: &Config) -> Result<Self, Failure> {
+    pub async fn bind(config: &Config) -> Result<Self, CommandError> {
         if let Some(objection) = config.cache.objection() {
             warn!("{}: {objection}", config.cache.size.source);
         }
@@ -89,11 +89,11 @@ impl Service {
         };
         let certificate = config.tls.as_ref().map(Certificate::load).transpose()?;
         let mut watches = vec![
-            whitelist.watch(metrics.panics("whitelist")).map_err(Failure::failed)?,
-            upstream.watch_roots(&metrics).map_err(Failure::failed)?,
+            whitelist.watch(metrics.panics("whitelist")).map_err(CommandError::failed)?,
+            upstream.watch_roots(&metrics).map_err(CommandError::failed)?,
         ];
         if let Some(certificate) = &certificate {
-            watches.push(certificate.watch(metrics.panics("certificate")).map_err(Failure::failed)?);
+            watches.push(certificate.watch(metrics.panics("certificate")).map_err(CommandError::failed)?);
         }
         let directory = config.cache_dir.as_ref().map(|path| CacheDirectory::new(path, &metrics));
         // A disk that cannot be used costs a warm start, nothing else.
@@ -101,17 +101,17 @@ impl Service {
             None => None,
             Some(directory) => {
                 let disk = Disk::open(Arc::clone(directory), *config.cache.size, &metrics).await;
-                Some(Arc::new(disk.map_err(Failure::failed)?))
+                Some(Arc::new(disk.map_err(CommandError::failed)?))
             }
         };
         let hook = config.notify.as_ref();
         let hook = hook.map(|hook| hook_client(hook.value.clone(), &config.outbound)).transpose()?;
         if let Some((_, client)) = &hook {
-            watches.push(client.watch_roots(&metrics).map_err(Failure::failed)?);
+            watches.push(client.watch_roots(&metrics).map_err(CommandError::failed)?);
         }
         let (outbox, notifier) = hook.map(|(hook, client)| notify::notifier(hook, client)).unzip();
         let news = News::start(directory, Arc::clone(&whitelist), Arc::clone(&metrics), outbox)
-            .map_err(Failure::failed)?;
+            .map_err(CommandError::failed)?;
         // Whatever clients do to the connections of pass-through, feeds have their own.
         let catalog =
             Catalog::new(upstream.apart(), &config.cache, disk.clone(), Some(news), Arc::clone(&metrics));
@@ -149,7 +149,7 @@ impl Service {
     ///
     /// # Errors
     /// If signals cannot be handled, or a task that nothing works without has ended.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), CommandError> {
         descriptors::ensure(*self.limits.connections);
         let origin = self.proxy.upstream.origin();
         let list = self.proxy.whitelist.current();
@@ -159,8 +159,9 @@ impl Service {
             upstream = %format_args!("{}://{}", origin.scheme, origin.authority),
             outbound = %self.proxy.upstream.outbound(), extensions = list.len(), "serving"
         );
-        let mut hangups = signal(SignalKind::hangup()).map_err(Failure::failed)?;
-        let manager = Manager::from_env(self.proxy.metrics.panics("systemd")).map_err(Failure::failed)?;
+        let mut hangups = signal(SignalKind::hangup()).map_err(CommandError::failed)?;
+        let manager =
+            Manager::from_env(self.proxy.metrics.panics("systemd")).map_err(CommandError::failed)?;
         let manager = Arc::new(manager);
         let (stop, stopped) = watch::channel(false);
         let metrics = Arc::clone(&self.proxy.metrics);
@@ -208,7 +209,7 @@ impl Service {
             tokio::select! {
                 () = &mut shutdown => break Ok(()),
                 Some(()) = hangups.recv() => tasks.spawn_brief("reload", reload(&self.watches, Arc::clone(&manager))),
-                Ended(task) = tasks.ended_early() => break Err(task),
+                EndedTask(task) = tasks.ended_early() => break Err(task),
             }
         };
         manager.stopping();
@@ -224,13 +225,13 @@ impl Service {
         drop(spawn_blocking(move || manager.close()).await);
         info!("stopped");
         ended.map_err(|task| {
-            Failure::failed(format!("the task {task:?} has ended, which is a bug; the log tells more"))
+            CommandError::failed(format!("the task {task:?} has ended, which is a bug; the log tells more"))
         })
     }
 }
 
 /// Makes the client that posts the news to `hook`; the same rules as for the upstream say which way it takes.
-fn hook_client(hook: Webhook, outbound: &ProxyVariables) -> Result<(Webhook, Upstream), Failure> {
+fn hook_client(hook: Webhook, outbound: &ProxyVariables) -> Result<(Webhook, Upstream), CommandError> {
     let outbound = Outbound::new(&hook.origin, outbound)?;
     let client = Upstream::new(hook.origin.clone(), None, outbound)?;
     Ok((hook, client))
@@ -247,9 +248,9 @@ fn reload(watches: &[Watch], manager: Arc<Manager>) -> impl Future<Output = ()> 
     }
 }
 
-fn bind(address: SocketAddr, all: &[SocketAddr]) -> Result<TcpListener, Failure> {
+fn bind(address: SocketAddr, all: &[SocketAddr]) -> Result<TcpListener, CommandError> {
     listener::bind(address, all)
-        .map_err(|error| Failure::failed(format!("cannot listen on {address}: {error}")))
+        .map_err(|error| CommandError::failed(format!("cannot listen on {address}: {error}")))
 }
 
 /// Completes at the first SIGTERM or SIGINT; a second one ends the process at once.

@@ -18,14 +18,14 @@ const CODE: &str = "CODE";
 
 /// Rows under a header.
 #[derive(Debug)]
-pub struct Table {
+pub struct TextTable {
     header: Vec<&'static str>,
     /// The column that is never cut, if there is one.
     whole: Option<&'static str>,
     rows: Vec<Vec<(String, Style)>>,
 }
 
-impl Table {
+impl TextTable {
     /// Begins a table.
     pub fn new(header: &[&'static str]) -> Self {
         Self { header: header.to_vec(), whole: None, rows: Vec::new() }
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn fits_the_terminal() {
-        let mut table = Table::new(&["CODE", "NAME", "LINK"]);
+        let mut table = TextTable::new(&["CODE", "NAME", "LINK"]);
         table.row([
             ("wp-toolkit", Style::Plain),
             ("WordPress Toolkit", Style::Plain),
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn codes_are_whole() {
         let row = |code: &str| {
-            let mut table = Table::new(&["CHANGE", "CODE", "NAME"]);
+            let mut table = TextTable::new(&["CHANGE", "CODE", "NAME"]);
             table.row([("vanishes", Style::Plain), (code, Style::Plain), (&"name ".repeat(9), Style::Plain)]);
             let render = |width| table.render(Terminal { width, ..Terminal::default() });
             (render(None), render(Some(80)), render(Some(40)))
@@ -180,7 +180,7 @@ mod tests {
         assert!(pipe.contains(&monstrous) && wide.lines().all(|line| line.width() <= 80), "{wide}");
         assert!(wide.contains("xxx…  name"), "{wide}");
 
-        let mut table = Table::new(&["CODE", "CHANGE"]).whole("CHANGE");
+        let mut table = TextTable::new(&["CODE", "CHANGE"]).whole("CHANGE");
         table.row([("a", Style::Plain), (&long, Style::Plain)]);
         assert!(table.render(Terminal { width: Some(20), ..Terminal::default() }).contains(&long));
     }

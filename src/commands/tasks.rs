@@ -20,14 +20,14 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Tasks {
     metrics: Arc<Metrics>,
-    running: JoinSet<Ended>,
+    running: JoinSet<EndedTask>,
     /// Those that end by themselves, which nothing waits for.
     brief: JoinSet<()>,
 }
 
 /// A task that ended though it should run as long as the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ended(pub(super) &'static str);
+pub(super) struct EndedTask(pub(super) &'static str);
 
 impl Tasks {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
@@ -39,7 +39,7 @@ impl Tasks {
         let panics = self.metrics.panics(name);
         self.running.spawn(async move {
             seen(name, &panics, task).await;
-            Ended(name)
+            EndedTask(name)
         });
     }
 
@@ -56,7 +56,7 @@ impl Tasks {
             while seen(name, &panics, make()).await == Ending::Panicked {
                 sleep(RESTART_PAUSE).await;
             }
-            Ended(name)
+            EndedTask(name)
         });
     }
 
@@ -74,7 +74,7 @@ impl Tasks {
     }
 
     /// Waits for a task to end that should not. Cancel safe.
-    pub(super) async fn ended_early(&mut self) -> Ended {
+    pub(super) async fn ended_early(&mut self) -> EndedTask {
         loop {
             match self.running.join_next().await {
                 Some(Ok(ended)) => return ended,
@@ -128,7 +128,7 @@ mod tests {
         tasks.spawn_brief("bad and brief", async { panic!("a test") });
         tokio::task::yield_now().await;
         tasks.spawn("bad", async { panic!("a test") });
-        assert_eq!(tasks.ended_early().await, Ended("bad"));
+        assert_eq!(tasks.ended_early().await, EndedTask("bad"));
         let counted = ["good", "bad", "bad and brief"].map(|name| metrics.panics(name).get());
         assert_eq!(counted, [0, 1, 1]);
     }
@@ -138,7 +138,7 @@ mod tests {
         let mut tasks = Tasks::new(Arc::default());
         tasks.spawn_brief("a reload of a file system that hangs", std::future::pending());
         tasks.spawn("short", async {});
-        assert_eq!(tasks.ended_early().await, Ended("short"));
+        assert_eq!(tasks.ended_early().await, EndedTask("short"));
         tasks.finish().await;
     }
 
@@ -155,7 +155,7 @@ mod tests {
                 assert!(number > 1, "a test");
             }
         });
-        assert_eq!(tasks.ended_early().await, Ended("task"));
+        assert_eq!(tasks.ended_early().await, EndedTask("task"));
         assert_eq!(
             [starts.recv().await, starts.recv().await, starts.recv().await],
             [Some(0), Some(1), Some(2)]

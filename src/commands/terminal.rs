@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use serde::Serialize;
 
-use super::Failure;
+use super::CommandError;
 use crate::printable::{escaped_json, is_plain};
 use crate::stderr;
 
@@ -86,7 +86,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 ///
 /// # Errors
 /// If that fails; a reader that has seen enough is no failure.
-pub fn print(text: &str) -> Result<(), Failure> {
+pub fn print(text: &str) -> Result<(), CommandError> {
     stderr::settle();
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -96,16 +96,16 @@ pub fn print(text: &str) -> Result<(), Failure> {
 }
 
 /// Says that standard output cannot be written.
-pub(super) fn not_written(error: &io::Error) -> Failure {
-    Failure::failed(format!("cannot write to standard output: {error}"))
+pub(super) fn not_written(error: &io::Error) -> CommandError {
+    CommandError::failed(format!("cannot write to standard output: {error}"))
 }
 
 /// Writes JSON to standard output, with the characters escaped that could command a terminal.
 ///
 /// # Errors
 /// If that fails.
-pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    let json = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
+pub fn print_json(value: &impl Serialize) -> Result<(), CommandError> {
+    let json = serde_json::to_string_pretty(value).map_err(CommandError::failed)?;
     print(&(escaped_json(&json) + "\n"))
 }
 

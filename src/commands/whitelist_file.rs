@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::place::Place;
 use crate::whitelist::watch::{LoadError, read_file};
-use crate::whitelist::{self, Entry, Finding, Whitelist};
+use crate::whitelist::{self, Finding, ListedCode, Whitelist};
 
 /// A good list and its text.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub struct WhitelistFile {
     /// What it says.
     pub list: Whitelist,
     /// Its codes in order, duplicates included.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<ListedCode>,
     /// What can hardly be meant.
     pub warnings: Vec<Finding>,
 }

@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 
 /// Connections to all ports.
 #[derive(Debug, Default)]
-pub struct Connections {
+pub struct ConnectionMetrics {
     open: Family<Label, Gauge>,
     accepted: Family<Label, Counter>,
 }
@@ -22,14 +22,14 @@ pub struct Port {
 
 /// An open connection. It counts until it is dropped.
 #[derive(Debug)]
-pub struct Open(Gauge);
+pub struct OpenConnection(Gauge);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Label {
     port: &'static str,
 }
 
-impl Connections {
+impl ConnectionMetrics {
     /// Returns the counters of a port.
     pub fn port(&self, port: &'static str) -> Port {
         let label = Label { port };
@@ -47,14 +47,14 @@ impl Connections {
 
 impl Port {
     /// Counts a connection that was accepted.
-    pub fn open(&self) -> Open {
+    pub fn open(&self) -> OpenConnection {
         self.accepted.inc();
         self.open.inc();
-        Open(self.open.clone())
+        OpenConnection(self.open.clone())
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.dec();
     }

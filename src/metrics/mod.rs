@@ -2,7 +2,7 @@
 //!
 //! Label sets are closed: no query, no client and no version that a client invents ever becomes a label.
 //! What happens is counted where it happens, in [`Metrics`]; what *is* (ages, sizes, the whitelist) is looked up
-//! when somebody asks, and comes as a [`State`].
+//! when somebody asks, and comes as a [`Snapshot`].
 
 pub mod connections;
 mod process;
@@ -21,9 +21,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use connections::Connections;
+use connections::ConnectionMetrics;
 use requests::Requests;
-use state::State;
+use state::Snapshot;
 
 use crate::{panics, stderr};
 
@@ -55,7 +55,7 @@ pub struct Metrics {
     /// Requests to the service port.
     pub requests: Requests,
     /// Connections to either port.
-    pub connections: Connections,
+    pub connections: ConnectionMetrics,
     /// Fetches of feeds, by how they ended.
     pub fetches: Family<Fetch, Counter>,
     /// How long they took.
@@ -75,7 +75,7 @@ pub struct Metrics {
     /// Background jobs and tasks that panicked.
     pub panics: Family<ThreadName, Counter>,
     /// What changed in the catalog.
-    pub changes: Family<Change, Counter>,
+    pub changes: Family<ChangeLabels, Counter>,
     /// Notifications, by what became of them.
     pub notifications: Family<Notified, Counter>,
 }
@@ -132,7 +132,7 @@ pub struct ThreadName {
 
 /// A change in the catalog.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Change {
+pub struct ChangeLabels {
     /// `new`, `gone` or `switched`.
     pub change: &'static str,
     /// `free`, `vendor` or `plesk`; of a package that is gone, the last one.
@@ -156,7 +156,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let metrics = Self {
             requests: Requests::default(),
-            connections: Connections::default(),
+            connections: ConnectionMetrics::default(),
             fetches: Family::default(),
             fetch_durations: Family::new_with_constructor(latencies),
             last_fetches: Family::default(),
@@ -172,7 +172,7 @@ impl Default for Metrics {
         // A counter that begins at 0 shows its first increase; one that appears with 1 does not.
         for change in ["new", "gone", "switched"] {
             for seller in ["free", "vendor", "plesk"] {
-                drop(metrics.changes.get_or_create(&Change { change, seller }));
+                drop(metrics.changes.get_or_create(&ChangeLabels { change, seller }));
             }
         }
         for feed in ["packages", "categories"] {
@@ -195,7 +195,7 @@ impl Metrics {
     ///
     /// # Errors
     /// Never, for a string takes all there is.
-    pub fn encode(&self, state: &State) -> Result<String, fmt::Error> {
+    pub fn encode(&self, state: &Snapshot) -> Result<String, fmt::Error> {
         let mut registry = Registry::default();
         process::register(&mut registry);
         let ours = registry.sub_registry_with_prefix("catalog_proxy");
@@ -267,7 +267,7 @@ mod tests {
         let metrics = Metrics::default();
         let fetch = Fetch { feed: "packages", outcome: "shrunk", phase: "content" };
         metrics.fetches.get_or_create(&fetch).inc();
-        let text = metrics.encode(&State { cached_keys: 3, ..State::default() }).expect("text");
+        let text = metrics.encode(&Snapshot { cached_keys: 3, ..Snapshot::default() }).expect("text");
         for line in [
             "# TYPE catalog_proxy_fetches_total counter",
             "catalog_proxy_fetches_total{feed=\"packages\",outcome=\"shrunk\",phase=\"content\"} 1",

@@ -42,7 +42,7 @@ pub enum CacheResult {
 
 /// How an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum BodyEnd {
     /// With its last byte handed to the connection.
     Finished,
     /// With an error in its body: the client saw a broken transfer.
@@ -61,12 +61,12 @@ pub struct Requests {
     /// Bytes of the bodies of requests; only those that are passed on have any.
     pub received: Counter,
     families: Families,
-    routes: [Route; RouteName::ALL.len()],
+    routes: [RouteMetrics; RouteName::ALL.len()],
 }
 
 /// A request that ended.
 #[derive(Debug, Clone, Copy)]
-pub struct Ended {
+pub struct EndedRequest {
     /// What it was about.
     pub route: RouteName,
     /// Status of the answer, if there was one.
@@ -78,7 +78,7 @@ pub struct Ended {
     /// Since its head arrived.
     pub elapsed: Duration,
     /// How it ended.
-    pub end: End,
+    pub end: BodyEnd,
 }
 
 #[derive(Debug)]
@@ -91,7 +91,7 @@ struct Families {
 
 /// The members of the families for one route.
 #[derive(Debug)]
-struct Route {
+struct RouteMetrics {
     duration: Histogram,
     first_byte: Histogram,
     sent: Counter,
@@ -153,7 +153,7 @@ impl CacheResult {
     }
 }
 
-impl End {
+impl BodyEnd {
     /// Returns its name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -209,15 +209,15 @@ impl Requests {
     }
 
     /// Counts the end of a request that had [begun](Self::begun).
-    pub fn ended(&self, request: &Ended) {
+    pub fn ended(&self, request: &EndedRequest) {
         self.in_flight.dec();
         let route = &self.routes[request.route as usize];
         route.duration.observe(request.elapsed.as_secs_f64());
         route.sent.inc_by(request.sent);
         match request.end {
-            End::Finished => {}
-            End::Failed => drop(route.failed.inc()),
-            End::Dropped => drop(route.dropped.inc()),
+            BodyEnd::Finished => {}
+            BodyEnd::Failed => drop(route.failed.inc()),
+            BodyEnd::Dropped => drop(route.dropped.inc()),
         }
         let class = request.status.map_or(0, |status| usize::from(status.as_u16() / 100));
         // What is no class of its own is an error of the other side's.
@@ -251,18 +251,18 @@ impl Requests {
 }
 
 impl Families {
-    fn route(&self, route: &'static str) -> Route {
+    fn route(&self, route: &'static str) -> RouteMetrics {
         let label = RouteLabel { route };
-        let broken_off = |end: End| {
+        let broken_off = |end: BodyEnd| {
             let end = end.name();
             self.broken_off.get_or_create_owned(&BrokenOff { route, end })
         };
-        Route {
+        RouteMetrics {
             duration: self.durations.get_or_create_owned(&label),
             first_byte: self.first_bytes.get_or_create_owned(&label),
             sent: self.sent.get_or_create_owned(&label),
-            failed: broken_off(End::Failed),
-            dropped: broken_off(End::Dropped),
+            failed: broken_off(BodyEnd::Failed),
+            dropped: broken_off(BodyEnd::Dropped),
         }
     }
 }
@@ -280,7 +280,14 @@ mod tests {
                     requests.begun();
                     let status = status.map(|code| StatusCode::from_u16(code).expect("a status"));
                     let elapsed = Duration::from_millis(1);
-                    requests.ended(&Ended { route, status, cache, sent: 1, elapsed, end: End::Finished });
+                    requests.ended(&EndedRequest {
+                        route,
+                        status,
+                        cache,
+                        sent: 1,
+                        elapsed,
+                        end: BodyEnd::Finished,
+                    });
                 }
             }
         }

@@ -11,7 +11,7 @@ use super::{Failed, Feed};
 
 /// The state of the proxy.
 #[derive(Debug, Clone, Default)]
-pub struct State {
+pub struct Snapshot {
     /// Keys with a copy.
     pub cached_keys: usize,
     /// Those of them that are past their freshness lifetime.
@@ -19,7 +19,7 @@ pub struct State {
     /// Why the last fetch of a key failed, for each key of which it did.
     pub failing: Vec<Failed>,
     /// Each feed of each version that clients asked for within a day.
-    pub feeds: Vec<FeedState>,
+    pub feeds: Vec<FeedGauges>,
     /// Fetches under way, those that wait for their turn not included.
     pub fetches_running: usize,
     /// Fetches that wait for their turn.
@@ -38,7 +38,7 @@ pub struct State {
 
 /// The state of all copies of one feed.
 #[derive(Debug, Clone)]
-pub struct FeedState {
+pub struct FeedGauges {
     /// Which.
     pub feed: Feed,
     /// Age of the oldest copy.
@@ -87,7 +87,7 @@ pub struct CertificateState {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
+struct OutcomeLabels {
     outcome: &'static str,
 }
 
@@ -97,11 +97,11 @@ struct Odd {
     reason: &'static str,
 }
 
-impl State {
+impl Snapshot {
     pub(super) fn register(&self, registry: &mut Registry) {
-        let failing = Family::<Outcome, Gauge>::default();
+        let failing = Family::<OutcomeLabels, Gauge>::default();
         for Failed { outcome, .. } in &self.failing {
-            failing.get_or_create(&Outcome { outcome }).inc();
+            failing.get_or_create(&OutcomeLabels { outcome }).inc();
         }
         let mut plain = |name: &str, help: &str, value: usize| registry.register(name, help, gauge(value));
         plain("cached_keys", "Keys with a copy", self.cached_keys);
@@ -129,7 +129,7 @@ impl State {
         let stale = self.family(|feed| seconds(feed.stale));
         let elements = self.family(|feed| feed.elements as i64);
         let (hidden, odd) = (Family::<Feed, Gauge>::default(), Family::<Odd, Gauge>::default());
-        for FeedState { feed, packages, .. } in &self.feeds {
+        for FeedGauges { feed, packages, .. } in &self.feeds {
             let Some(packages) = packages else { continue };
             set(&hidden, feed, packages.hidden as i64);
             for (reason, count) in [("no_object", packages.no_objects), ("no_code", packages.no_codes)] {
@@ -145,7 +145,7 @@ impl State {
         registry.register("feed_odd_elements", "Elements in it that are no packages with a code", odd);
     }
 
-    fn family(&self, value: impl Fn(&FeedState) -> i64) -> Family<Feed, Gauge> {
+    fn family(&self, value: impl Fn(&FeedGauges) -> i64) -> Family<Feed, Gauge> {
         let family = Family::default();
         for feed in &self.feeds {
             set(&family, &feed.feed, value(feed));

@@ -36,7 +36,7 @@ const DIGITS: usize = 32;
 
 /// A change, and when and where it was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct PastChange {
     /// Time in RFC 3339, UTC.
     pub at: String,
     /// Version of the vendor's interface, such as `v4`.
@@ -48,21 +48,21 @@ pub struct Entry {
 
 /// One line of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Line {
-    Entry(Entry),
+enum HistoryLine {
+    Change(PastChange),
     /// The line as it stands, of another version of the format: kept for that.
     OtherVersion(String),
 }
 
 /// The changes of the past.
 #[derive(Debug)]
-pub(super) struct History(Arc<Mutex<Kept>>);
+pub(super) struct History(Arc<Mutex<Records>>);
 
 #[derive(Debug)]
-struct Kept {
+struct Records {
     /// Where they are kept beyond this process.
     directory: Option<Arc<CacheDirectory>>,
-    lines: VecDeque<Line>,
+    lines: VecDeque<HistoryLine>,
     /// The last so many lines are not on disk.
     unwritten: usize,
     /// The claim on the directory under which the file was read last; 0 before that.
@@ -77,7 +77,7 @@ impl History {
     /// Reads what there is, if the directory can be had already.
     pub(super) fn open(directory: Option<Arc<CacheDirectory>>) -> Self {
         let mut kept =
-            Kept { directory, lines: VecDeque::new(), unwritten: 0, read_under: 0, retries: false };
+            Records { directory, lines: VecDeque::new(), unwritten: 0, read_under: 0, retries: false };
         kept.read();
         Self(Arc::new(Mutex::new(kept)))
     }
@@ -87,10 +87,10 @@ impl History {
         let mut kept = self.0.lock();
         kept.read();
         let mut entries = kept.lines.iter().rev().filter_map(|line| match line {
-            Line::Entry(entry) => Some(entry),
-            Line::OtherVersion(_) => None,
+            HistoryLine::Change(entry) => Some(entry),
+            HistoryLine::OtherVersion(_) => None,
         });
-        let about = |entry: &&Entry| entry.change.code == change.code && entry.api == api;
+        let about = |entry: &&PastChange| entry.change.code == change.code && entry.api == api;
         let last = entries.find(about).map(|entry| &entry.change);
         last.is_some_and(|last| last.change == change.change && last.seller == change.seller)
     }
@@ -101,7 +101,7 @@ impl History {
         let mut kept = self.0.lock();
         kept.unwritten += changes.len();
         let entry = |change: &Change| {
-            Line::Entry(Entry { at: at.clone(), api: api.to_owned(), change: change.clone() })
+            HistoryLine::Change(PastChange { at: at.clone(), api: api.to_owned(), change: change.clone() })
         };
         kept.lines.extend(changes.iter().map(entry));
         kept.forget();
@@ -110,7 +110,7 @@ impl History {
 }
 
 /// Writes what is not written, and has the directory try again if that fails.
-fn write(history: &Arc<Mutex<Kept>>, kept: &mut Kept) {
+fn write(history: &Arc<Mutex<Records>>, kept: &mut Records) {
     let Some(directory) = kept.directory.clone() else { return };
     if kept.write(&directory) || kept.retries {
         return;
@@ -125,7 +125,7 @@ fn write(history: &Arc<Mutex<Kept>>, kept: &mut Kept) {
     });
 }
 
-impl Kept {
+impl Records {
     /// Reads the file once for each time that the directory becomes this process's. A file that cannot be read is tried again.
     fn read(&mut self) {
         let Some(directory) = &self.directory else { return };
@@ -163,12 +163,12 @@ impl Kept {
         let mut text = String::new();
         for line in &self.lines {
             match line {
-                Line::Entry(entry) => {
+                HistoryLine::Change(entry) => {
                     // Strings and closed enums have always a form in JSON.
                     let Ok(json) = serde_json::to_string(entry) else { continue };
                     text.extend([VERSION, " ", &checksum(&json), " ", &json, "\n"]);
                 }
-                Line::OtherVersion(line) => text.push_str(line),
+                HistoryLine::OtherVersion(line) => text.push_str(line),
             }
         }
         let written = hold.write(FILE, &[text.as_bytes()]).is_ok();
@@ -183,17 +183,17 @@ impl Kept {
 ///
 /// # Errors
 /// If it cannot be read. One that was never written is empty.
-pub fn read(directory: &Path) -> io::Result<Vec<Entry>> {
+pub fn read(directory: &Path) -> io::Result<Vec<PastChange>> {
     let lines = read_lines(&Files::default(), &directory.join(FILE))?;
     let entries = lines.into_iter().filter_map(|line| match line {
-        Line::Entry(entry) => Some(entry),
-        Line::OtherVersion(_) => None,
+        HistoryLine::Change(entry) => Some(entry),
+        HistoryLine::OtherVersion(_) => None,
     });
     Ok(entries.collect())
 }
 
 /// Reads the lines of a file but the damaged ones.
-fn read_lines(files: &Files, path: &Path) -> io::Result<Vec<Line>> {
+fn read_lines(files: &Files, path: &Path) -> io::Result<Vec<HistoryLine>> {
     let bytes = match files.read(path, MAX_FILE_LEN) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         contents => contents?.bytes,
@@ -201,7 +201,7 @@ fn read_lines(files: &Files, path: &Path) -> io::Result<Vec<Line>> {
     let (mut lines, mut left_out) = (Vec::new(), Vec::new());
     for (n, bytes) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let line = std::str::from_utf8(bytes).ok().and_then(parse);
-        if !matches!(line, Some(Line::Entry(_))) {
+        if !matches!(line, Some(HistoryLine::Change(_))) {
             left_out.push(n + 1);
         }
         lines.extend(line);
@@ -213,17 +213,17 @@ fn read_lines(files: &Files, path: &Path) -> io::Result<Vec<Line>> {
     Ok(lines)
 }
 
-fn parse(line: &str) -> Option<Line> {
+fn parse(line: &str) -> Option<HistoryLine> {
     let (version, rest) = line.strip_suffix('\n')?.split_once(' ')?;
     if version != VERSION {
         let is_number = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
-        return is_number.then(|| Line::OtherVersion(line.to_owned()));
+        return is_number.then(|| HistoryLine::OtherVersion(line.to_owned()));
     }
     let (digits, json) = rest.split_once(' ')?;
     if digits != checksum(json) {
         return None;
     }
-    serde_json::from_str(json).ok().map(Line::Entry)
+    serde_json::from_str(json).ok().map(HistoryLine::Change)
 }
 
 fn checksum(json: &str) -> String {

@@ -130,11 +130,11 @@ pub struct Report {
 
 /// Takes reports.
 #[derive(Debug)]
-pub struct News(Worker<Job>);
+pub struct News(Worker<NewsJob>);
 
 /// What the thread has to do.
 #[derive(Debug)]
-enum Job {
+enum NewsJob {
     /// Read the history, so that damage is told at start.
     Open,
     /// Tell what is new.
@@ -165,17 +165,17 @@ impl News {
         let panics = metrics.panics("news");
         let mut teller = Teller { directory, history: None, whitelist, metrics, outbox };
         let worker = Worker::start("news", QUEUE, panics, move |job| match job {
-            Job::Open => drop(teller.history()),
-            Job::Tell(report) => teller.tell(report),
+            NewsJob::Open => drop(teller.history()),
+            NewsJob::Tell(report) => teller.tell(report),
         })?;
         // It is the first, so there is room for it.
-        let _ = worker.send(Job::Open);
+        let _ = worker.send(NewsJob::Open);
         Ok(Self(worker))
     }
 
     /// Has changes told. Never blocks.
     pub fn report(&self, report: Report) {
-        if self.0.send(Job::Tell(report)) == Err(Rejected::Full) {
+        if self.0.send(NewsJob::Tell(report)) == Err(Rejected::Full) {
             warn!("changes in the catalog are not told: the disk is too slow");
         }
     }
@@ -202,7 +202,7 @@ impl Teller {
         let list = self.whitelist.current();
         for change in &mut changes {
             change.whitelisted = list.contains(&change.code);
-            let labels = metrics::Change { change: change.change.name(), seller: change.seller.name() };
+            let labels = metrics::ChangeLabels { change: change.change.name(), seller: change.seller.name() };
             self.metrics.changes.get_or_create(&labels).inc();
         }
         if let Some(outbox) = &self.outbox {

@@ -16,7 +16,7 @@ use tracing::{Level, debug, enabled};
 use crate::body::{Body, BoxError};
 use crate::catalog::{Arrival, Freshness, Joined};
 use crate::metrics::Metrics;
-use crate::metrics::requests::{CacheResult, End, Ended, RouteName};
+use crate::metrics::requests::{BodyEnd, CacheResult, EndedRequest, RouteName};
 use crate::printable::millis;
 
 /// Names one request in everybody's logs.
@@ -36,7 +36,7 @@ pub struct Exchange {
     status: Option<StatusCode>,
     cache: CacheResult,
     sent: u64,
-    end: End,
+    end: BodyEnd,
     /// What only a log line needs, if there will be one.
     line: Option<Box<Line>>,
 }
@@ -70,7 +70,7 @@ impl Exchange {
             status: None,
             cache: CacheResult::None,
             sent: 0,
-            end: End::Dropped,
+            end: BodyEnd::Dropped,
             line,
         }
     }
@@ -105,7 +105,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let Self { route, status, cache, sent, end, .. } = *self;
         let elapsed = self.started.elapsed();
-        self.metrics.requests.ended(&Ended { route, status, cache, sent, elapsed, end });
+        self.metrics.requests.ended(&EndedRequest { route, status, cache, sent, elapsed, end });
         if let Some(line) = &self.line {
             let Line { client, method, target } = &**line;
             debug!(
@@ -136,14 +136,14 @@ impl http_body::Body for Watched {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(context));
         match &frame {
-            None => self.exchange.end = End::Finished,
-            Some(Err(_)) => self.exchange.end = End::Failed,
+            None => self.exchange.end = BodyEnd::Finished,
+            Some(Err(_)) => self.exchange.end = BodyEnd::Failed,
             Some(Ok(frame)) => {
                 let len = frame.data_ref().map_or(0, Bytes::len) as u64;
                 self.exchange.sent += len;
                 self.left = self.left.map(|left| left.saturating_sub(len));
                 if frame.is_trailers() {
-                    self.exchange.end = End::Finished;
+                    self.exchange.end = BodyEnd::Finished;
                 }
             }
         }
@@ -163,8 +163,8 @@ impl Drop for Watched {
     fn drop(&mut self) {
         // Nobody has to ask for an end that is known.
         let ended = self.left == Some(0) || self.inner.is_end_stream();
-        if ended && self.exchange.end == End::Dropped {
-            self.exchange.end = End::Finished;
+        if ended && self.exchange.end == BodyEnd::Dropped {
+            self.exchange.end = BodyEnd::Finished;
         }
     }
 }
@@ -259,7 +259,7 @@ mod tests {
     }
 
     fn count(metrics: &Metrics, line: &str) -> String {
-        let text = metrics.encode(&crate::metrics::state::State::default()).expect("text");
+        let text = metrics.encode(&crate::metrics::state::Snapshot::default()).expect("text");
         text.lines().find_map(|other| other.strip_prefix(line)).unwrap_or("nothing").trim().to_owned()
     }
 

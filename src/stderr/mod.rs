@@ -103,7 +103,7 @@ fn send(line: &[u8]) {
     if HAS_WRITER.swap(true, Ordering::AcqRel) {
         return;
     }
-    let writer = Writer;
+    let writer = WriterThread;
     if thread::Builder::new().name("stderr".to_owned()).spawn(move || writer.run()).is_err() {
         // Dropping the closure, and the writer with it, has reset the flag. Whoever queues a line from now on
         // tries again; what was queued until now is written here.
@@ -112,15 +112,15 @@ fn send(line: &[u8]) {
 }
 
 /// The writing thread; resets the flag if it ever ends, so that the next line starts another one.
-struct Writer;
+struct WriterThread;
 
-impl Writer {
+impl WriterThread {
     fn run(&self) {
         QUEUE.write_for_ever(Patient);
     }
 }
 
-impl Drop for Writer {
+impl Drop for WriterThread {
     fn drop(&mut self) {
         HAS_WRITER.store(false, Ordering::Release);
     }

@@ -19,7 +19,7 @@ const MAX_BYTES: usize = 1 << 20;
 /// Lines that wait to be written.
 #[derive(Debug)]
 pub(super) struct Queue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     /// Signaled when there is a line to write.
     filled: Condvar,
     /// Signaled when all lines are written.
@@ -29,8 +29,8 @@ pub(super) struct Queue {
 }
 
 #[derive(Debug)]
-struct State {
-    lines: VecDeque<Line>,
+struct QueueState {
+    lines: VecDeque<QueuedLine>,
     /// Length of all their texts.
     bytes: usize,
     /// Lost lines that no line in the queue tells of.
@@ -44,7 +44,7 @@ struct State {
 
 /// A line with its end.
 #[derive(Debug)]
-struct Line {
+struct QueuedLine {
     /// Lines lost before this one, to be told first.
     lost_before: u64,
     /// Empty if only the loss is to be told.
@@ -53,7 +53,7 @@ struct Line {
 
 impl Queue {
     pub(super) const fn new() -> Self {
-        let state = State {
+        let state = QueueState {
             lines: VecDeque::new(),
             bytes: 0,
             untold: 0,
@@ -81,7 +81,7 @@ impl Queue {
         }
         state.bytes += text.len();
         let lost_before = mem::take(&mut state.untold);
-        state.lines.push_back(Line { lost_before, text });
+        state.lines.push_back(QueuedLine { lost_before, text });
         drop(state);
         self.filled.notify_one();
     }
@@ -132,8 +132,8 @@ impl Queue {
         self.state.lock().notice = notice;
     }
 
-    fn write(&self, sink: &mut LineSink<impl Write>, line: Line, notice: fn(u64) -> String) {
-        let Line { mut lost_before, text } = line;
+    fn write(&self, sink: &mut LineSink<impl Write>, line: QueuedLine, notice: fn(u64) -> String) {
+        let QueuedLine { mut lost_before, text } = line;
         let mut result = Ok(());
         if lost_before > 0 {
             result = sink.write_line(notice(lost_before).as_bytes());
@@ -150,19 +150,19 @@ impl Queue {
         }
     }
 
-    fn lose(&self, state: &mut State, lines: u64) {
+    fn lose(&self, state: &mut QueueState, lines: u64) {
         state.untold += lines;
         self.lost.fetch_add(lines, Ordering::Relaxed);
     }
 }
 
-impl State {
+impl QueueState {
     /// Takes the line that is to be written next.
-    fn next(&mut self) -> Option<Line> {
+    fn next(&mut self) -> Option<QueuedLine> {
         let line = self.lines.pop_front().or_else(|| {
             // While writes fail, the next line is the next try.
             let untold = if self.failing { 0 } else { mem::take(&mut self.untold) };
-            (untold > 0).then(|| Line { lost_before: untold, text: Vec::new() })
+            (untold > 0).then(|| QueuedLine { lost_before: untold, text: Vec::new() })
         });
         self.writing = line.is_some();
         self.bytes -= line.as_ref().map_or(0, |line| line.text.len());
@@ -230,12 +230,12 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(30);
 
     /// A file that takes `room` bytes, a few at once, and then fails.
-    struct Disk {
+    struct FakeDisk {
         room: usize,
         text: Vec<u8>,
     }
 
-    impl Disk {
+    impl FakeDisk {
         fn with_room(room: usize) -> Self {
             Self { room, text: Vec::new() }
         }
@@ -245,7 +245,7 @@ mod tests {
         }
     }
 
-    impl Write for Disk {
+    impl Write for FakeDisk {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let len = bytes.len().min(self.room).min(5);
             if len == 0 {
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(queue.lost(), 3);
         queue.state.lock().next();
         queue.push(b"later\n");
-        let mut disk = Disk::with_room(usize::MAX);
+        let mut disk = FakeDisk::with_room(usize::MAX);
         queue.drain(&mut disk);
         assert!(disk.text().starts_with("1\n2\n"));
         assert!(disk.text().ends_with(&format!("\n{}\nlost 3\nlater\n", MAX_LINES - 1)));
@@ -294,7 +294,7 @@ mod tests {
         for _ in 0..MAX_BYTES / MAX_LINE + 2 {
             queue.push(&line);
         }
-        let mut disk = Disk::with_room(usize::MAX);
+        let mut disk = FakeDisk::with_room(usize::MAX);
         queue.drain(&mut disk);
         assert_eq!((queue.lost(), disk.text.len()), (2, MAX_BYTES + "lost 2\n".len()));
         assert!(disk.text().ends_with("alost 2\n"));
@@ -304,20 +304,20 @@ mod tests {
     fn failed_writes_are_told_with_the_next_good_one() {
         let queue = queue();
         push_all(&queue, &["one\n", "two\n", "three\n"]);
-        let mut disk = Disk::with_room("one\ntw".len());
+        let mut disk = FakeDisk::with_room("one\ntw".len());
         queue.drain(&mut disk);
         assert_eq!((queue.lost(), disk.text()), (2, "one\ntw"));
         // Nothing more is tried before there is a line, or a full disk would be written to without pause.
         assert!(!queue.state.lock().is_busy());
         push_all(&queue, &["four\n", "five\n"]);
-        let mut disk = Disk::with_room(usize::MAX);
+        let mut disk = FakeDisk::with_room(usize::MAX);
         queue.drain(&mut disk);
         assert_eq!((queue.lost(), disk.text()), (2, "lost 2\nfour\nfive\n"));
     }
 
     #[test]
     fn a_torn_line_is_ended_before_the_next() {
-        let mut sink = LineSink { inner: Disk::with_room(5), torn: false };
+        let mut sink = LineSink { inner: FakeDisk::with_room(5), torn: false };
         assert!(sink.write_line(b"one\ntwo\n").is_err());
         sink.inner.room = 100;
         sink.write_line(b"three\n").expect("room");

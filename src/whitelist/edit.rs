@@ -11,7 +11,7 @@
 mod array;
 
 use self::array::{Array, newline};
-use super::{Entry, Finding};
+use super::{Finding, ListedCode};
 
 /// Why a text cannot be edited.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -97,7 +97,7 @@ fn proved(edited: String, expected: &[&str]) -> Result<String, EditError> {
     }
 }
 
-fn codes(entries: &[Entry]) -> Vec<&str> {
+fn codes(entries: &[ListedCode]) -> Vec<&str> {
     entries.iter().map(|entry| entry.code.as_str()).collect()
 }
 

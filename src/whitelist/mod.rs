@@ -37,7 +37,7 @@ pub struct Finding {
 
 /// One code as it stands in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct ListedCode {
     /// The code.
     pub code: String,
     /// Where it stands, quotes included, in bytes.
@@ -62,7 +62,7 @@ impl Whitelist {
         let entries = entries(text)?;
         let mut codes = HashSet::with_capacity(entries.len());
         let mut warnings = Vec::new();
-        for Entry { code, span } in entries {
+        for ListedCode { code, span } in entries {
             let at = span.start;
             if code.trim() != code || code.is_empty() {
                 let meant = match code.trim() {
@@ -123,12 +123,12 @@ pub fn text(bytes: &[u8]) -> Result<&str, Finding> {
 ///
 /// # Errors
 /// Those of [`Whitelist::parse`].
-pub fn entries(text: &str) -> Result<Vec<Entry>, Finding> {
+pub fn entries(text: &str) -> Result<Vec<ListedCode>, Finding> {
     Ok(array(text)?.1)
 }
 
 /// Reads the codes and where their array stands, brackets included.
-fn array(text: &str) -> Result<(Range<usize>, Vec<Entry>), Finding> {
+fn array(text: &str) -> Result<(Range<usize>, Vec<ListedCode>), Finding> {
     let raw: Raw = toml::from_str(text)
         // It repeats what the file says, which a log or a terminal will show.
         .map_err(|error| {
@@ -136,7 +136,7 @@ fn array(text: &str) -> Result<(Range<usize>, Vec<Entry>), Finding> {
             Finding::at(text, error.span().map_or(0, |span| span.start), message)
         })?;
     let span = raw.extensions.span();
-    let entry = |code: Spanned<String>| Entry { span: code.span(), code: code.into_inner() };
+    let entry = |code: Spanned<String>| ListedCode { span: code.span(), code: code.into_inner() };
     Ok((span, raw.extensions.into_inner().into_iter().map(entry).collect()))
 }
 

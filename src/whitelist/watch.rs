@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::{Finding, Whitelist, mount};
 use crate::printable::joined;
-use crate::reloading::{Content, Parsed, Part, Reloadable, Reloading, Settle};
+use crate::reloading::{FileContents, Parsed, Part, Reloadable, Reloading, Settle};
 use crate::watch;
 
 /// How long a good file must stay as it is before it counts: editors write in several steps.
@@ -73,7 +73,7 @@ impl Reloadable for Whitelist {
         vec![watch::read(path, MAX_FILE_SIZE)]
     }
 
-    fn parse(path: &PathBuf, content: Content<'_, Self>) -> Result<Parsed<Self>, LoadError> {
+    fn parse(path: &PathBuf, content: FileContents<'_, Self>) -> Result<Parsed<Self>, LoadError> {
         let bytes = match &content.parts[0] {
             Ok(bytes) => bytes,
             Err(reason) => return Err(LoadError::Read { path: path.clone(), reason: reason.clone() }),
@@ -144,13 +144,13 @@ mod tests {
     /// Fails the test if a reload takes longer than anyone would wait; what is asserted is that it comes.
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    struct Fixture {
+    struct WatchedFile {
         directory: tempfile::TempDir,
         list: Arc<WatchedWhitelist>,
         watch: Watch,
     }
 
-    impl Fixture {
+    impl WatchedFile {
         fn new() -> Self {
             let directory = tempfile::tempdir().expect("a directory");
             fs::write(directory.path().join("whitelist.toml"), text("first")).expect("a file");
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn sees_a_write_in_place() {
-        let fixture = Fixture::new();
+        let fixture = WatchedFile::new();
         fs::write(fixture.path("whitelist.toml"), text("second")).expect("a write");
         fixture.wait_for("second");
         assert!(!fixture.list.current().contains("first"));
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn sees_a_rename_over_and_a_backup_and_write() {
-        let fixture = Fixture::new();
+        let fixture = WatchedFile::new();
         fs::write(fixture.path("new"), text("second")).expect("a write");
         fs::rename(fixture.path("new"), fixture.path("whitelist.toml")).expect("a rename");
         fixture.wait_for("second");
@@ -221,7 +221,7 @@ mod tests {
         symlink("..v1", path("..data")).expect("a link");
         symlink("..data/whitelist.toml", path("whitelist.toml")).expect("a link");
         symlink("..v2", path("..data_tmp")).expect("a link");
-        let fixture = Fixture::watching(directory);
+        let fixture = WatchedFile::watching(directory);
         fs::rename(fixture.path("..data_tmp"), fixture.path("..data")).expect("a swap");
         fixture.wait_for("second");
     }
@@ -233,14 +233,14 @@ mod tests {
         // Events of a link's target come from a directory that is not watched.
         fs::write(away.path().join("list"), text("first")).expect("a write");
         symlink(away.path().join("list"), directory.path().join("whitelist.toml")).expect("a link");
-        let fixture = Fixture::watching(directory);
+        let fixture = WatchedFile::watching(directory);
         fs::write(away.path().join("list"), text("second")).expect("a write");
         fixture.wait_for("second");
     }
 
     #[test]
     fn keeps_the_last_good_list() {
-        let fixture = Fixture::new();
+        let fixture = WatchedFile::new();
         fs::write(fixture.path("whitelist.toml"), "extensions = [\"second\"\nx").expect("a write");
         fixture.wait_for_error("whitelist.toml:2:1: ");
         fs::write(fixture.path("whitelist.toml"), "").expect("a write");
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn reloads_when_told() {
-        let fixture = Fixture::new();
+        let fixture = WatchedFile::new();
         drop(fixture.watch.reload());
         fixture.wait("a new generation", |list| list.current().generation == 2);
         assert!(fixture.list.current().contains("first"));

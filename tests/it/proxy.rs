@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use catalog_proxy::commands::Failure;
+use catalog_proxy::commands::CommandError;
 use catalog_proxy::commands::serve::Service;
 use catalog_proxy::config::{Admin, Config, Origin};
 use tokio::sync::oneshot;
@@ -19,7 +19,7 @@ pub struct Proxy {
     pub admin: SocketAddr,
     pub directory: tempfile::TempDir,
     stop: oneshot::Sender<()>,
-    task: JoinHandle<Result<(), Failure>>,
+    task: JoinHandle<Result<(), CommandError>>,
 }
 
 impl Proxy {

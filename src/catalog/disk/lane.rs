@@ -15,11 +15,11 @@ use crate::worker::{Rejected, Worker};
 #[derive(Debug)]
 pub(super) struct Lane<J> {
     worker: Worker<J>,
-    progress: Arc<Progress>,
+    progress: Arc<LaneProgress>,
 }
 
 #[derive(Debug, Default)]
-struct Progress {
+struct LaneProgress {
     finished: AtomicU64,
     /// Set by whoever waits in vain, cleared by the thread.
     hangs: AtomicBool,
@@ -42,7 +42,7 @@ impl<J: Send + 'static> Lane<J> {
         panics: Counter,
         handle: impl Fn(J) + Send + 'static,
     ) -> io::Result<Self> {
-        let progress = Arc::<Progress>::default();
+        let progress = Arc::<LaneProgress>::default();
         let reported = Arc::clone(&progress);
         let worker = Worker::start(name, capacity, panics, move |job| {
             // Reported when it panics, too.
@@ -95,7 +95,7 @@ impl<J: Send + 'static> Lane<J> {
 }
 
 /// Reports a finished job when dropped.
-struct Finished<'a>(&'a Progress);
+struct Finished<'a>(&'a LaneProgress);
 
 impl Drop for Finished<'_> {
     fn drop(&mut self) {

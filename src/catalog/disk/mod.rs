@@ -99,7 +99,7 @@ impl Disk {
         };
         let (queued_writes, unsaved) = (Arc::<AtomicUsize>::default(), Arc::<Unsaved>::default());
         let writes = {
-            let writer = Writer {
+            let writer = DiskWriter {
                 directory: Arc::clone(&directory),
                 shelf: Arc::clone(&shelf),
                 queued: Arc::clone(&queued_writes),
@@ -235,14 +235,14 @@ fn read(shelf: &Shelf, Read { key, reply }: Read) {
 }
 
 /// What the thread that writes has.
-struct Writer {
+struct DiskWriter {
     directory: Arc<CacheDirectory>,
     shelf: Arc<Shelf>,
     queued: Arc<AtomicUsize>,
     unsaved: Arc<Unsaved>,
 }
 
-impl Writer {
+impl DiskWriter {
     fn handle(&self, job: Write) {
         match job {
             Write::Save(key, copy) => {

@@ -78,7 +78,7 @@ fn holds(copy: &Copy) -> Holds {
 
 /// A feed was not written because the directory is not claimed.
 #[derive(Debug)]
-pub(super) struct NotClaimed;
+pub(super) struct DirectoryNotClaimed;
 
 impl Shelf {
     pub(super) fn new(directory: Arc<CacheDirectory>, max_bytes: u64) -> Self {
@@ -178,8 +178,8 @@ impl Shelf {
 
     /// Writes a feed, or confirms its file if that holds it already. A failure is logged; the file that was there
     /// stays.
-    pub(super) fn save(&self, key: &Key, copy: &Copy, now: SystemTime) -> Result<(), NotClaimed> {
-        let hold = self.directory.hold().ok_or(NotClaimed)?;
+    pub(super) fn save(&self, key: &Key, copy: &Copy, now: SystemTime) -> Result<(), DirectoryNotClaimed> {
+        let hold = self.directory.hold().ok_or(DirectoryNotClaimed)?;
         let name = self.name_for(key);
         let known = self.files.lock().get(&name).copied();
         let holds_it = |known: Known| {
