@@ -202,17 +202,25 @@ impl Disk {
 
     /// Writes what is queued and takes nothing more, within a limit. Blocks.
     pub fn close(&self) {
+        self.close_within(CLOSE_LIMIT);
+    }
+
+    fn close_within(&self, limit: Duration) {
         // For what waits for the directory.
         let (last, _) = oneshot::channel();
         let _ = self.writes.send(Write::Check(last));
-        if !self.writes.close(CLOSE_LIMIT) {
+        if !self.writes.close(limit) {
             warn!("copies may not all be on disk: it is too slow");
         }
     }
 
     /// Gives the directory up for the next process. Blocks, but not for long.
     pub fn give_up(&self) {
-        if !self.directory.give_up(GIVE_UP_LIMIT) {
+        self.give_up_within(GIVE_UP_LIMIT);
+    }
+
+    fn give_up_within(&self, limit: Duration) {
+        if !self.directory.give_up(limit) {
             warn!("the cache directory is locked until a write ends");
         }
     }
