@@ -38,6 +38,7 @@ pub mod reloading;
 pub mod watch;
 mod worker;
 
+mod hex;
 pub mod panics;
 pub mod printable;
 

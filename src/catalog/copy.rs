@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::encode::Encoding;
 use super::freshness::Freshness;
 use crate::feed::{FeedKind, categories, packages};
+use crate::hex::hex;
 use crate::news::Change;
 use crate::whitelist::Whitelist;
 
@@ -132,7 +133,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        hex(&self.0).fmt(f)
     }
 }
 

@@ -22,6 +22,7 @@ use tracing::warn;
 use super::Change;
 use crate::cache_directory::CacheDirectory;
 use crate::cache_directory::files::{Files, Operation};
+use crate::hex::hex;
 
 /// The file's name.
 const FILE: &str = "news.jsonl";
@@ -228,7 +229,7 @@ fn parse(line: &str) -> Option<HistoryLine> {
 
 fn checksum(json: &str) -> String {
     let hash = ring::digest::digest(&ring::digest::SHA256, json.as_bytes());
-    hash.as_ref()[..DIGITS / 2].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.as_ref()[..DIGITS / 2]).to_string()
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use tracing::{debug, error, info, warn};
 use super::{Change, Kind};
 use crate::body;
 use crate::config::Webhook;
+use crate::hex::hex;
 use crate::metrics::{Metrics, Notified};
 use crate::printable::{escaped, millis};
 use crate::upstream::retry_after::retry_after;
@@ -102,7 +103,7 @@ impl Outbox {
             text: text(api, changes),
             event: "catalog-changed",
             format: 1,
-            id: format!("{:032x}", fastrand::u128(..)),
+            id: hex(&fastrand::u128(..).to_be_bytes()).to_string(),
             at: humantime::format_rfc3339_seconds(at).to_string(),
             api,
             changes: listed,

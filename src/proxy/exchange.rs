@@ -15,6 +15,7 @@ use tracing::{Level, debug, enabled};
 
 use crate::body::{Body, BoxError};
 use crate::catalog::{Arrival, Freshness, Joined};
+use crate::hex::hex;
 use crate::metrics::Metrics;
 use crate::metrics::requests::{BodyEnd, CacheResult, EndedRequest, RouteName};
 use crate::printable::millis;
@@ -210,7 +211,7 @@ impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Given(id) => f.write_str(id.to_str().unwrap_or("-")),
-            Self::Made(id) => write!(f, "{id:032x}"),
+            Self::Made(id) => hex(&id.to_be_bytes()).fmt(f),
         }
     }
 }

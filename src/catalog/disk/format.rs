@@ -23,6 +23,7 @@ use crate::catalog::copy::{Content, Copy, Index, Meta};
 use crate::catalog::freshness::Freshness;
 use crate::feed::scan::ScanError;
 use crate::feed::{FeedKind, categories, packages};
+use crate::hex::hex;
 use crate::news::Change;
 
 /// First words of the first line, in every version.
@@ -202,7 +203,7 @@ pub(super) fn index(kind: FeedKind, body: &Bytes) -> Result<(Bytes, Index), Scan
 pub fn checksum<const N: usize>(parts: [&[u8]; N]) -> String {
     let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
     parts.iter().for_each(|part| hash.update(part));
-    hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(hash.finish().as_ref()).to_string()
 }
 
 #[cfg(test)]
