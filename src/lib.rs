@@ -7,8 +7,8 @@
 pub mod commands;
 
 pub mod admin;
-pub mod logging;
-pub mod systemd;
+mod logging;
+mod systemd;
 
 pub mod proxy;
 
@@ -40,6 +40,6 @@ mod worker;
 
 mod hex;
 pub mod panics;
-pub mod printable;
+mod printable;
 
 pub mod stderr;

@@ -20,18 +20,18 @@ use crate::watch::{Check, FILE_POLL_INTERVAL, Watch, WatchedFiles};
 /// Most times in a row that the content is found changed again before it is taken as it is.
 const MAX_SETTLE_ROUNDS: usize = 8;
 
-/// Content of one file, or why it cannot be read.
+/// Content of one file, or the reason why it cannot be read.
 pub type Part = Result<Vec<u8>, String>;
 
-/// A value that is made of files.
+/// A value that is parsed from files.
 pub trait Reloadable: Sized + Send + Sync + 'static {
-    /// Where the value comes from.
+    /// Source of the value, such as a path.
     type Origin: fmt::Debug + Send + Sync + 'static;
-    /// Why there is no good value; names the file and the place.
+    /// Error of a load; names the file and the place.
     type Error: Error + Send + Sync + 'static;
     /// Name in the log, of the thread and in the metrics.
     const NAME: &'static str;
-    /// How long content must stay as it is before it counts.
+    /// Time that content must stay unchanged before it is taken.
     const SETTLE: Settle;
 
     /// Returns the files whose changes are to be noticed at once.
@@ -45,20 +45,20 @@ pub trait Reloadable: Sized + Send + Sync + 'static {
     /// Reads the content.
     fn read(origin: &Self::Origin) -> Vec<Part>;
 
-    /// Makes a value of the content.
+    /// Parses the content.
     ///
     /// # Errors
-    /// If the content is no good; the last good value stays.
+    /// If the content is not valid. The last good value stays.
     fn parse(origin: &Self::Origin, content: FileContents<'_, Self>) -> Result<Parsed<Self>, Self::Error>;
 
     /// Logs that `now` is in force; `before` is what it replaces, if it is not the first one.
     fn log_loaded(origin: &Self::Origin, before: Option<&Self>, now: &Self);
 }
 
-/// How long content must stay as it is before it counts: it may be half-written.
+/// Times that content must stay unchanged before it is taken, because it may be half-written.
 #[derive(Debug, Clone, Copy)]
 pub struct Settle {
-    /// For good content; zero takes it at once.
+    /// For valid content; zero takes it at once.
     pub good: Duration,
     /// For content that is broken or missing.
     pub broken: Duration,
@@ -75,23 +75,23 @@ pub struct FileContents<'a, T> {
     pub last: Option<&'a T>,
 }
 
-/// A good value and what is to be said about it.
+/// A valid value, and warnings about it.
 #[derive(Debug)]
 pub struct Parsed<T> {
     /// The value.
     pub value: T,
-    /// What the log warns about.
+    /// Warnings for the log.
     pub warnings: Vec<String>,
 }
 
 /// Outcome of the loads so far.
 #[derive(Debug)]
 pub struct ReloadStatus<E> {
-    /// When the value in force was loaded.
+    /// Time of the last successful load.
     pub loaded_at: SystemTime,
     /// Number of successful loads.
     pub generation: u64,
-    /// Why the content as it was last read is not in force, if a check told.
+    /// Error of the last load, if it failed.
     pub last_error: Option<Arc<E>>,
     /// True if the content as it was last read is in force.
     pub in_force: bool,
@@ -112,12 +112,12 @@ type ReadFiles<T> = Box<dyn Fn(&<T as Reloadable>::Origin) -> Vec<Part> + Send +
 /// Identifies content. Digests, because content may be a private key.
 type Fingerprint = Vec<Result<[u8; SHA256_OUTPUT_LEN], String>>;
 
-/// Where the checks are.
+/// Progress of the checks.
 #[derive(Debug)]
 struct CheckProgress {
     /// The content that the last finished check found.
     seen: Fingerprint,
-    /// Content that must be found unchanged once more.
+    /// Content that must be found unchanged once more before it is taken.
     candidate: Option<Candidate>,
 }
 
@@ -168,7 +168,7 @@ impl<T: Reloadable> Reloading<T> {
     /// panic.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If no thread can be started.
     pub fn watch(self: &Arc<Self>, panics: Counter) -> io::Result<Watch> {
         let reloading = Arc::clone(self);
         let watched = WatchedFiles {
@@ -182,8 +182,8 @@ impl<T: Reloadable> Reloading<T> {
 
     /// Reads the content, and takes it if it changed or `check` is forced.
     ///
-    /// Returns after what pause it must be called again because the content may still be changing, or nothing if
-    /// the check is finished.
+    /// Returns the pause after which it must be called again because the content may still be changing, or `None` if the
+    /// check is finished.
     pub fn check(&self, check: Check) -> Option<Duration> {
         let mut progress = self.progress.lock();
         let parts = (self.read)(&self.origin);

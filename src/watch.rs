@@ -27,7 +27,7 @@ pub const FILE_POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Pause between an event and the check, for more events to arrive: a directory may see thousands a second.
 const DEBOUNCE: Duration = Duration::from_millis(10);
 
-/// What a [`Watch`] looks at, and how.
+/// Settings of a [`Watch`].
 #[derive(Debug)]
 pub struct WatchedFiles {
     /// Name of the thread.
@@ -40,7 +40,7 @@ pub struct WatchedFiles {
     pub panics: Counter,
 }
 
-/// Why a check is made.
+/// Reason for a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
     /// The files may have changed.
@@ -57,7 +57,7 @@ pub struct Watch {
     served: watch::Receiver<u64>,
 }
 
-/// What the thread waits for. Its size does not depend on how many events and requests come.
+/// Pending events and reload requests. Its size does not depend on their number.
 #[derive(Debug, Default)]
 struct Signal {
     wanted: Mutex<Wanted>,
@@ -81,7 +81,7 @@ impl Watch {
     /// to an end. A check that panics is counted and logged, and the watching goes on.
     ///
     /// # Errors
-    /// If the system gives no thread. Where file events are not available, polling alone is used.
+    /// If no thread can be started. Where file events are not available, polling alone is used.
     pub fn start(
         watched: WatchedFiles,
         check: impl FnMut(Check) -> Option<Duration> + Send + 'static,
@@ -95,8 +95,8 @@ impl Watch {
         Ok(Self { signal, served })
     }
 
-    /// Requests a check of the files, changed or not. The returned future completes when it was made, or when the
-    /// watching ends; it may be dropped at any time.
+    /// Requests a check of the files, changed or not. The returned future completes after the check, or when the thread
+    /// ends; it may be dropped at any time.
     pub fn reload(&self) -> impl Future<Output = ()> + use<> {
         let request = self.signal.update(|wanted| {
             wanted.reloads += 1;
@@ -173,7 +173,7 @@ fn run(
     }
 }
 
-/// Runs one check. One that panics counts as finished.
+/// Runs one check. A check that panics counts as finished.
 fn guarded(watched: &WatchedFiles, check: impl FnOnce() -> Option<Duration>) -> Option<Duration> {
     // What a check leaves half-done it does again when the files change: it keeps only what is sound in any state.
     catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|payload| {

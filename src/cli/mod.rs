@@ -1,4 +1,4 @@
-//! What was typed.
+//! Definition of the command line.
 
 mod news;
 mod settings;
@@ -39,7 +39,7 @@ impl Cli {
     /// Parses the command line and the environment.
     ///
     /// # Errors
-    /// If they make no sense, or ask for help.
+    /// If the arguments are wrong, or ask for help.
     pub fn read() -> Result<Self, NoCommand> {
         let parsed = without_empty_variables(Self::command()).try_get_matches();
         parsed
@@ -56,16 +56,16 @@ impl Cli {
     }
 }
 
-/// Arguments that name no command to run: wrong ones, or a wish for help.
+/// Arguments that lead to no command: they are wrong, or ask for help.
 #[derive(Debug)]
 pub struct NoCommand {
-    /// What to print, where, and the exit code.
+    /// Text to print, and the exit code.
     pub error: clap::Error,
-    /// The variable that has the value that is wrong, if one has.
+    /// Environment variable that has the wrong value, if it is not a flag.
     pub variable: Option<String>,
 }
 
-/// Returns the variable that has the value an error is about.
+/// Returns the environment variable that an error is about.
 fn variable_of(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return None };
     let flag = argument.split(' ').next()?;
@@ -77,7 +77,7 @@ fn variable_of(error: &clap::Error) -> Option<String> {
     (is_set && !env::args_os().any(|argument| is_flag(&argument))).then_some(variable)
 }
 
-/// Makes variables that are set to nothing count as not set: compose files often pass them on like that.
+/// Ignores empty environment variables: compose files often pass them on like that.
 fn without_empty_variables(command: Command) -> Command {
     let is_empty = |arg: &Arg| arg.get_env().and_then(env::var_os).is_some_and(|value| value.is_empty());
     command.mut_subcommands(|command| {
@@ -119,7 +119,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// Returns where the command keeps which of its settings are from the environment.
+    /// Returns the record of the settings that come from the environment, if the command keeps one.
     fn variables(&mut self) -> Option<&mut Variables> {
         match self {
             Self::Serve(settings) | Self::Healthcheck(settings) => Some(&mut settings.variables),

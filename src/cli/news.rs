@@ -21,7 +21,7 @@ pub struct NewsArguments {
     /// Columns for people, or JSON for programs
     #[arg(long, value_enum, default_value = "table")]
     pub format: TableFormat,
-    /// Which of them are from the environment.
+    /// Settings that come from the environment.
     #[arg(skip)]
     pub variables: Variables,
 }

@@ -1,4 +1,4 @@
-//! `check`: is everything in order? One line a finding.
+//! `check`: verifies configuration, whitelist, certificate, upstream and cache directory. One line a finding.
 
 use std::fmt;
 use std::path::Path;
@@ -23,42 +23,42 @@ use crate::server::validity::Overdue;
 use crate::whitelist::mount;
 use crate::whitelist::watch::LoadError;
 
-/// How bad it is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Level {
     /// Something does not work.
     Error,
-    /// It works, but it can hardly be meant so.
+    /// It works, but is probably not intended.
     Warning,
-    /// Something to know. It does not make the check fail.
+    /// For information. It does not make the check fail.
     Note,
 }
 
-/// Something that is not in order.
+/// One problem, or a note.
 #[derive(Debug, Serialize)]
 struct CheckFinding {
     level: Level,
-    /// The file, URL or flag it is about.
+    /// File, URL or flag that the finding is about.
     about: String,
     line: Option<usize>,
     column: Option<usize>,
     message: String,
 }
 
-/// What was found.
+/// Everything that the checks found.
 #[derive(Debug, Default)]
 struct CheckReport {
     findings: Vec<CheckFinding>,
-    /// What is in order, for people: the file, URL or flag, and what is said about it.
+    /// Files, URLs and flags that are in order, each with a description. Only the text format has them.
     good: Vec<(String, String)>,
 }
 
-/// Checks everything and prints what was found.
+/// Runs all checks and prints the findings.
 ///
 /// # Errors
-/// If anything was.
-pub fn check(arguments: CheckArguments) -> Result<(), CommandError> {
+/// If there was an error or a warning.
+pub(crate) fn check(arguments: CheckArguments) -> Result<(), CommandError> {
     let mut report = CheckReport::default();
     let format = arguments.format;
     let config = Config::load(arguments.settings);
@@ -156,7 +156,7 @@ impl CheckReport {
         None
     }
 
-    /// Returns the catalog to check codes against, the last copy on disk if need be.
+    /// Returns the catalog to check codes against. If the upstream has none, that is the newest feed on disk.
     fn catalog(&mut self, config: &Config, feed: Option<&Path>) -> Result<Option<Listing>, CommandError> {
         let asking = self.failed(Asking::new(config));
         if let Some(feed) = feed {
@@ -252,7 +252,7 @@ impl CheckReport {
         }
     }
 
-    /// Notes a failure as an error.
+    /// Turns a failure into a finding.
     fn failed<T>(&mut self, result: Result<T, CommandError>) -> Option<T> {
         result
             .map_err(|failure| match failure.subject {

@@ -32,7 +32,7 @@ const WHITELIST: &str = include_str!("../../whitelist.toml");
 ///
 /// # Errors
 /// If it cannot start.
-pub fn demo(listen: SocketAddr) -> Result<(), CommandError> {
+pub(crate) fn demo(listen: SocketAddr) -> Result<(), CommandError> {
     logging::start(LogFormat::Text, None)?;
     let directory =
         tempfile::Builder::new().prefix("catalog-proxy-demo-").tempdir().map_err(CommandError::failed)?;
@@ -81,7 +81,7 @@ fn what_to_try(address: SocketAddr, admin: Option<SocketAddr>, sample: &Origin, 
     )
 }
 
-/// Answers as the vendor's server does.
+/// Responds like the vendor's server.
 fn vendor(request: &Request<Incoming>) -> Response<Body> {
     let path = request.uri().path();
     let (content_type, content): (_, &'static [u8]) = match path.split('/').collect::<Vec<_>>()[..] {

@@ -12,12 +12,12 @@ use crate::config::Config;
 use crate::feed::package::Seller;
 use crate::stderr;
 
-/// What changes.
+/// Difference between two whitelists, as customers see it.
 #[derive(Debug, Serialize)]
 struct Changes<'a> {
     appear: Vec<ListedChange<'a>>,
     vanish: Vec<ListedChange<'a>>,
-    /// Codes whose listing changes nothing.
+    /// Codes that were added or removed without an effect.
     no_effect: Vec<ListedChange<'a>>,
 }
 
@@ -29,11 +29,11 @@ struct ListedChange<'a> {
     reason: Option<String>,
 }
 
-/// Prints the changes.
+/// Prints which packages an edited whitelist shows and hides.
 ///
 /// # Errors
-/// If there is no catalog, or one of the lists is none.
-pub fn diff(arguments: &Diff) -> Result<(), CommandError> {
+/// If there is no catalog, or one of the files is no whitelist.
+pub(crate) fn diff(arguments: &Diff) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
     let new = WhitelistFile::read(&arguments.new)?;
     let old = WhitelistFile::read(arguments.old.as_deref().unwrap_or(&config.whitelist))?;
@@ -72,8 +72,8 @@ pub fn diff(arguments: &Diff) -> Result<(), CommandError> {
     }
 }
 
-/// Says why listing a package changes nothing.
-pub fn always_shown(seller: Seller) -> String {
+/// Formats the reason why a whitelist entry has no effect.
+pub(crate) fn always_shown(seller: Seller) -> String {
     let why = if seller == Seller::Free { "free" } else { "sold by its vendor" };
     format!("{why}, so it is shown whether listed or not")
 }

@@ -21,35 +21,35 @@ use crate::whitelist::replace::{Editing, Replaced};
 use crate::whitelist::watch::{LoadError, MAX_FILE_SIZE, read_editable};
 use crate::whitelist::{self, suggestion};
 
-/// Longest wait for the upstream: it only tells names and finds mistypings, and someone sits there.
+/// Longest wait for the upstream. It only provides names and suggestions, and somebody waits at the terminal.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How often an edit is tried anew because somebody else's came between.
+/// Most attempts of an edit. Another one is made when somebody else has changed the file meanwhile.
 const MAX_ROUNDS: usize = 10;
 
-/// What surprises most.
+/// Closing note of each edit: that customers see it later surprises people most.
 const WHEN: &str = "The proxy shows it within a second; a Plesk server does when it next renews its own copy of \
                     the catalog, about every three days.";
 
-/// What to do with codes.
+/// Kind of edit.
 #[derive(Debug, Clone, Copy)]
 enum Verb {
     Allow,
     Hide,
 }
 
-/// Lists codes.
+/// Adds codes to the whitelist.
 ///
 /// # Errors
 /// If one is unknown, or the file cannot be edited. Then nothing is changed.
-pub fn allow(arguments: &Edit) -> Result<(), CommandError> {
+pub(crate) fn allow(arguments: &Edit) -> Result<(), CommandError> {
     run(Verb::Allow, arguments)
 }
 
-/// Unlists codes.
+/// Removes codes from the whitelist.
 ///
 /// # Errors
 /// If one is unknown, or the file cannot be edited. Then nothing is changed.
-pub fn hide(arguments: &Edit) -> Result<(), CommandError> {
+pub(crate) fn hide(arguments: &Edit) -> Result<(), CommandError> {
     run(Verb::Hide, arguments)
 }
 
@@ -91,8 +91,8 @@ fn run(verb: Verb, arguments: &Edit) -> Result<(), CommandError> {
     Err(CommandError::failed(format!("{}: somebody else keeps changing it", path.display())))
 }
 
-/// Returns the catalog if it can be had soon. Without it an edit is made all the same: the vendor being down
-/// must not keep anybody from hiding or showing something.
+/// Returns the catalog if it can be had within [`PATIENCE`]. Without it the edit is made all the same: an outage of the
+/// vendor must not prevent it.
 fn at_hand(sources: &Sources, config: &Config) -> Result<Option<Listing>, CommandError> {
     if let Some(feed) = &sources.feed {
         return Listing::from_file(feed, *config.cache.max_feed_size).map(Some);
@@ -112,7 +112,7 @@ fn at_hand(sources: &Sources, config: &Config) -> Result<Option<Listing>, Comman
     Ok(copy)
 }
 
-/// The text of the list while codes are edited in it.
+/// Whitelist text during an edit.
 struct Draft<'a> {
     before: &'a str,
     text: String,
@@ -121,11 +121,11 @@ struct Draft<'a> {
     force: bool,
 }
 
-/// Why a code is not edited.
+/// Reason why the edit of a code is refused.
 enum EditRefusal {
     /// It is probably mistyped.
     Unknown(String),
-    /// The text does not take it.
+    /// The text cannot be edited.
     Edit(EditError),
 }
 
@@ -136,7 +136,7 @@ impl From<EditError> for EditRefusal {
 }
 
 impl<'a> Draft<'a> {
-    /// Edits all codes, or fails with all that is wrong. Says what was done, one line a code.
+    /// Edits all codes or none. Returns what was done, or everything that is wrong, one line a code.
     fn apply(&mut self, verb: Verb, codes: &[String]) -> Result<String, CommandError> {
         let mut report = String::new();
         let mut unknown = String::new();
@@ -207,7 +207,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Neither in the list nor, as far as is known, in the catalog.
+    /// Handles a code that is not in the whitelist and cannot be removed from it.
     fn not_listed(&self, code: &str) -> Result<String, EditRefusal> {
         let entries = whitelist::entries(&self.text).unwrap_or_default();
         let meant = suggestion::suggest(code, entries.iter().map(|entry| entry.code.as_str()));
@@ -223,7 +223,7 @@ impl<'a> Draft<'a> {
         self.catalog?.find(code)
     }
 
-    /// Says where a code stands.
+    /// Formats the place of a code in the file.
     fn place(&self, text: &str, code: &str) -> String {
         let entries = whitelist::entries(text).unwrap_or_default();
         let entry = entries.iter().find(|entry| entry.code == code);

@@ -1,4 +1,4 @@
-//! `list`: what there is, who sells it, and whether customers see it.
+//! `list`: all packages of the catalog, who sells them, and whether customers see them.
 
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ use crate::feed::package::Seller;
 use crate::stderr;
 use crate::whitelist::Whitelist;
 
-/// One line of the list.
+/// One package in the list.
 #[derive(Debug, Serialize)]
 struct ListRow<'a> {
     code: Option<&'a str>,
@@ -24,11 +24,11 @@ struct ListRow<'a> {
     buy_url: Option<&'a str>,
 }
 
-/// Prints the list.
+/// Prints the packages that the arguments select.
 ///
 /// # Errors
 /// If there is no catalog or no whitelist.
-pub fn list(arguments: &List) -> Result<(), CommandError> {
+pub(crate) fn list(arguments: &List) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
     let file = WhitelistFile::read(&config.whitelist)?;
     let catalog = Listing::load(arguments.sources.feed.as_deref(), &config)?;
@@ -62,7 +62,7 @@ pub fn list(arguments: &List) -> Result<(), CommandError> {
     }
 }
 
-/// Counts the whole catalog, whatever is listed of it.
+/// Formats the totals of the whole catalog, whatever part of it is listed.
 fn summary(catalog: &Listing, list: &Whitelist) -> String {
     let count = |seller| catalog.packages.iter().filter(|listed| listed.package.seller == seller).count();
     let shown = |listed: &&Listed| listed.package.seller == Seller::Plesk && is_shown(listed, list);
@@ -75,8 +75,8 @@ fn summary(catalog: &Listing, list: &Whitelist) -> String {
     )
 }
 
-/// Do customers see a package?
-pub fn is_shown(listed: &Listed, list: &Whitelist) -> bool {
+/// Returns true if customers see a package.
+pub(crate) fn is_shown(listed: &Listed, list: &Whitelist) -> bool {
     listed.package.is_shown(|code| list.contains(code))
 }
 

@@ -1,5 +1,4 @@
-//! `completions` and `man`: what shells and readers are told about the command line, made of the command
-//! line itself.
+//! `completions` and `man`: generated from the definition of the command line.
 
 use std::fs;
 use std::io;
@@ -12,11 +11,11 @@ use super::CommandError;
 use super::terminal::print;
 use crate::cli::Cli;
 
-/// Prints the completions of a shell.
+/// Prints the completion script of a shell.
 ///
 /// # Errors
 /// If standard output cannot be written.
-pub fn completions(shell: Shell) -> Result<(), CommandError> {
+pub(crate) fn completions(shell: Shell) -> Result<(), CommandError> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "catalog-proxy", &mut script);
     // In bash's script, the name of a program with a hyphen is written in two ways, so that nothing is completed
@@ -28,7 +27,7 @@ pub fn completions(shell: Shell) -> Result<(), CommandError> {
 ///
 /// # Errors
 /// If they cannot be written.
-pub fn man(directory: Option<&Path>) -> Result<(), CommandError> {
+pub(crate) fn man(directory: Option<&Path>) -> Result<(), CommandError> {
     let Some(directory) = directory else {
         let mut page = Vec::new();
         clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(CommandError::failed)?;

@@ -1,23 +1,23 @@
 //! The commands, one file each.
 
-pub mod catalog_source;
-pub mod check;
-pub mod demo;
-pub mod diff;
-pub mod edit;
-pub mod explain;
-pub mod filter;
-pub mod healthcheck;
-pub mod list;
-pub mod manual;
-pub mod news;
-pub mod panel_ini;
+mod catalog_source;
+mod check;
+mod demo;
+mod diff;
+mod edit;
+mod explain;
+mod filter;
+mod healthcheck;
+mod list;
+mod manual;
+mod news;
+mod panel_ini;
 mod runtime;
 pub mod serve;
-pub mod table;
+mod table;
 mod tasks;
-pub mod terminal;
-pub mod whitelist_file;
+mod terminal;
+mod whitelist_file;
 
 use std::fmt;
 use std::fs::File;
@@ -42,27 +42,27 @@ pub const FAILED: u8 = 1;
 /// Exit code of wrong usage, configuration or whitelist; clap uses the same.
 const WRONG: u8 = 2;
 
-/// Why a command ends without having done its job.
+/// Error that ends a command, with its exit code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandError {
-    /// The process's exit code.
+    /// Exit code of the process.
     pub code: u8,
-    /// The setting, file or URL that the message is about.
+    /// Setting, file or URL that the message is about.
     pub subject: Option<Subject>,
-    /// What is wrong, in one sentence.
+    /// Description of the error, in one sentence.
     pub message: String,
 }
 
-/// What a message is about.
+/// Subject of an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
-    /// A setting, by the place where it was given.
+    /// Setting, named by the place where it was given.
     Setting(Source),
-    /// A file or URL.
+    /// File or URL.
     Named(String),
 }
 
-/// Runs the command that was typed, tells on standard error why it failed, and returns the exit code.
+/// Runs the command from the process's arguments, writes its error to standard error, and returns the exit code.
 pub fn main() -> u8 {
     let done = match Cli::read() {
         Ok(cli) => run(cli).map(|()| SUCCEEDED),
@@ -90,10 +90,6 @@ fn explain_usage(NoCommand { error, variable }: &NoCommand) -> Result<u8, Comman
     Ok(u8::try_from(error.exit_code()).unwrap_or(WRONG))
 }
 
-/// Runs a command.
-///
-/// # Errors
-/// What to tell, and the exit code.
 fn run(cli: Cli) -> Result<(), CommandError> {
     match cli.command {
         Action::Serve(settings) => serve::serve(settings),

@@ -1,4 +1,4 @@
-//! `news`: what was new in the catalog, from the history in the cache directory.
+//! `news`: prints the history of changes from the cache directory.
 
 use std::time::SystemTime;
 
@@ -14,7 +14,7 @@ use crate::news::history::{self, PastChange};
 ///
 /// # Errors
 /// If there is no cache directory, or it cannot be read.
-pub fn news(arguments: NewsArguments) -> Result<(), CommandError> {
+pub(crate) fn news(arguments: NewsArguments) -> Result<(), CommandError> {
     logging::start(LogFormat::Text, None)?;
     let NewsArguments { config, cache_dir, since, format, variables } = arguments;
     let config = Config::load(Settings { config, cache_dir, variables, ..Settings::default() })?;

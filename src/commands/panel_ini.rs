@@ -9,13 +9,13 @@ use crate::stderr;
 
 /// Longest base URL to advise: Plesk's cache key holds 128 characters, and its longest catalog URL takes
 /// 98 behind the base.
-const MAX_BASE: usize = 30;
+const MAX_BASE_URL_LEN: usize = 30;
 
-/// Prints the lines.
+/// Prints the lines for panel.ini.
 ///
 /// # Errors
-/// If a URL is none that Plesk could use.
-pub fn panel_ini(arguments: &PanelIni) -> Result<(), CommandError> {
+/// If Plesk cannot use one of the URLs.
+pub(crate) fn panel_ini(arguments: &PanelIni) -> Result<(), CommandError> {
     let mut lines = "[extensions]\n".to_owned();
     // Plesk appends its paths, which begin with a slash.
     let base = arguments.url.trim_end_matches('/');
@@ -30,13 +30,13 @@ pub fn panel_ini(arguments: &PanelIni) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Says what speaks against a base URL, though Plesk takes it.
+/// Returns what is wrong with a base URL that Plesk accepts.
 pub(super) fn objections(base: &str) -> Vec<String> {
     let mut objections = Vec::new();
-    if base.len() > MAX_BASE {
+    if base.len() > MAX_BASE_URL_LEN {
         let len = base.len();
         objections.push(format!(
-            "has {len} characters; with more than {MAX_BASE}, Plesk may mix up its cached answers"
+            "has {len} characters; with more than {MAX_BASE_URL_LEN}, Plesk may mix up its cached answers"
         ));
     }
     let Ok(url) = Url::parse(base) else { return objections };
@@ -55,7 +55,7 @@ pub(super) fn objections(base: &str) -> Vec<String> {
     objections
 }
 
-/// Can a URL stand in panel.ini?
+/// Returns true if a value is an HTTP URL that can be written in panel.ini.
 pub(super) fn is_usable(value: &str) -> bool {
     let is_url =
         Url::parse(value).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());

@@ -1,4 +1,4 @@
-//! The long-lived tasks of a service: none ends unseen.
+//! Long-lived tasks of the service. A panic in one, or its end, is noticed.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use crate::worker::panic_message;
 /// Pause before a task that panicked is started again: one that panics at once should not fill the log.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
-/// Tasks under way. A panic in one is counted under the task's name.
+/// Running tasks. A panic is counted under the task's name.
 #[derive(Debug)]
 pub(super) struct Tasks {
     metrics: Arc<Metrics>,
     running: JoinSet<EndedTask>,
-    /// Those that end by themselves, which nothing waits for.
+    /// Tasks that end by themselves. Shutdown does not wait for them.
     brief: JoinSet<()>,
 }
 
-/// A task that ended though it should run as long as the service.
+/// Name of a task that has ended, though it should run as long as the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct EndedTask(pub(super) &'static str);
 
@@ -34,16 +34,16 @@ impl Tasks {
         Self { metrics, running: JoinSet::new(), brief: JoinSet::new() }
     }
 
-    /// Starts a task that the service cannot do without.
+    /// Starts a task that the service needs as long as it runs.
     pub(super) fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let panics = self.metrics.panics(name);
         self.running.spawn(async move {
-            seen(name, &panics, task).await;
+            run_watched(name, &panics, task).await;
             EndedTask(name)
         });
     }
 
-    /// Starts a task that is made anew whenever it panics.
+    /// Starts a task that is started again after a panic.
     pub(super) fn spawn_restarting<F>(
         &mut self,
         name: &'static str,
@@ -53,14 +53,14 @@ impl Tasks {
     {
         let panics = self.metrics.panics(name);
         self.running.spawn(async move {
-            while seen(name, &panics, make()).await == Ending::Panicked {
+            while run_watched(name, &panics, make()).await == Ending::Panicked {
                 sleep(RESTART_PAUSE).await;
             }
             EndedTask(name)
         });
     }
 
-    /// Starts a task that ends by itself, and that the service's end does not wait for.
+    /// Starts a task that ends by itself. Shutdown does not wait for it.
     pub(super) fn spawn_brief(
         &mut self,
         name: &'static str,
@@ -69,11 +69,11 @@ impl Tasks {
         let panics = self.metrics.panics(name);
         while self.brief.try_join_next().is_some() {}
         self.brief.spawn(async move {
-            seen(name, &panics, task).await;
+            run_watched(name, &panics, task).await;
         });
     }
 
-    /// Waits for a task to end that should not. Cancel safe.
+    /// Waits until a task ends that should not. Cancel safe.
     pub(super) async fn ended_early(&mut self) -> EndedTask {
         loop {
             match self.running.join_next().await {
@@ -85,7 +85,7 @@ impl Tasks {
         }
     }
 
-    /// Waits until all but the brief ones have ended.
+    /// Waits until all tasks but the brief ones have ended.
     pub(super) async fn finish(mut self) {
         while self.running.join_next().await.is_some() {}
     }
@@ -99,7 +99,7 @@ enum Ending {
 }
 
 /// Runs a task to its end; a panic is counted and logged.
-async fn seen(name: &'static str, panics: &Counter, task: impl Future<Output = ()>) -> Ending {
+async fn run_watched(name: &'static str, panics: &Counter, task: impl Future<Output = ()>) -> Ending {
     // Nothing of the task is used afterwards but what it shares, and that is sound in any state.
     match AssertUnwindSafe(task).catch_unwind().await {
         Ok(()) => Ending::Returned,

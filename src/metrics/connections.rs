@@ -1,4 +1,4 @@
-//! Open connections.
+//! Metrics of client connections.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -6,21 +6,21 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// Connections to all ports.
+/// Metrics of the connections to all ports.
 #[derive(Debug, Default)]
 pub struct ConnectionMetrics {
     open: Family<Label, Gauge>,
     accepted: Family<Label, Counter>,
 }
 
-/// Connections to one port; cloning shares it.
+/// Metrics of the connections to one port; cloning shares them.
 #[derive(Debug, Clone, Default)]
 pub struct Port {
     open: Gauge,
     accepted: Counter,
 }
 
-/// An open connection. It counts until it is dropped.
+/// Guard of an open connection, which counts as open until the guard is dropped.
 #[derive(Debug)]
 pub struct OpenConnection(Gauge);
 
@@ -30,7 +30,7 @@ struct Label {
 }
 
 impl ConnectionMetrics {
-    /// Returns the counters of a port.
+    /// Returns the metrics of a port.
     pub fn port(&self, port: &'static str) -> Port {
         let label = Label { port };
         Port {
@@ -46,7 +46,7 @@ impl ConnectionMetrics {
 }
 
 impl Port {
-    /// Counts a connection that was accepted.
+    /// Counts an accepted connection.
     pub fn open(&self) -> OpenConnection {
         self.accepted.inc();
         self.open.inc();

@@ -1,4 +1,4 @@
-//! Requests to the service port. All counters that a request needs are at hand: no map is searched for them.
+//! Metrics of requests to the service port. They are kept in arrays, so that a request needs no lookup in a map.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::{Latencies, latencies};
 
-/// What a request is about.
+/// Route of a request, as a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum RouteName {
@@ -28,56 +28,56 @@ pub enum RouteName {
 /// How the cache served a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheResult {
-    /// With a fresh copy.
+    /// By a fresh copy.
     Hit,
-    /// With a stale one.
+    /// By a stale copy.
     Stale,
-    /// With what was fetched for it.
+    /// By a fetch that it started.
     Miss,
-    /// With what was fetched for another request.
+    /// By a fetch that another request had started.
     Collapsed,
-    /// Not at all.
+    /// The cache was not involved.
     None,
 }
 
-/// How an answer ended.
+/// Ending of a response body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyEnd {
-    /// With its last byte handed to the connection.
+    /// Its last byte was handed to the connection.
     Finished,
-    /// With an error in its body: the client saw a broken transfer.
+    /// The body failed, so the client saw a broken transfer.
     Failed,
-    /// Before that, because the client went away.
+    /// The client went away before the end.
     Dropped,
 }
 
-/// Counters of requests.
+/// Metrics of all requests.
 #[derive(Debug)]
 pub struct Requests {
     total: Family<Labels, Counter>,
-    /// Those of the family that were used, by [`Requests::cell`].
+    /// Counters in use, indexed by [`Requests::cell`].
     cells: [OnceLock<Counter>; RouteName::ALL.len() * CLASSES.len() * CacheResult::ALL.len()],
     in_flight: Gauge,
-    /// Bytes of the bodies of requests; only those that are passed on have any.
+    /// Bytes of request bodies. Only pass-through requests have any.
     pub received: Counter,
     families: Families,
     routes: [RouteMetrics; RouteName::ALL.len()],
 }
 
-/// A request that ended.
+/// A finished request.
 #[derive(Debug, Clone, Copy)]
 pub struct EndedRequest {
-    /// What it was about.
+    /// Route of the request.
     pub route: RouteName,
-    /// Status of the answer, if there was one.
+    /// Status of the response, if there was one.
     pub status: Option<StatusCode>,
-    /// How the cache served it.
+    /// How the cache served the request.
     pub cache: CacheResult,
-    /// Bytes of the answer's body.
+    /// Bytes of the response body.
     pub sent: u64,
-    /// Since its head arrived.
+    /// Time since the head of the request arrived.
     pub elapsed: Duration,
-    /// How it ended.
+    /// Ending of the response body.
     pub end: BodyEnd,
 }
 
@@ -89,7 +89,7 @@ struct Families {
     broken_off: Family<BrokenOff, Counter>,
 }
 
-/// The members of the families for one route.
+/// Metrics of one route.
 #[derive(Debug)]
 struct RouteMetrics {
     duration: Histogram,
@@ -117,8 +117,8 @@ struct BrokenOff {
     end: &'static str,
 }
 
-/// Classes of status codes; the first is of requests whose client left before there was an answer. Codes
-/// would be up to the upstream.
+/// Classes of status codes. The first one is for clients that left before the response. Single codes are no labels,
+/// because the upstream chooses them.
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 impl RouteName {
@@ -198,12 +198,12 @@ impl Default for Requests {
 }
 
 impl Requests {
-    /// Counts a request that arrived.
+    /// Counts the start of a request.
     pub fn begun(&self) {
         self.in_flight.inc();
     }
 
-    /// Counts the head of an answer, so long after the request's.
+    /// Records the time from a request's head to its response's head.
     pub fn answered(&self, route: RouteName, elapsed: Duration) {
         self.routes[route as usize].first_byte.observe(elapsed.as_secs_f64());
     }

@@ -1,4 +1,4 @@
-//! What is looked up when somebody asks for metrics.
+//! Gauges that are looked up for each scrape.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,80 +9,80 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 
 use super::{Failed, Feed};
 
-/// The state of the proxy.
+/// State of the proxy at the time of a scrape.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// Keys with a copy.
+    /// Number of keys with a copy.
     pub cached_keys: usize,
-    /// Those of them that are past their freshness lifetime.
+    /// Number of keys whose copy is stale.
     pub stale_keys: usize,
-    /// Why the last fetch of a key failed, for each key of which it did.
+    /// Last failure of each key whose last fetch failed.
     pub failing: Vec<Failed>,
-    /// Each feed of each version that clients asked for within a day.
+    /// Feeds by version that clients asked for within a day.
     pub feeds: Vec<FeedGauges>,
-    /// Fetches under way, those that wait for their turn not included.
+    /// Number of running fetches.
     pub fetches_running: usize,
-    /// Fetches that wait for their turn.
+    /// Number of fetches that wait for a place.
     pub fetches_waiting: usize,
-    /// Bytes in the cache.
+    /// Size of the cache in memory, in bytes.
     pub cache_bytes: u64,
-    /// Its bound.
+    /// Limit of that size, in bytes.
     pub cache_limit: u64,
     /// True if the cache directory can be used; `None` without one.
     pub cache_directory_usable: Option<bool>,
-    /// The whitelist.
+    /// State of the whitelist.
     pub whitelist: WhitelistState,
-    /// The certificate, if there is one.
+    /// State of the certificate, if there is one.
     pub certificate: Option<CertificateState>,
 }
 
-/// The state of all copies of one feed.
+/// State of all copies of one feed.
 #[derive(Debug, Clone)]
 pub struct FeedGauges {
-    /// Which.
+    /// Labels of the feed.
     pub feed: Feed,
     /// Age of the oldest copy.
     pub age: Duration,
-    /// How long the copy has been stale that is so the longest because it cannot be renewed.
+    /// Longest time that a copy has been stale because it cannot be renewed.
     pub stale: Duration,
-    /// Elements of the largest copy.
+    /// Number of elements of the largest copy.
     pub elements: usize,
-    /// What is known about the packages in it.
+    /// State of the packages in it, if it is a packages feed.
     pub packages: Option<PackagesState>,
 }
 
-/// The state of a packages feed.
+/// State of the packages in a feed.
 #[derive(Debug, Clone, Copy)]
 pub struct PackagesState {
-    /// Those that the whitelist hides.
+    /// Number of packages that the whitelist hides.
     pub hidden: usize,
-    /// Those that are no objects.
+    /// Number of elements that are no objects.
     pub no_objects: usize,
-    /// Those without a string for a code.
+    /// Number of objects without a string as code.
     pub no_codes: usize,
 }
 
-/// The state of the whitelist.
+/// State of the whitelist.
 #[derive(Debug, Clone, Default)]
 pub struct WhitelistState {
-    /// The list in force.
+    /// Generation of the list in force.
     pub generation: u64,
-    /// Codes on it.
+    /// Number of codes on it.
     pub extensions: usize,
-    /// Those of them that no packages feed has; unknown while there is none.
+    /// Number of its codes that no packages feed in use has; `None` while there is no feed.
     pub absent: Option<usize>,
-    /// When it was loaded.
+    /// Time of the last load.
     pub loaded_at: Option<SystemTime>,
-    /// Is the file as it is now in force?
+    /// True if the file as it is now is in force.
     pub reload_succeeded: bool,
 }
 
-/// The state of the certificate.
+/// State of the certificate.
 #[derive(Debug, Clone, Copy)]
 pub struct CertificateState {
-    /// When it expires, if that is known.
+    /// Time of expiry, if it is known.
     pub not_after: Option<SystemTime>,
-    /// Are the files as they are now in use?
+    /// True if the files as they are now are in use.
     pub reload_succeeded: bool,
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::MAX_LINE;
+use super::MAX_LINE_LEN;
 
 /// Most lines that wait: more than a burst of requests logs while the reader is not scheduled.
 const MAX_LINES: usize = 8192;
@@ -31,9 +31,9 @@ pub(super) struct Queue {
 #[derive(Debug)]
 struct QueueState {
     lines: VecDeque<QueuedLine>,
-    /// Length of all their texts.
+    /// Total length of the queued lines, in bytes.
     bytes: usize,
-    /// Lost lines that no line in the queue tells of.
+    /// Lost lines that no notice in the queue covers.
     untold: u64,
     /// True while a line that left the queue is being written.
     writing: bool,
@@ -45,9 +45,9 @@ struct QueueState {
 /// A line with its end.
 #[derive(Debug)]
 struct QueuedLine {
-    /// Lines lost before this one, to be told first.
+    /// Number of lines lost before this one, for a notice that goes first.
     lost_before: u64,
-    /// Empty if only the loss is to be told.
+    /// The line; empty if there is only a notice.
     text: Vec<u8>,
 }
 
@@ -86,7 +86,7 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// Writes lines as they come. Returns never.
+    /// Writes lines as they are queued. Never returns.
     pub(super) fn write_for_ever(&self, sink: impl Write) {
         let mut sink = LineSink { inner: sink, torn: false };
         loop {
@@ -157,7 +157,7 @@ impl Queue {
 }
 
 impl QueueState {
-    /// Takes the line that is to be written next.
+    /// Takes the next line from the queue.
     fn next(&mut self) -> Option<QueuedLine> {
         let line = self.lines.pop_front().or_else(|| {
             // While writes fail, the next line is the next try.
@@ -174,7 +174,7 @@ impl QueueState {
     }
 }
 
-/// A file that lines are written to, each from the start of a line.
+/// Writer of whole lines: after a partial write, the next line starts on a line of its own.
 struct LineSink<W> {
     inner: W,
     /// True if the last line was written in part.
@@ -204,13 +204,13 @@ impl<W: Write> LineSink<W> {
     }
 }
 
-/// Copies a line, shortened to what is allowed.
+/// Copies a line, cut to [`MAX_LINE_LEN`].
 fn cut(line: &[u8]) -> Vec<u8> {
-    if line.len() <= MAX_LINE {
+    if line.len() <= MAX_LINE_LEN {
         return line.to_vec();
     }
     // Not within a character of UTF-8: the bytes after a character's first are 10xxxxxx.
-    let end = (0..=MAX_LINE).rev().find(|end| line[*end] & 0xc0 != 0x80).unwrap_or(0);
+    let end = (0..=MAX_LINE_LEN).rev().find(|end| line[*end] & 0xc0 != 0x80).unwrap_or(0);
     let mark = format!("… ({} bytes cut)\n", line.len() - end);
     [&line[..end], mark.as_bytes()].concat()
 }
@@ -290,8 +290,8 @@ mod tests {
     #[test]
     fn a_loss_is_told_though_nothing_follows() {
         let queue = queue();
-        let line = vec![b'a'; MAX_LINE];
-        for _ in 0..MAX_BYTES / MAX_LINE + 2 {
+        let line = vec![b'a'; MAX_LINE_LEN];
+        for _ in 0..MAX_BYTES / MAX_LINE_LEN + 2 {
             queue.push(&line);
         }
         let mut disk = FakeDisk::with_room(usize::MAX);
@@ -328,7 +328,7 @@ mod tests {
     #[test]
     fn long_lines_are_cut_between_characters() {
         let check = |line: &str, expected: &str| assert_eq!(cut(line.as_bytes()), expected.as_bytes());
-        let most = "a".repeat(MAX_LINE);
+        let most = "a".repeat(MAX_LINE_LEN);
         check(&most, &most);
         check(&format!("{most}bc"), &format!("{most}… (2 bytes cut)\n"));
         let less = &most[1..];

@@ -18,33 +18,33 @@ use toml::Spanned;
 use crate::place::Place;
 use crate::printable;
 
-/// A set of codes, as read from one version of the file. It never changes.
+/// Codes of one version of the file; immutable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Whitelist {
-    /// Which load of the process made it: views made with one generation are never shown with another.
+    /// Number of the load. Views of one generation are never served for another.
     pub generation: u64,
     codes: HashSet<Box<str>>,
 }
 
-/// Something to say about a place in the file.
+/// Error or warning about a place in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Where.
+    /// Place in the file.
     pub place: Place,
-    /// What is to be said.
+    /// Description of the problem.
     pub message: String,
 }
 
-/// One code as it stands in the file.
+/// A code and its place in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedCode {
-    /// The code.
+    /// The code itself.
     pub code: String,
-    /// Where it stands, quotes included, in bytes.
+    /// Byte range in the text, quotes included.
     pub span: Range<usize>,
 }
 
-/// The file as written.
+/// Content of the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
@@ -52,7 +52,7 @@ struct Raw {
 }
 
 impl Whitelist {
-    /// Parses the file's bytes; warnings are about entries that are allowed but can hardly be meant.
+    /// Parses the content of a file. Warnings are about entries that are valid, but probably not intended.
     ///
     /// # Errors
     /// The first thing that is wrong: bad syntax, an unknown key, a wrong type, no `extensions`. A file
@@ -85,17 +85,17 @@ impl Whitelist {
         self.codes.contains(code)
     }
 
-    /// Returns what is listed, in no order.
+    /// Returns all codes, in no particular order.
     pub fn codes(&self) -> impl Iterator<Item = &str> {
         self.codes.iter().map(|code| &**code)
     }
 
-    /// Returns how many codes are listed.
+    /// Returns the number of codes.
     pub fn len(&self) -> usize {
         self.codes.len()
     }
 
-    /// Returns true if no code is listed.
+    /// Returns true if there are no codes.
     pub fn is_empty(&self) -> bool {
         self.codes.is_empty()
     }

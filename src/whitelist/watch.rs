@@ -1,4 +1,4 @@
-//! The whitelist's file while it is served, and the ways in which commands read it.
+//! The whitelist file: reloaded while it is served, and read once by commands.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use crate::printable::joined;
 use crate::reloading::{FileContents, Parsed, Part, Reloadable, Reloading, Settle};
 use crate::watch;
 
-/// How long a good file must stay as it is before it counts: editors write in several steps.
+/// Time that a valid file must stay unchanged before it is taken: editors write in several steps.
 const SETTLE: Duration = Duration::from_millis(30);
 
-/// How long a broken or missing file must stay so before it is reported: it may be half-written, or
-/// between an editor's backup and its new file.
+/// Time that a broken or missing file must stay so before it is reported: it may be half-written, or between an
+/// editor's backup and its new file.
 const SETTLE_BROKEN: Duration = Duration::from_millis(250);
 
 /// Largest file that is read; a list of all extensions there are has some 10 KB.
 pub const MAX_FILE_SIZE: u64 = 1 << 20;
 
-/// Why a whitelist cannot be used; names the file and the place.
+/// Error of reading a whitelist; names the file and the place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
@@ -38,12 +38,12 @@ pub enum LoadError {
     Parse {
         /// The file.
         path: PathBuf,
-        /// What is wrong where.
+        /// The problem and its place.
         finding: Finding,
     },
 }
 
-/// The newest good list of one file.
+/// The last good list of one file.
 pub type WatchedWhitelist = Reloading<Whitelist>;
 
 /// Loads the list of a file for the first time.
@@ -91,7 +91,7 @@ impl Reloadable for Whitelist {
     }
 }
 
-/// Reads the bytes of a list that is only looked at, so it may come through a pipe.
+/// Reads the content of a whitelist that is not edited, so it may come through a pipe.
 ///
 /// # Errors
 /// If it cannot be read, or is too large.
@@ -101,7 +101,7 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
     content.map_err(|reason| LoadError::Read { path: path.to_owned(), reason })
 }
 
-/// Reads the bytes of a list that is to be edited, so it must be a regular file.
+/// Reads the content of a whitelist that is to be edited, so it must be a regular file.
 ///
 /// # Errors
 /// If it cannot be read, or is too large.
@@ -109,7 +109,7 @@ pub fn read_editable(path: &Path) -> Result<Vec<u8>, LoadError> {
     watch::read(path, MAX_FILE_SIZE).map_err(|reason| LoadError::Read { path: path.to_owned(), reason })
 }
 
-/// Loads a list that is not watched, and so may come through a pipe.
+/// Loads a whitelist once. It may come through a pipe.
 ///
 /// # Errors
 /// If it cannot be read or is no whitelist.

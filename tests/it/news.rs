@@ -1,4 +1,4 @@
-//! What is new in the catalog: told once, kept over restarts, sent to whoever wants to know.
+//! News of the catalog: reported once, kept over restarts, and sent as notifications.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -35,7 +35,7 @@ impl Shop {
     }
 }
 
-/// Always renews behind the next request.
+/// Makes copies stale at once, so that each request starts a renewal.
 fn renewing(config: &mut Config) {
     *config.cache.fresh_for = Duration::from_millis(1);
     config.cache.max_fresh_for = Some(*config.cache.fresh_for);
@@ -60,7 +60,7 @@ fn news(directory: &Path, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// What the history says, each change in a few words.
+/// Returns the history, each change in a few words.
 fn history(directory: &Path) -> Vec<String> {
     let output = news(directory, &["--format", "json"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -81,7 +81,7 @@ fn words(change: &Value) -> String {
     words
 }
 
-/// Asks until the history has so many changes; returns them.
+/// Sends requests until the history has so many changes; returns them.
 async fn renewed(proxy: &Proxy, directory: &Path, targets: &[&str], changes: usize) -> Vec<String> {
     until(&format!("{changes} changes"), async || {
         for target in targets {

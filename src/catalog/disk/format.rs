@@ -1,4 +1,4 @@
-//! The file format of a cached feed: bytes to feed and back, no disk.
+//! File format of a cached feed: encoding and decoding, without I/O.
 //!
 //! Every version's first line begins with the same two words and its number, so that no version takes another's file
 //! for damage.
@@ -26,16 +26,16 @@ use crate::feed::{FeedKind, categories, packages};
 use crate::hex::hex;
 use crate::news::Change;
 
-/// First words of the first line, in every version.
+/// Beginning of the first line, in every version.
 const MAGIC: &str = "catalog-proxy copy ";
-/// What follows in this version.
+/// Version of the format, as it follows [`MAGIC`].
 const VERSION: &str = "1 ";
 /// Most digits of another version's number.
 const MAX_VERSION_DIGITS: usize = 9;
-/// As many bytes of a file's start tell its version.
+/// Length of the beginning of a file that identifies its version.
 pub(super) const VERSION_LEN: usize = MAGIC.len() + MAX_VERSION_DIGITS + 1;
 
-/// The second line.
+/// Second line of the file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
     key: String,
@@ -50,12 +50,12 @@ struct Header {
     etag: Option<String>,
     last_modified: Option<String>,
     content_type: Option<String>,
-    /// Versions that do not know it ignore it.
+    /// Optional, and ignored by versions that do not know it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unconfirmed: Vec<Change>,
 }
 
-/// Why a file cannot be used.
+/// Reason why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum Unusable {
@@ -93,7 +93,7 @@ pub(super) fn is_other_version(start: &[u8]) -> bool {
     number && !rest.starts_with(VERSION.as_bytes())
 }
 
-/// Returns what stands in a file before the feed.
+/// Encodes everything in a file before the feed.
 ///
 /// # Errors
 /// If the header cannot be written as JSON.
@@ -118,7 +118,7 @@ pub fn head(key: &Key, copy: &Copy, now: SystemTime) -> serde_json::Result<Vec<u
     Ok([first.as_bytes(), &line].concat())
 }
 
-/// Proves a file that was last confirmed at `confirmed` to be a copy for `key`, and reads it.
+/// Decodes a file after checking that it is a valid copy for `key`. `confirmed` is the time of its last confirmation.
 ///
 /// # Errors
 /// If anything about it is wrong.
@@ -161,7 +161,7 @@ pub fn packages(file: &Bytes) -> Result<(Bytes, packages::PackagesIndex), Unusab
     Ok((feed, index))
 }
 
-/// Reads a span of time. Its sum with another one must not overflow, whatever a file says.
+/// Converts seconds to a duration, bounded so that sums do not overflow whatever a file says.
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds.min(u64::MAX / 8))
 }

@@ -1,4 +1,4 @@
-//! A worker whose jobs may hang: whoever waits for one gives up as soon as the thread makes no progress.
+//! Worker whose jobs may hang: waiting for one ends as soon as the thread makes no progress.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::worker::{Rejected, Worker};
 
-/// One thread with a queue, of which it is known whether it hangs.
+/// Worker that detects whether its thread hangs.
 #[derive(Debug)]
 pub(super) struct Lane<J> {
     worker: Worker<J>,
@@ -25,7 +25,7 @@ struct LaneProgress {
     hangs: AtomicBool,
 }
 
-/// Why there is no reply to a job.
+/// Reason why there is no reply to a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoReply {
     /// The thread makes no progress.

@@ -48,7 +48,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// Longest wait for a change of the directory that is under way when it is given up.
 const GIVE_UP_LIMIT: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether the directory still is the one that was claimed.
+/// Interval of the checks that the directory is still the one that was claimed.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// First pause after a failed attempt to claim the directory; each further one is half as long again.
 const MIN_RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -140,7 +140,8 @@ impl Disk {
         }
     }
 
-    /// Has a feed written, or its file confirmed if it is there already. What cannot be written now is noted.
+    /// Queues a feed to be written, or its file to be confirmed if it has the feed already. A key that cannot be written
+    /// now is remembered as unsaved.
     pub fn save(&self, key: &Key, copy: &Copy) {
         let queued = &self.queued_writes;
         let room = queued.load(Ordering::SeqCst) < MAX_QUEUED_WRITES;
@@ -172,7 +173,7 @@ impl Disk {
         }
     }
 
-    /// Looks after the directory until `stop` is set: claims it as soon as that is possible, and again when it was
+    /// Keeps the directory claimed until `stop` is set: claims it as soon as possible, and again when it has been
     /// replaced.
     pub async fn keep_claimed(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut pause = MIN_RETRY_PAUSE;
@@ -191,7 +192,7 @@ impl Disk {
         }
     }
 
-    /// Has the directory checked, and waits for that, however long the disk hangs.
+    /// Checks the directory on the writing thread, and waits for that, however long the disk hangs.
     async fn check(&self) {
         let (done, mut checked) = oneshot::channel();
         if self.writes.send(Write::Check(done)).is_err() {
@@ -242,7 +243,7 @@ fn read(shelf: &Shelf, Read { key, reply }: Read) {
     }
 }
 
-/// What the thread that writes has.
+/// State of the writing thread.
 struct DiskWriter {
     directory: Arc<CacheDirectory>,
     shelf: Arc<Shelf>,

@@ -33,7 +33,7 @@ const MAX_FILES: usize = 4096;
 /// Longest file that is read beside the bound of the directory, which a restart with a smaller one must not make
 /// unreadable. 64 MiB is the usual bound of a feed.
 const MIN_MAX_FILE_LEN: u64 = 1 << 30;
-/// A file whose feed does not change is written again after so long, for what upstream says about it may change.
+/// Age at which the file of an unchanged feed is written again, because the upstream's header fields may change.
 const REWRITE_AFTER: Duration = Duration::from_secs(60 * 60);
 /// A temporary file that is older was left behind by a crash; a younger one may be another process's where there
 /// are no locks.
@@ -49,7 +49,7 @@ pub(super) struct Shelf {
     files: Mutex<HashMap<String, Known>>,
 }
 
-/// What is known about a file without reading it.
+/// Facts about a file that are known without reading it.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     len: u64,
@@ -58,12 +58,12 @@ struct Known {
     holds: Holds,
 }
 
-/// What a file holds.
+/// Content of a file, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Holds {
-    /// Nobody looked yet.
+    /// Not read yet.
     Unknown,
-    /// A good feed, and so many changes that are unconfirmed.
+    /// A valid feed with this digest and number of unconfirmed changes.
     Feed(Digest, usize),
     /// Something of another version of the format.
     ///
@@ -71,12 +71,12 @@ enum Holds {
     OtherVersion,
 }
 
-/// Returns what a file that was written for a copy holds.
+/// Returns the content of a file that was written for a copy.
 fn holds(copy: &Copy) -> Holds {
     Holds::Feed(copy.content.digest, copy.meta.unconfirmed.len())
 }
 
-/// A feed was not written because the directory is not claimed.
+/// Error of a write while the directory is not claimed.
 #[derive(Debug)]
 pub(super) struct DirectoryNotClaimed;
 
