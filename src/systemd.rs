@@ -65,7 +65,7 @@ impl Manager {
         if let Some(worker) = &self.0
             && !worker.close(CLOSE_LIMIT)
         {
-            warn!("the service manager does not take its messages");
+            warn!("the service manager takes no messages");
         }
     }
 
@@ -73,7 +73,7 @@ impl Manager {
         if let Some(worker) = &self.0
             && let Err(error) = worker.send(state)
         {
-            warn!(%error, "the service manager cannot be told");
+            warn!(%error, "cannot notify the service manager");
         }
     }
 }
@@ -82,7 +82,7 @@ fn deliver(name: &OsStr, state: &str) {
     let sent = address(name)
         .and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop));
     if let Err(error) = sent {
-        warn!(%error, state = state.trim_end(), "the service manager cannot be told");
+        warn!(%error, state = state.trim_end(), "cannot notify the service manager");
     }
 }
 

@@ -175,14 +175,14 @@ impl News {
     /// Queues a report. Never blocks.
     pub fn report(&self, report: Report) {
         if self.0.send(NewsJob::Tell(report)) == Err(Rejected::Full) {
-            warn!("changes in the catalog are not told: the disk is too slow");
+            warn!("changes of the catalog are not reported: the disk is too slow");
         }
     }
 
     /// Handles the queued reports within [`CLOSE_LIMIT`] and ends the thread. Blocks on the disk.
     pub fn close(&self) {
         if !self.0.close(CLOSE_LIMIT) {
-            warn!("changes in the catalog may not all be told: the disk is too slow");
+            warn!("changes of the catalog may not all be reported: the disk is too slow");
         }
     }
 }

@@ -24,6 +24,15 @@ const SHARED_TYPE_NAMES: &[&str] = &[
     "Table",
 ];
 
+/// Names that the language or the field has taken, each with the files that have a type of that name all the same.
+const TAKEN_TYPE_NAMES: &[(&str, &[&str])] = &[
+    ("Answer", &["error.rs", "proxy/mod.rs"]),
+    ("Copy", &["catalog/copy.rs"]),
+    ("Entry", &["catalog/flight/table.rs", "catalog/store.rs"]),
+    ("Failure", &["catalog/backoff.rs", "upstream/mod.rs"]),
+    ("State", &["server/activity.rs"]),
+];
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -262,20 +271,36 @@ fn declared_type(line: &str) -> Option<&str> {
     Some(&name[..end]).filter(|name| name.starts_with(char::is_uppercase))
 }
 
-#[test]
-fn no_two_types_share_a_name() {
+/// Returns the names of all types, each with the files that declare one.
+fn types() -> BTreeMap<String, Vec<String>> {
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, text) in sources() {
         for declared in text.lines().filter_map(declared_type) {
             places.entry(declared.to_owned()).or_default().push(name.clone());
         }
     }
+    places.values_mut().for_each(|places| places.sort());
     assert!(places.contains_key("Catalog") && places.contains_key("Whitelist"), "no type was found");
+    places
+}
+
+#[test]
+fn no_two_types_share_a_name() {
+    let mut places = types();
     places.retain(|_, places| places.len() > 1);
     for name in SHARED_TYPE_NAMES {
         assert!(places.remove(*name).is_some(), "{name} is no longer shared");
     }
     assert!(places.is_empty(), "types that share a name: {places:#?}");
+}
+
+#[test]
+fn no_type_has_a_taken_name() {
+    let types = types();
+    for (name, expected) in TAKEN_TYPE_NAMES {
+        let places = types.get(*name).map(Vec::as_slice).unwrap_or_default();
+        assert_eq!(places, *expected, "the types named {name}");
+    }
 }
 
 #[test]
