@@ -1,4 +1,4 @@
-//! Values of settings that know where they were given.
+//! Values of settings with their sources.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -6,30 +6,30 @@ use std::path::PathBuf;
 
 use crate::place::Place;
 
-/// A value and its source.
+/// A value of a setting, and its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given<T> {
-    /// The value.
+    /// The value itself.
     pub value: T,
-    /// Where it was given.
+    /// Source of the value.
     pub source: Source,
 }
 
-/// Where a value was given. It is written as people look for it: `--listen`, `CATALOG_PROXY_LISTEN`,
+/// Source of a value. It is displayed in the form that people search for: `--listen`, `CATALOG_PROXY_LISTEN`,
 /// `proxy.toml:3:10` or `default`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// Nowhere: it is the default, or a program's own choice.
+    /// The default, or a value that the program chose.
     Default,
-    /// On the command line; the flag with its dashes.
+    /// A flag of the command line, with its dashes.
     Flag(&'static str),
-    /// In the environment; the variable's name.
+    /// An environment variable.
     Variable(String),
-    /// In the configuration file.
+    /// The configuration file.
     File {
-        /// The file's name.
+        /// Path of the file.
         path: PathBuf,
-        /// Where in it the value stands.
+        /// Place of the value in the file.
         place: Place,
     },
 }
@@ -42,7 +42,7 @@ impl<T> Given<T> {
 }
 
 impl<T> From<T> for Given<T> {
-    /// Makes a default.
+    /// Creates a value with the source [`Source::Default`].
     fn from(value: T) -> Self {
         Self { value, source: Source::Default }
     }

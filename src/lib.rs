@@ -1,8 +1,7 @@
 //! A filtering, caching reverse proxy for Plesk's extension catalog.
 //!
-//! The modules in reading order; arrows of use point down this list only. `feed`, `whitelist` itself and
-//! its `edit`, `cache::freshness`, `proxy::route` and `proxy::headers` are pure: bytes, values and `now`
-//! in, values out. ARCHITECTURE.md has the picture and the invariants.
+//! The modules stand in reading order, and each uses only those below it. ARCHITECTURE.md has the picture, the glossary,
+//! the list of pure modules and the invariants.
 #![deny(unsafe_code)]
 
 pub mod commands;
@@ -10,8 +9,8 @@ pub mod commands;
 pub mod app;
 
 pub mod admin;
-pub mod logging;
-pub mod systemd;
+mod logging;
+mod systemd;
 
 pub mod proxy;
 
@@ -47,8 +46,9 @@ pub mod reloading;
 pub mod watch;
 mod worker;
 
+mod hex;
 pub mod panics;
-pub mod printable;
+mod printable;
 
 pub mod stderr;
 

@@ -1,4 +1,4 @@
-//! Log lines on standard error, one an event whatever is in it.
+//! Log on standard error: one line an event, whatever its fields contain.
 
 use std::env;
 use std::fmt;
@@ -17,24 +17,24 @@ use crate::cli::LogFormat;
 use crate::given::{Given, Source};
 use crate::{printable, stderr};
 
-/// Where levels come from if no flag tells them; the variable of all programs that log like this one.
+/// Variable with the levels if no flag gives them, as in other Rust programs.
 const VARIABLE: &str = "RUST_LOG";
 
 /// Longest string in a line of JSON that would be too long: with every character escaped, a dozen still fit.
 const MAX_LONG_STRING: usize = 512;
 
-/// Levels that cannot be understood.
+/// Error about levels that cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{at}: {}", self.message())]
-pub struct LevelError {
-    /// Where they were given.
-    pub at: Source,
+pub(crate) struct LevelError {
+    /// Source of the levels.
+    pub(crate) at: Source,
     directive: String,
 }
 
 impl LevelError {
-    /// Says what is wrong with them.
-    pub fn message(&self) -> String {
+    /// Formats the description of the error.
+    pub(crate) fn message(&self) -> String {
         let Self { directive, .. } = self;
         format!("{directive:?} is no level; expected error, warn, info, debug, trace, off or target=level")
     }
@@ -44,8 +44,8 @@ impl LevelError {
 /// second time.
 ///
 /// # Errors
-/// If the levels cannot be understood.
-pub fn start(format: LogFormat, level: Option<&Given<String>>) -> Result<(), LevelError> {
+/// If the levels cannot be parsed.
+pub(crate) fn start(format: LogFormat, level: Option<&Given<String>>) -> Result<(), LevelError> {
     let filter = levels(level)?;
     stderr::set_notice(match format {
         LogFormat::Text => text_notice,
@@ -69,11 +69,11 @@ pub fn start(format: LogFormat, level: Option<&Given<String>>) -> Result<(), Lev
     Ok(())
 }
 
-/// Finds the levels that [`start`] takes.
+/// Returns the levels that [`start`] uses.
 ///
 /// # Errors
-/// If they cannot be understood.
-pub fn levels(level: Option<&Given<String>>) -> Result<EnvFilter, LevelError> {
+/// If they cannot be parsed.
+pub(crate) fn levels(level: Option<&Given<String>>) -> Result<EnvFilter, LevelError> {
     let variable = env::var_os(VARIABLE).filter(|levels| !levels.is_empty());
     match (level, variable) {
         (Some(level), _) => filter(&level.source, &our_own(level)),
@@ -82,8 +82,8 @@ pub fn levels(level: Option<&Given<String>>) -> Result<EnvFilter, LevelError> {
     }
 }
 
-/// Makes a bare level one of this program alone: at `debug`, what it is built from has a line for every frame
-/// of HTTP/2. `trace` is for those who want them.
+/// Applies a bare level to this program only: at `debug`, the libraries log every frame of HTTP/2. `trace` includes
+/// them.
 fn our_own(levels: &str) -> String {
     let (own, crates) = (env!("CARGO_CRATE_NAME"), LevelFilter::INFO);
     match levels.trim().parse::<LevelFilter>() {
@@ -108,7 +108,7 @@ fn filter(source: &Source, levels: &str) -> Result<EnvFilter, LevelError> {
     EnvFilter::try_new(&levels).map_err(|_| LevelError { at: source.clone(), directive: levels })
 }
 
-/// What a line says that tells how many were lost.
+/// Message of the notice about lost lines.
 const LOST: &str = "log lines were lost, because standard error did not take them";
 
 fn text_notice(lost: u64) -> String {
@@ -120,12 +120,12 @@ fn json_notice(lost: u64) -> String {
     format!("{line}\n")
 }
 
-/// Returns the time as it is at the start of every line.
+/// Formats the current time for the start of a line.
 fn now() -> impl fmt::Display {
     humantime::format_rfc3339_micros(SystemTime::now())
 }
 
-/// Fields as text, with whatever could break a line or fool a terminal escaped.
+/// Formatter of fields as text. Characters that could break a line or control a terminal are escaped.
 ///
 /// SECURITY: targets and what the upstream sends are in log lines. A line feed in them would forge a line, a
 /// control sequence rewrite one.
@@ -158,7 +158,7 @@ where
         let mut line = String::new();
         self.0.format_event(context, Writer::new(&mut line), event)?;
         let mut line = printable::escaped_json(&line);
-        if line.len() > stderr::MAX_LINE {
+        if line.len() > stderr::MAX_LINE_LEN {
             line = shortened(&line).unwrap_or(line);
         }
         writer.write_str(&line)
@@ -223,10 +223,10 @@ mod tests {
 
     #[test]
     fn long_lines_of_json_stay_json() {
-        let long = "ü\u{1b}".repeat(stderr::MAX_LINE);
+        let long = "ü\u{1b}".repeat(stderr::MAX_LINE_LEN);
         let line = json!({ "level": "INFO", "status": 200, "path": long }).to_string();
         let short = shortened(&line).expect("JSON");
-        assert!(short.len() < stderr::MAX_LINE && short.ends_with("}\n"), "{short}");
+        assert!(short.len() < stderr::MAX_LINE_LEN && short.ends_with("}\n"), "{short}");
         let fields: Map<String, Value> = serde_json::from_str(&short).expect("JSON");
         assert_eq!((&fields["level"], &fields["status"]), (&"INFO".into(), &200.into()));
         let cut = fields["path"].as_str().expect("text");

@@ -1,20 +1,18 @@
-//! Text from elsewhere in lines for people: nothing in it may break a line, command a terminal, or make a text
-//! read otherwise than it is.
+//! Escaping of foreign text in output for people, so that it cannot break a line, control a terminal or change the
+//! direction of the text around it.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-/// Does a character stand for itself alone, without an effect on those around it?
-///
-/// Control characters do not, nor do separators of lines, marks that turn the direction of text, and those without
-/// a width.
-pub fn is_plain(c: char) -> bool {
+/// Returns true if a character is shown as itself and has no effect on those around it. Control characters, line
+/// separators, direction marks and characters without a width are not plain.
+pub(crate) fn is_plain(c: char) -> bool {
     let odd = matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
     !c.is_control() && !odd
 }
 
-/// Writes all others as Rust does.
-pub fn escaped(text: &str) -> String {
+/// Escapes characters that are not plain, in Rust's notation.
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match is_plain(c) {
@@ -25,8 +23,8 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
-/// Writes all others as JSON does. In JSON they can only be inside of strings, but for line breaks.
-pub fn escaped_json(json: &str) -> String {
+/// Escapes characters that are not plain in JSON. Apart from line breaks, JSON can have them inside of strings only.
+pub(crate) fn escaped_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
         match c {
@@ -38,13 +36,13 @@ pub fn escaped_json(json: &str) -> String {
     out
 }
 
-/// Counts milliseconds, to the microsecond: the unit of durations in logs.
-pub fn millis(duration: Duration) -> f64 {
+/// Returns a duration in milliseconds, with microseconds as decimals: the unit of durations in logs.
+pub(crate) fn millis(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1e3
 }
 
-/// Shows values one after the other.
-pub fn joined(values: &[impl fmt::Display]) -> impl fmt::Display {
+/// Formats values with commas between them.
+pub(crate) fn joined(values: &[impl fmt::Display]) -> impl fmt::Display {
     fmt::from_fn(move |f| {
         values.iter().enumerate().try_for_each(|(n, value)| {
             f.write_str(if n == 0 { "" } else { ", " })?;

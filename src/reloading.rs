@@ -15,23 +15,23 @@ use prometheus_client::metrics::counter::Counter;
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use tracing::warn;
 
-use crate::watch::{Check, FILE_POLL_INTERVAL, Watch, Watched};
+use crate::watch::{Check, FILE_POLL_INTERVAL, Watch, WatchedFiles};
 
 /// Most times in a row that the content is found changed again before it is taken as it is.
 const MAX_SETTLE_ROUNDS: usize = 8;
 
-/// Content of one file, or why it cannot be read.
+/// Content of one file, or the reason why it cannot be read.
 pub type Part = Result<Vec<u8>, String>;
 
-/// A value that is made of files.
+/// A value that is parsed from files.
 pub trait Reloadable: Sized + Send + Sync + 'static {
-    /// Where the value comes from.
+    /// Source of the value, such as a path.
     type Origin: fmt::Debug + Send + Sync + 'static;
-    /// Why there is no good value; names the file and the place.
+    /// Error of a load; names the file and the place.
     type Error: Error + Send + Sync + 'static;
     /// Name in the log, of the thread and in the metrics.
     const NAME: &'static str;
-    /// How long content must stay as it is before it counts.
+    /// Time that content must stay unchanged before it is taken.
     const SETTLE: Settle;
 
     /// Returns the files whose changes are to be noticed at once.
@@ -45,20 +45,20 @@ pub trait Reloadable: Sized + Send + Sync + 'static {
     /// Reads the content.
     fn read(origin: &Self::Origin) -> Vec<Part>;
 
-    /// Makes a value of the content.
+    /// Parses the content.
     ///
     /// # Errors
-    /// If the content is no good; the last good value stays.
-    fn parse(origin: &Self::Origin, content: Content<'_, Self>) -> Result<Parsed<Self>, Self::Error>;
+    /// If the content is not valid. The last good value stays.
+    fn parse(origin: &Self::Origin, content: FileContents<'_, Self>) -> Result<Parsed<Self>, Self::Error>;
 
     /// Logs that `now` is in force; `before` is what it replaces, if it is not the first one.
     fn log_loaded(origin: &Self::Origin, before: Option<&Self>, now: &Self);
 }
 
-/// How long content must stay as it is before it counts: it may be half-written.
+/// Times that content must stay unchanged before it is taken, because it may be half-written.
 #[derive(Debug, Clone, Copy)]
 pub struct Settle {
-    /// For good content; zero takes it at once.
+    /// For valid content; zero takes it at once.
     pub good: Duration,
     /// For content that is broken or missing.
     pub broken: Duration,
@@ -66,30 +66,30 @@ pub struct Settle {
 
 /// Content to be parsed.
 #[derive(Debug)]
-pub struct Content<'a, T> {
+pub struct FileContents<'a, T> {
     /// The files' content, in their order.
     pub parts: &'a [Part],
     /// The value in force, unless it is the first load.
     pub last: Option<&'a T>,
 }
 
-/// A good value and what is to be said about it.
+/// A valid value, and warnings about it.
 #[derive(Debug)]
 pub struct Parsed<T> {
     /// The value.
     pub value: T,
-    /// What the log warns about.
+    /// Warnings for the log.
     pub warnings: Vec<String>,
 }
 
 /// Outcome of the loads so far.
 #[derive(Debug)]
-pub struct Status<E> {
-    /// When the value in force was loaded.
+pub struct ReloadStatus<E> {
+    /// Time of the last successful load.
     pub loaded_at: SystemTime,
     /// Number of successful loads.
     pub generation: u64,
-    /// Why the content as it was last read is not in force, if a check told.
+    /// Error of the last load, if it failed.
     pub last_error: Option<Arc<E>>,
     /// True if the content as it was last read is in force.
     pub in_force: bool,
@@ -98,24 +98,24 @@ pub struct Status<E> {
 /// The last good value of files that may change.
 pub struct Reloading<T: Reloadable> {
     origin: T::Origin,
-    read: Reader<T>,
+    read: ReadFiles<T>,
     current: ArcSwap<T>,
-    status: Mutex<Status<T::Error>>,
-    progress: Mutex<Progress>,
+    status: Mutex<ReloadStatus<T::Error>>,
+    progress: Mutex<CheckProgress>,
 }
 
 /// Replaces [`Reloadable::read`] in tests.
-pub(crate) type Reader<T> = Box<dyn Fn(&<T as Reloadable>::Origin) -> Vec<Part> + Send + Sync>;
+pub(crate) type ReadFiles<T> = Box<dyn Fn(&<T as Reloadable>::Origin) -> Vec<Part> + Send + Sync>;
 
 /// Identifies content. Digests, because content may be a private key.
 type Fingerprint = Vec<Result<[u8; SHA256_OUTPUT_LEN], String>>;
 
-/// Where the checks are.
+/// Progress of the checks.
 #[derive(Debug)]
-struct Progress {
+struct CheckProgress {
     /// The content that the last finished check found.
     seen: Fingerprint,
-    /// Content that must be found unchanged once more.
+    /// Content that must be found unchanged once more before it is taken.
     candidate: Option<Candidate>,
 }
 
@@ -135,16 +135,17 @@ impl<T: Reloadable> Reloading<T> {
         Self::load_with(origin, Box::new(T::read))
     }
 
-    pub(crate) fn load_with(origin: T::Origin, read: Reader<T>) -> Result<Arc<Self>, T::Error> {
+    pub(crate) fn load_with(origin: T::Origin, read: ReadFiles<T>) -> Result<Arc<Self>, T::Error> {
         let parts = read(&origin);
-        let Parsed { value, warnings } = T::parse(&origin, Content { parts: &parts, last: None })?;
-        let status = Status { loaded_at: SystemTime::now(), generation: 1, last_error: None, in_force: true };
+        let Parsed { value, warnings } = T::parse(&origin, FileContents { parts: &parts, last: None })?;
+        let status =
+            ReloadStatus { loaded_at: SystemTime::now(), generation: 1, last_error: None, in_force: true };
         let reloading = Self {
             origin,
             read,
             current: ArcSwap::from_pointee(value),
             status: Mutex::new(status),
-            progress: Mutex::new(Progress { seen: fingerprint(&parts), candidate: None }),
+            progress: Mutex::new(CheckProgress { seen: fingerprint(&parts), candidate: None }),
         };
         reloading.log_loaded(None, &warnings);
         Ok(Arc::new(reloading))
@@ -156,7 +157,7 @@ impl<T: Reloadable> Reloading<T> {
     }
 
     /// Returns the outcome of the loads so far.
-    pub fn status(&self) -> Status<T::Error> {
+    pub fn status(&self) -> ReloadStatus<T::Error> {
         self.status.lock().clone()
     }
 
@@ -164,10 +165,10 @@ impl<T: Reloadable> Reloading<T> {
     /// panic.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If no thread can be started.
     pub fn watch(self: &Arc<Self>, panics: Counter) -> io::Result<Watch> {
         let reloading = Arc::clone(self);
-        let watched = Watched {
+        let watched = WatchedFiles {
             name: T::NAME,
             files: T::files(&self.origin),
             poll_interval: T::poll_interval(&self.origin),
@@ -178,8 +179,8 @@ impl<T: Reloadable> Reloading<T> {
 
     /// Reads the content, and takes it if it changed or `check` is forced.
     ///
-    /// Returns after what pause it must be called again because the content may still be changing, or nothing if
-    /// the check is finished.
+    /// Returns the pause after which it must be called again because the content may still be changing, or `None` if the
+    /// check is finished.
     pub fn check(&self, check: Check) -> Option<Duration> {
         let mut progress = self.progress.lock();
         let parts = (self.read)(&self.origin);
@@ -219,7 +220,7 @@ impl<T: Reloadable> Reloading<T> {
 
     fn parse(&self, parts: &[Part]) -> Result<Parsed<T>, T::Error> {
         let last = self.current.load();
-        let content = Content { parts, last: Some(&**last) };
+        let content = FileContents { parts, last: Some(&**last) };
         catch_unwind(AssertUnwindSafe(|| T::parse(&self.origin, content))).unwrap_or_else(|payload| {
             self.status.lock().in_force = false;
             resume_unwind(payload)
@@ -234,8 +235,12 @@ impl<T: Reloadable> Reloading<T> {
             Ok(Parsed { value, warnings }) => {
                 let before = self.current.swap(Arc::new(value));
                 let generation = status.generation + 1;
-                *status =
-                    Status { loaded_at: SystemTime::now(), generation, last_error: None, in_force: true };
+                *status = ReloadStatus {
+                    loaded_at: SystemTime::now(),
+                    generation,
+                    last_error: None,
+                    in_force: true,
+                };
                 Ok((before, warnings))
             }
             Err(error) => {
@@ -263,7 +268,7 @@ impl<T: Reloadable> fmt::Debug for Reloading<T> {
     }
 }
 
-impl<E> Clone for Status<E> {
+impl<E> Clone for ReloadStatus<E> {
     fn clone(&self) -> Self {
         let Self { loaded_at, generation, ref last_error, in_force } = *self;
         Self { loaded_at, generation, last_error: last_error.clone(), in_force }

@@ -16,57 +16,56 @@ use tracing::warn;
 
 use crate::worker::Worker;
 
-/// Names the manager's socket: a path, or with an `@` a name that is in no directory (unix(7), "abstract").
+/// Variable with the address of the manager's socket: a path, or an abstract name that begins with `@` (unix(7)).
 const VARIABLE: &str = "NOTIFY_SOCKET";
 
-/// Messages that wait for a manager that is slow to read. More than that come of many reloads, each of which
-/// supersedes the one before.
-const QUEUE: usize = 16;
+/// Most messages that wait. More can only come from many reloads, each of which supersedes the one before.
+const MAX_QUEUED_MESSAGES: usize = 16;
 
-/// Longest wait for the manager to take the last message. It would be told by the process's end anyway.
+/// Longest wait until the manager takes the last message. It notices the end of the process anyway.
 const CLOSE_LIMIT: Duration = Duration::from_millis(500);
 
-/// The service manager, which is told in order and never waited for.
+/// Connection to the service manager. Messages are sent in order, and nothing waits for them.
 ///
-/// Its socket takes a few messages of all services together, so one that is sent may block; but a `READY=1` that
-/// is dropped would have the service killed. Hence a thread.
+/// The socket holds a few messages of all services together, so sending may block; but without its `READY=1` the service
+/// would be killed. Hence a thread.
 #[derive(Debug)]
-pub struct Manager(Option<Worker<String>>);
+pub(crate) struct Manager(Option<Worker<String>>);
 
 impl Manager {
     /// Returns the manager that the environment names.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn from_env(panics: Counter) -> io::Result<Self> {
+    pub(crate) fn from_env(panics: Counter) -> io::Result<Self> {
         let Some(name) = env::var_os(VARIABLE).filter(|name| !name.is_empty()) else { return Ok(Self(None)) };
-        Worker::start("systemd", QUEUE, panics, move |state: String| deliver(&name, &state))
+        Worker::start("systemd", MAX_QUEUED_MESSAGES, panics, move |state: String| deliver(&name, &state))
             .map(|worker| Self(Some(worker)))
     }
 
-    /// Tells that requests are answered, or that a reload is done.
-    pub fn ready(&self) {
+    /// Reports that requests are served, or that a reload is done.
+    pub(crate) fn ready(&self) {
         self.tell("READY=1\n".to_owned());
     }
 
-    /// Tells that the files are being read again; [`Manager::ready`] ends that.
-    pub fn reloading(&self) {
+    /// Reports that a reload has begun; [`Manager::ready`] ends it.
+    pub(crate) fn reloading(&self) {
         // `Type=notify-reload` takes a message without the time for one about an earlier reload.
         let now = clock_gettime(ClockId::Monotonic);
         self.tell(format!("RELOADING=1\nMONOTONIC_USEC={}\n", now.tv_sec * 1_000_000 + now.tv_nsec / 1000));
     }
 
-    /// Tells that the end has begun.
-    pub fn stopping(&self) {
+    /// Reports that the shutdown has begun.
+    pub(crate) fn stopping(&self) {
         self.tell("STOPPING=1\n".to_owned());
     }
 
-    /// Waits a moment for what is queued. Blocks: call it off the async threads.
-    pub fn close(&self) {
+    /// Waits at most [`CLOSE_LIMIT`] until the queued messages are sent. Blocks: call it off the async threads.
+    pub(crate) fn close(&self) {
         if let Some(worker) = &self.0
             && !worker.close(CLOSE_LIMIT)
         {
-            warn!("the service manager does not take its messages");
+            warn!("the service manager takes no messages");
         }
     }
 
@@ -74,7 +73,7 @@ impl Manager {
         if let Some(worker) = &self.0
             && let Err(error) = worker.send(state)
         {
-            warn!(%error, "the service manager cannot be told");
+            warn!(%error, "cannot notify the service manager");
         }
     }
 }
@@ -83,7 +82,7 @@ fn deliver(name: &OsStr, state: &str) {
     let sent = address(name)
         .and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop));
     if let Err(error) = sent {
-        warn!(%error, state = state.trim_end(), "the service manager cannot be told");
+        warn!(%error, state = state.trim_end(), "cannot notify the service manager");
     }
 }
 

@@ -26,9 +26,9 @@ pub const FILE_POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Pause between an event and the check, for more events to arrive: a directory may see thousands a second.
 const DEBOUNCE: Duration = Duration::from_millis(10);
 
-/// What a [`Watch`] looks at, and how.
+/// Settings of a [`Watch`].
 #[derive(Debug)]
-pub struct Watched {
+pub struct WatchedFiles {
     /// Name of the thread.
     pub name: &'static str,
     /// Files whose directories report events; may be empty.
@@ -39,7 +39,7 @@ pub struct Watched {
     pub panics: Counter,
 }
 
-/// Why a check is made.
+/// Reason for a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
     /// The files may have changed.
@@ -56,7 +56,7 @@ pub struct Watch {
     served: watch::Receiver<u64>,
 }
 
-/// What the thread waits for. Its size does not depend on how many events and requests come.
+/// Pending events and reload requests. Its size does not depend on their number.
 #[derive(Debug, Default)]
 struct Signal {
     wanted: Mutex<Wanted>,
@@ -80,9 +80,9 @@ impl Watch {
     /// to an end. A check that panics is counted, and the watching goes on.
     ///
     /// # Errors
-    /// If the system gives no thread. Where file events are not available, polling alone is used.
+    /// If no thread can be started. Where file events are not available, polling alone is used.
     pub fn start(
-        watched: Watched,
+        watched: WatchedFiles,
         check: impl FnMut(Check) -> Option<Duration> + Send + 'static,
     ) -> io::Result<Self> {
         let signal = Arc::new(Signal::default());
@@ -94,8 +94,8 @@ impl Watch {
         Ok(Self { signal, served })
     }
 
-    /// Requests a check of the files, changed or not. The returned future completes when it was made, or when the
-    /// watching ends; it may be dropped at any time.
+    /// Requests a check of the files, changed or not. The returned future completes after the check, or when the thread
+    /// ends; it may be dropped at any time.
     pub fn reload(&self) -> impl Future<Output = ()> + use<> {
         let request = self.signal.update(|wanted| {
             wanted.reloads += 1;
@@ -153,7 +153,7 @@ impl Signal {
 
 /// The thread: waits, checks, and waits again until told to stop.
 fn run(
-    watched: &Watched,
+    watched: &WatchedFiles,
     signal: &Arc<Signal>,
     progress: &watch::Sender<u64>,
     mut check: impl FnMut(Check) -> Option<Duration>,
@@ -172,8 +172,8 @@ fn run(
     }
 }
 
-/// Runs one check. One that panics counts as finished.
-fn guarded(watched: &Watched, check: impl FnOnce() -> Option<Duration>) -> Option<Duration> {
+/// Runs one check. A check that panics counts as finished.
+fn guarded(watched: &WatchedFiles, check: impl FnOnce() -> Option<Duration>) -> Option<Duration> {
     // What a check leaves half-done it does again when the files change: it keeps only what is sound in any state.
     panics::catch(watched.name, &watched.panics, check).flatten()
 }
@@ -250,8 +250,8 @@ mod tests {
     /// Longer than any test may take; what is asserted is that the end comes.
     const LIMIT: Duration = Duration::from_secs(30);
 
-    fn watched(poll_interval: Duration) -> Watched {
-        Watched { name: "test", files: Vec::new(), poll_interval, panics: Counter::default() }
+    fn watched(poll_interval: Duration) -> WatchedFiles {
+        WatchedFiles { name: "test", files: Vec::new(), poll_interval, panics: Counter::default() }
     }
 
     #[tokio::test]

@@ -216,6 +216,11 @@ impl App {
             let stopped = stopped.clone();
             tasks.spawn_restarting("keep_claimed", move || Arc::clone(&disk).keep_claimed(stopped.clone()));
         }
+        let (cache, whitelist) = (self.proxy.cache.clone(), Arc::clone(&self.proxy.whitelist));
+        let stop_coverage = stopped.clone();
+        tasks.spawn_restarting("coverage", move || {
+            cache.clone().watch_coverage(Arc::clone(&whitelist), stop_coverage.clone())
+        });
         let cache = self.proxy.cache.clone();
         tasks.spawn_restarting("keep_fresh", move || cache.clone().keep_fresh(stopped.clone()));
         // Not before hang-ups are handled: the manager may ask for a reload at once.

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use crate::cli::LogFormat;
     use crate::server::{self, Connections, Quotas, listener};
-    use crate::watch::{Watch, Watched};
+    use crate::watch::{Watch, WatchedFiles};
     use crate::worker::Worker;
     use crate::{body, logging, stderr};
 
@@ -160,7 +160,7 @@ mod tests {
         assert!(worker.close(Duration::from_secs(60)), "it goes on after a panic");
         let panics = metrics.panics("watch");
         let watched =
-            Watched { name: "watch", files: vec![], poll_interval: Duration::from_secs(3600), panics };
+            WatchedFiles { name: "watch", files: vec![], poll_interval: Duration::from_secs(3600), panics };
         let watch = Watch::start(watched, |_| panic!("in watch"));
         watch.expect("a thread").reload().await;
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -188,7 +188,7 @@ mod tests {
         logging::start(LogFormat::Json, None).expect("levels");
         let metrics = Arc::new(Metrics::default());
         make_all_panic(&metrics).await;
-        let shown = metrics.encode(&crate::metrics::state::State::default()).expect("text");
+        let shown = metrics.encode(&crate::metrics::state::Snapshot::default()).expect("text");
         for name in NAMES {
             let line = format!("catalog_proxy_background_panics_total{{thread=\"{name}\"}} 1\n");
             assert!(shown.contains(&line), "{name}: {shown}");

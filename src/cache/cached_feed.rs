@@ -11,6 +11,7 @@ use super::freshness::Freshness;
 use super::view::Decisions;
 use crate::digest::Digest;
 use crate::feed::{FeedKind, categories, packages};
+use crate::news::Change;
 use crate::whitelist::Whitelist;
 
 /// The parsed body of one upstream answer with its index. It never changes.
@@ -61,13 +62,16 @@ pub struct Meta {
     pub arrived: Instant,
     /// How long after that it should be renewed ahead of its end.
     pub refresh_after: Duration,
+    /// Changes of the catalog that only the last fetch shows. See [`super::changes`].
+    pub unconfirmed: Arc<[Change]>,
 }
 
 impl Meta {
     /// Returns about how many bytes it takes beside its own size.
     pub fn weight(&self) -> usize {
         let values = [&self.etag, &self.last_modified, &self.content_type];
-        values.into_iter().flatten().map(HeaderValue::len).sum()
+        let values: usize = values.into_iter().flatten().map(HeaderValue::len).sum();
+        values + self.unconfirmed.iter().map(Change::weight).sum::<usize>()
     }
 }
 

@@ -340,6 +340,7 @@ impl Fetcher {
             freshness,
             held: Duration::ZERO,
             arrived: Instant::now(),
+            unconfirmed: Arc::default(),
         }
     }
 

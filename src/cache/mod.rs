@@ -5,6 +5,7 @@
 mod budget;
 pub mod cached_feed;
 mod changes;
+mod coverage;
 mod decode;
 pub mod disk;
 pub mod encode;

@@ -1,11 +1,12 @@
 //! The state of each cached key, for metrics and probes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::cached_feed::FeedIndex;
+use super::coverage::{codes, packages_in_use};
 use super::fetch::FetchError;
 use super::refresh::REFRESH_ASKED_WITHIN;
 use super::store::StoredFeed;
@@ -13,8 +14,9 @@ use super::{Cache, Key};
 use crate::cache_directory::Status;
 use crate::digest::Digest;
 use crate::metrics::FeedLabels;
-use crate::metrics::state::{FeedState, PackagesState, State};
+use crate::metrics::state::{FeedGauges, PackagesState, Snapshot};
 use crate::whitelist::Whitelist;
+use crate::whitelist::coverage::unknown_codes;
 
 /// The state of one key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -45,16 +47,16 @@ impl Cache {
     ///
     /// Of the many keys that one feed can have, the one that is worst off counts, and for sizes the largest.
     /// Those that nobody asked for within a day are left out: they are not renewed, so their age says nothing.
-    pub fn observe(&self, list: &Whitelist) -> State {
+    pub fn observe(&self, list: &Whitelist) -> Snapshot {
         let now = Instant::now();
         let entries = self.0.store.feeds(now);
         let stale = entries.iter().filter(|entry| !entry.cached.is_fresh(now)).count();
         let failures: HashMap<Key, FetchError> = self.0.failures.all().into_iter().collect();
-        let mut state = State {
+        let mut state = Snapshot {
             cached_keys: entries.len(),
             stale_keys: stale,
             failing: failures.values().map(FetchError::failed).collect(),
-            ..State::default()
+            ..Snapshot::default()
         };
         let flights = self.0.flights.counts();
         state.fetches_running = flights.running + flights.renewing;
@@ -66,7 +68,6 @@ impl Cache {
             let FeedLabels { feed, version } = entry.key.feed();
             groups.entry((feed, version)).or_default().push(entry);
         }
-        let mut codes = HashSet::new();
         for ((feed, version), entries) in groups {
             let contents = entries.iter().map(|entry| &entry.cached.feed);
             let Some(content) = contents.max_by_key(|content| content.len()) else { continue };
@@ -75,15 +76,15 @@ impl Cache {
             let failing = entries.iter().filter(|entry| failures.contains_key(&entry.key));
             let stale = failing.map(|entry| entry.cached.stale_since(now)).max().unwrap_or_default();
             let packages = matches!(content.index, FeedIndex::Packages(_)).then(|| {
-                codes.extend(content.codes());
                 let (no_objects, no_codes) = content.odd();
                 PackagesState { hidden: content.hidden(list), no_objects, no_codes }
             });
             let feed = FeedLabels { feed, version };
-            state.feeds.push(FeedState { feed, age, stale, elements: content.len(), packages });
+            state.feeds.push(FeedGauges { feed, age, stale, elements: content.len(), packages });
         }
-        if state.feeds.iter().any(|feed| feed.packages.is_some()) {
-            state.whitelist.absent = Some(list.codes().filter(|code| !codes.contains(code)).count());
+        let packages = packages_in_use(&entries);
+        if !packages.is_empty() {
+            state.whitelist.absent = Some(unknown_codes(list, &codes(&packages)).len());
         }
         state
     }

@@ -246,6 +246,7 @@ mod tests {
             held: Duration::ZERO,
             arrived: Instant::now(),
             refresh_after: Duration::ZERO,
+            unconfirmed: Arc::default(),
         };
         CachedFeed { feed: Arc::new(Feed::new(body, index)), meta }
     }

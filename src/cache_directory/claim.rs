@@ -1,4 +1,4 @@
-//! The claim on a directory: an exclusive lock, and which directory it is on.
+//! Claim on a directory: an exclusive lock, and the identity of the directory.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -18,14 +18,14 @@ pub(super) struct Claim {
     exclusive: bool,
 }
 
-/// Tells a directory from others that its path may lead to later.
+/// Identity of a directory (device and inode), because its path may lead to another one later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     device: u64,
     inode: u64,
 }
 
-/// Why a directory is not claimed.
+/// Reason why a directory cannot be claimed.
 #[derive(Debug)]
 pub(super) enum NotClaimed {
     /// Another process has it.

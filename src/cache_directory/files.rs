@@ -1,4 +1,4 @@
-//! File operations below the cache directory, each with a place where tests let it fail or hang.
+//! File operations in the cache directory. Tests can make each of them fail or hang.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 /// Start of the names of files that are being written; no other file's name starts so.
 pub(crate) const TEMPORARY_PREFIX: &str = ".tmp-";
 
-/// What is done with a file, as metrics name it.
+/// Kind of file operation, as a label of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Operation {
     /// Opening, locking, checking or listing the directory.
@@ -45,25 +45,25 @@ impl Operation {
 }
 
 /// Called before each operation; it may return an error or block.
-type Fault = dyn Fn(Operation, &Path) -> io::Result<()> + Send + Sync;
+type FaultInjector = dyn Fn(Operation, &Path) -> io::Result<()> + Send + Sync;
 
 /// The file operations of the cache directory.
 #[derive(Clone, Default)]
 pub(crate) struct Files {
-    fault: Option<Arc<Fault>>,
+    fault: Option<Arc<FaultInjector>>,
 }
 
-/// A file that was read whole.
+/// Content and metadata of a file.
 #[derive(Debug)]
 pub(crate) struct Contents {
     pub(crate) bytes: Vec<u8>,
     pub(crate) modified: SystemTime,
-    /// Tells whether a file of the same name is still this one.
+    /// Inode, to recognize the file by.
     pub(crate) inode: u64,
 }
 
 impl Files {
-    /// Makes file operations of which each calls `fault` first.
+    /// Creates file operations that call `fault` first.
     #[cfg(test)]
     pub(crate) fn with_fault(
         fault: impl Fn(Operation, &Path) -> io::Result<()> + Send + Sync + 'static,

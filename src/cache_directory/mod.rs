@@ -1,4 +1,4 @@
-//! The cache directory: claimed for one process at a time, looked after for as long as that runs.
+//! The cache directory: claimed by one process at a time, and monitored while that runs.
 //!
 //! Two processes that write there would remove each other's files and forget each other's news, so the directory
 //! is locked (`flock` on the directory itself). One that cannot be had now, because another process still uses it
@@ -30,7 +30,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Most retries that wait for the directory. Each user of it has at most one.
 const MAX_RETRIES: usize = 16;
 
-/// A directory that this process has, wants or had.
+/// Handle of the cache directory, claimed or not.
 pub struct CacheDirectory {
     path: PathBuf,
     files: Files,
@@ -38,7 +38,7 @@ pub struct CacheDirectory {
     ownership: Mutex<Ownership>,
     /// Set first when the directory is given up, so that whoever holds it gives the lock up when done.
     given_up: AtomicBool,
-    /// How often it was claimed.
+    /// Number of claims so far.
     claims: AtomicU64,
     /// The directory that is claimed. Only ever locked for a moment.
     identity: Mutex<Option<Identity>>,
@@ -55,12 +55,12 @@ enum Ownership {
     GivenUp,
 }
 
-/// Whether the directory can be used, and why not.
+/// State of the directory, with the reason why it cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
-    /// Nothing is known about it yet.
+    /// Not examined yet.
     Unknown,
-    /// It is claimed, and what was last tried there succeeded.
+    /// Claimed, and the last operation succeeded.
     Usable,
     /// Another process has it.
     Busy,
@@ -68,23 +68,23 @@ pub enum Status {
     Unavailable(String),
     /// It is claimed and can be read, but the last write failed.
     NotWritable(String),
-    /// An operation takes so long that nobody waits for it.
+    /// An operation hangs.
     Hanging,
     /// This process is stopping and has left it to the next one.
     GivenUp,
 }
 
-/// What became of an attempt to claim the directory.
+/// Result of an attempt to claim the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Claimed {
-    /// It is this process's from now on; what is in it is not known.
+    /// Claimed just now. Its content is not known yet.
     Now,
-    /// It was before.
+    /// Claimed before.
     Before,
     No,
 }
 
-/// The right to change what is in the directory: while it is held, the directory is this process's.
+/// Right to change files in the directory. While it is held, the directory stays claimed.
 #[derive(Debug)]
 pub(crate) struct Hold<'a> {
     directory: &'a CacheDirectory,
@@ -104,7 +104,7 @@ struct LogLimit {
 }
 
 impl CacheDirectory {
-    /// Makes the handle of a directory; nothing is opened yet.
+    /// Creates the handle of a directory, without opening it.
     pub fn new(path: &Path, metrics: &Metrics) -> Arc<Self> {
         Self::with_files(path, metrics, Files::default())
     }
@@ -136,7 +136,7 @@ impl CacheDirectory {
         &self.files
     }
 
-    /// Returns whether it can be used. Does not block.
+    /// Returns the state of the directory. Does not block.
     pub fn status(&self) -> Status {
         self.status.lock().clone()
     }
@@ -228,7 +228,7 @@ impl CacheDirectory {
         true
     }
 
-    /// Has `retry` called once when the directory is next looked after, on that thread.
+    /// Schedules `retry` for the next check of the directory, on the thread of the check.
     pub(crate) fn retry_later(&self, retry: impl FnOnce() + Send + 'static) {
         let mut retries = self.retries.lock();
         if retries.len() < MAX_RETRIES && !self.given_up.load(Ordering::SeqCst) {
@@ -236,7 +236,7 @@ impl CacheDirectory {
         }
     }
 
-    /// Calls what waits for the directory.
+    /// Runs the scheduled retries.
     pub(crate) fn run_retries(&self) {
         let retries = mem::take(&mut *self.retries.lock());
         retries.into_iter().for_each(|retry| retry());
@@ -282,7 +282,7 @@ impl CacheDirectory {
         }
     }
 
-    /// Notes the status and logs it if it is another one.
+    /// Stores the state, and logs it if it has changed.
     fn set_status(&self, status: Status) {
         let mut current = self.status.lock();
         // INVARIANT: a directory that was given up stays so, whatever an operation under way finds.

@@ -19,7 +19,7 @@ use self::validity::Validity;
 use crate::config::Tls;
 use crate::given::{Given, Source};
 use crate::metrics::state::CertificateState;
-use crate::reloading::{Content, Parsed, Part, Reloadable, Reloading, Settle};
+use crate::reloading::{FileContents, Parsed, Part, Reloadable, Reloading, Settle};
 use crate::watch::{self, Watch};
 
 /// How long a pair must stay broken before that is reported: certificate and key are replaced one after the
@@ -111,7 +111,7 @@ impl Reloadable for Pair {
         [&files.cert, &files.key].map(|path| watch::read(path, MAX_FILE_SIZE)).into()
     }
 
-    fn parse(files: &Tls, content: Content<'_, Self>) -> Result<Parsed<Self>, TlsError> {
+    fn parse(files: &Tls, content: FileContents<'_, Self>) -> Result<Parsed<Self>, TlsError> {
         let pair = parse(files, &content.parts[0], &content.parts[1])?;
         let overdue = pair.check_time().err();
         let warnings = overdue.map(|overdue| format!("{}: {overdue}", files.cert.display()));

@@ -1,4 +1,4 @@
-//! What was typed.
+//! Definition of the command line.
 
 mod news;
 mod settings;
@@ -14,11 +14,12 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub use self::news::News;
+pub use self::news::NewsArguments;
 pub use self::settings::{AdminListen, LogFormat, Settings};
 pub use self::size::Size;
 pub use self::tools::{
-    Check, Completions, Diff, Edit, Explain, List, Man, SellerName, Sources, TableFormat, TextFormat,
+    CheckArguments, Completions, Diff, Edit, Explain, List, Man, SellerArgument, Sources, TableFormat,
+    TextFormat,
 };
 pub use self::variables::Variables;
 
@@ -38,7 +39,7 @@ impl Cli {
     /// Parses the command line and the environment.
     ///
     /// # Errors
-    /// If they make no sense, or ask for help.
+    /// If the arguments are wrong, or ask for help.
     pub fn read() -> Result<Self, NoCommand> {
         let parsed = without_empty_variables(Self::command()).try_get_matches();
         parsed
@@ -55,16 +56,16 @@ impl Cli {
     }
 }
 
-/// Arguments that name no command to run: wrong ones, or a wish for help.
+/// Arguments that lead to no command: they are wrong, or ask for help.
 #[derive(Debug)]
 pub struct NoCommand {
-    /// What to print, where, and the exit code.
+    /// Text to print, and the exit code.
     pub error: clap::Error,
-    /// The variable that has the value that is wrong, if one has.
+    /// Environment variable that has the wrong value, if it is not a flag.
     pub variable: Option<String>,
 }
 
-/// Returns the variable that has the value an error is about.
+/// Returns the environment variable that an error is about.
 fn variable_of(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return None };
     let flag = argument.split(' ').next()?;
@@ -76,7 +77,7 @@ fn variable_of(error: &clap::Error) -> Option<String> {
     (is_set && !env::args_os().any(|argument| is_flag(&argument))).then_some(variable)
 }
 
-/// Makes variables that are set to nothing count as not set: compose files often pass them on like that.
+/// Ignores empty environment variables: compose files often pass them on like that.
 fn without_empty_variables(command: Command) -> Command {
     let is_empty = |arg: &Arg| arg.get_env().and_then(env::var_os).is_some_and(|value| value.is_empty());
     command.mut_subcommands(|command| {
@@ -102,9 +103,9 @@ pub enum Action {
     /// Say what an edited whitelist would show and hide
     Diff(Diff),
     /// Print what was new in the catalog
-    News(News),
+    News(NewsArguments),
     /// Check configuration, whitelist, certificate, upstream and cache directory
-    Check(Check),
+    Check(CheckArguments),
     /// Filter a packages feed from standard input to standard output
     Filter(Filter),
     /// Print the lines for Plesk's panel.ini
@@ -118,7 +119,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// Returns where the command keeps which of its settings are from the environment.
+    /// Returns the record of the settings that come from the environment, if the command keeps one.
     fn variables(&mut self) -> Option<&mut Variables> {
         match self {
             Self::Serve(settings) | Self::Healthcheck(settings) => Some(&mut settings.variables),

@@ -8,7 +8,7 @@ use super::{TableFormat, Variables};
 
 /// Arguments of `news`.
 #[derive(Debug, Args)]
-pub struct News {
+pub struct NewsArguments {
     /// Configuration file of the proxy, which names the cache directory
     #[arg(long, value_name = "FILE", env = "CATALOG_PROXY_CONFIG")]
     pub config: Option<PathBuf>,
@@ -21,7 +21,7 @@ pub struct News {
     /// Columns for people, or JSON for programs
     #[arg(long, value_enum, default_value = "table")]
     pub format: TableFormat,
-    /// Which of them are from the environment.
+    /// Settings that come from the environment.
     #[arg(skip)]
     pub variables: Variables,
 }

@@ -1,4 +1,4 @@
-//! The settings of `serve` as they are typed.
+//! Settings of `serve` on the command line.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -21,7 +21,7 @@ pub struct Settings {
     #[arg(long, value_name = "FILE", env = "CATALOG_PROXY_CONFIG")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
-    /// Which of them are from the environment.
+    /// Settings that come from the environment.
     #[arg(skip)]
     #[serde(skip)]
     pub variables: Variables,
@@ -96,12 +96,12 @@ pub struct Settings {
     pub log_level: Option<String>,
 }
 
-/// Where the admin port is.
+/// Address of the admin port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdminListen {
-    /// On this address.
+    /// The port listens on this address.
     On(SocketAddr),
-    /// Nowhere.
+    /// There is no admin port.
     Off,
 }
 
@@ -118,7 +118,7 @@ impl FromStr for AdminListen {
     }
 }
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogFormat {
@@ -137,8 +137,8 @@ where
     text.parse().map(Some).map_err(|error| de::Error::custom(format!("invalid value {text:?}: {error}")))
 }
 
-/// Reads an address to listen on; blanks are those of a list. Hosts are not looked up, but what stands for one in
-/// other servers' settings is understood.
+/// Parses an address to listen on; blanks around it come from lists. Host names are not resolved, but the shorthands of
+/// other servers (`:8080`, `*:8080`, `localhost:8080`) are understood.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     let text = text.trim();
     let on = |address: Ipv4Addr, port: &str| Some(SocketAddr::from((address, port.parse::<u16>().ok()?)));
@@ -150,7 +150,7 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     .ok_or_else(|| "expected an address like 0.0.0.0:8080, [::]:8080 or :8080".to_owned())
 }
 
-/// Reads a network, or an address as the network of itself; blanks are those of a list.
+/// Parses a network, or an address as a network of one; blanks around it come from lists.
 fn network(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     let address = text.parse::<IpAddr>().map(IpNet::from);

@@ -1,4 +1,4 @@
-//! Sizes as people write them.
+//! Sizes with units.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,8 +25,8 @@ impl From<u64> for Size {
 impl FromStr for Size {
     type Err = String;
 
-    /// Refuses a number without a unit: `--cache-size 256` was meant as megabytes by everyone who wrote it. Zero
-    /// is the same in any unit.
+    /// Parses a size. A number without a unit is refused, because people who write `--cache-size 256` mean megabytes. Zero
+    /// needs no unit.
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let size: ByteSize =

@@ -1,4 +1,4 @@
-//! Arguments of the commands that look at the catalog and the whitelist, and edit the latter.
+//! Arguments of the commands that read the catalog, and read or edit the whitelist.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use super::{Settings, Size, Variables};
 
-/// Which catalog and which whitelist a command is about.
+/// Catalog and whitelist that a command reads.
 #[allow(rustdoc::bare_urls, reason = "these texts are the help as well")]
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Catalog and whitelist")]
@@ -33,13 +33,13 @@ pub struct Sources {
     /// Configuration file of the proxy (TOML)
     #[arg(long, value_name = "FILE", env = "CATALOG_PROXY_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Which of them are from the environment.
+    /// Settings that come from the environment.
     #[arg(skip)]
     pub variables: Variables,
 }
 
 impl Sources {
-    /// Returns them as settings of the proxy, without the feed.
+    /// Returns them as settings of the proxy, without the feed file.
     pub fn settings(&self) -> Settings {
         Settings {
             config: self.config.clone(),
@@ -54,23 +54,23 @@ impl Sources {
     }
 }
 
-/// How a table is written.
+/// Output format of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TableFormat {
     Table,
     Json,
 }
 
-/// How an answer is written.
+/// Output format of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TextFormat {
     Text,
     Json,
 }
 
-/// Who sells, as typed.
+/// Seller on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SellerName {
+pub enum SellerArgument {
     Free,
     Vendor,
     Plesk,
@@ -87,11 +87,11 @@ pub struct List {
     pub shown: bool,
     /// Only what is free, sold by its vendor, or sold by Plesk
     #[arg(long, value_enum)]
-    pub seller: Option<SellerName>,
+    pub seller: Option<SellerArgument>,
     /// Columns for people, or JSON for programs
     #[arg(long, value_enum, default_value = "table")]
     pub format: TableFormat,
-    /// Of what.
+    /// Catalog and whitelist to read.
     #[command(flatten)]
     pub sources: Sources,
 }
@@ -99,7 +99,7 @@ pub struct List {
 /// Arguments of `check`.
 #[allow(rustdoc::bare_urls, reason = "these texts are the help as well")]
 #[derive(Debug, Args)]
-pub struct Check {
+pub struct CheckArguments {
     /// Packages feed to check the whitelist against instead of asking the upstream, `-` for standard input
     #[arg(long, value_name = "FILE")]
     pub feed: Option<PathBuf>,
@@ -109,7 +109,7 @@ pub struct Check {
     /// Lines for people, or JSON for programs
     #[arg(long, value_enum, default_value = "text")]
     pub format: TextFormat,
-    /// What is checked.
+    /// Settings to check.
     #[command(flatten, next_help_heading = "Settings of serve")]
     pub settings: Settings,
 }
@@ -124,7 +124,7 @@ pub struct Diff {
     /// Columns for people, or JSON for programs
     #[arg(long, value_enum, default_value = "table")]
     pub format: TableFormat,
-    /// Of what.
+    /// Catalog and whitelist to read.
     #[command(flatten)]
     pub sources: Sources,
 }
@@ -138,7 +138,7 @@ pub struct Edit {
     /// Do it though the catalog has no such extension, or it would change nothing
     #[arg(long)]
     pub force: bool,
-    /// Of what.
+    /// Catalog and whitelist to read.
     #[command(flatten)]
     pub sources: Sources,
 }
@@ -151,7 +151,7 @@ pub struct Explain {
     /// Lines for people, or JSON for programs
     #[arg(long, value_enum, default_value = "text")]
     pub format: TextFormat,
-    /// Of what.
+    /// Catalog and whitelist to read.
     #[command(flatten)]
     pub sources: Sources,
 }

@@ -1,4 +1,4 @@
-//! Which settings were taken from the environment rather than typed.
+//! Record of the settings that come from the environment.
 
 use std::collections::BTreeSet;
 
@@ -7,12 +7,12 @@ use clap::parser::ValueSource;
 
 use crate::given::Source;
 
-/// The flags whose values stand in variables.
+/// Flags whose values come from environment variables.
 #[derive(Debug, Clone, Default)]
 pub struct Variables(BTreeSet<String>);
 
 impl Variables {
-    /// Collects them from what clap found for a command.
+    /// Collects them from the parsed arguments of a command.
     pub(super) fn of(matches: &ArgMatches) -> Self {
         let from_variable = |id: &str| matches.value_source(id) == Some(ValueSource::EnvVariable);
         let ids = matches.ids().map(clap::Id::as_str);
@@ -20,7 +20,7 @@ impl Variables {
         Self(ids.filter(|id| from_variable(id)).map(|id| format!("--{}", id.replace('_', "-"))).collect())
     }
 
-    /// Returns where the value of `flag` was given, on the command line or in the environment.
+    /// Returns the source of a flag's value: the command line or the environment.
     pub fn source(&self, flag: &'static str) -> Source {
         match self.0.contains(flag) {
             true => Source::Variable(name(flag)),
@@ -29,7 +29,7 @@ impl Variables {
     }
 }
 
-/// Returns the variable that stands for a flag.
+/// Returns the name of a flag's environment variable.
 pub(super) fn name(flag: &str) -> String {
     format!("CATALOG_PROXY_{}", flag.trim_start_matches('-').replace('-', "_").to_uppercase())
 }

@@ -1,6 +1,6 @@
-//! The catalog as commands see it: of a file, of the upstream, or of the proxy's last copy on disk.
+//! The catalog for commands: read from a file, from the upstream, or from the newest cached feed on disk.
 //!
-//! A running proxy is never asked: it tells only what it shows.
+//! A running proxy is never asked, because its answers are filtered.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use http::uri::PathAndQuery;
 
 use super::terminal::printable;
-use super::{FAILED, Failure};
+use super::{CommandError, FAILED};
 use crate::cache::Key;
 use crate::cache::cached_feed::{Feed, FeedIndex};
 use crate::cache::disk;
@@ -24,35 +24,30 @@ use crate::feed::{FeedKind, packages};
 use crate::stderr;
 use crate::upstream::Upstream;
 use crate::upstream::outbound::Outbound;
+use crate::whitelist::suggestion;
 
-/// What Plesk for Linux asks when it renews its copy of the catalog.
+/// Request target of the packages feed, as Plesk for Linux asks for it when it renews its copy.
 const PACKAGES: &str = "/api/v4/packages?platform=unix&with-hidden&with-unstable";
-/// Beside it; language and country change the words only.
+/// Request target of the categories feed. Language and country change the words only.
 const CATEGORIES: &str =
     "/api/v4/categories?version=18.0.64&platform=unix&with-hidden&with-unstable&locale=en-US";
 
-/// How much two codes must be alike for one to be meant by the other (Jaro-Winkler, 0 to 1): one or two
-/// letters wrong, missing or swapped.
-const ALIKE: f64 = 0.85;
-/// Longer codes are compared with nothing; the longest real one has some 40 characters.
-const MAX_COMPARED: usize = 100;
-
-/// Packages to look things up in.
+/// All packages of the catalog, for lookups by code or name.
 #[derive(Debug)]
-pub struct Listing {
-    /// Where they are from, for messages.
-    pub origin: String,
+pub(crate) struct Listing {
+    /// Source of the feed, as messages name it.
+    pub(crate) origin: String,
     /// All elements of the feed, in its order.
-    pub packages: Vec<Listed>,
+    pub(crate) packages: Vec<Listed>,
 }
 
 impl Listing {
-    /// Loads the catalog that was asked for: the feed in a file, else the upstream's, else the last copy in
-    /// the cache directory, which standard error tells.
+    /// Loads the catalog from a file if one is given, else from the upstream, else from the cache directory. The last
+    /// resort is a warning on standard error.
     ///
     /// # Errors
-    /// If there is none to be had.
-    pub fn load(feed: Option<&Path>, config: &Config) -> Result<Self, Failure> {
+    /// If none of them has a valid feed.
+    pub(crate) fn load(feed: Option<&Path>, config: &Config) -> Result<Self, CommandError> {
         match feed {
             Some(path) => Self::from_file(path, *config.cache.max_feed_size),
             None => Self::from_upstream(config).or_else(|failure| {
@@ -62,7 +57,7 @@ impl Listing {
                 }
                 let why = failure;
                 let Some(listing) = Self::from_disk(config) else {
-                    return Err(Failure::failed(format!(
+                    return Err(CommandError::failed(format!(
                         "{why}; a saved catalog can be given with --feed FILE"
                     )));
                 };
@@ -72,11 +67,11 @@ impl Listing {
         }
     }
 
-    /// Reads a packages feed, of standard input if `path` is `-`.
+    /// Reads a packages feed from a file, or from standard input if `path` is `-`.
     ///
     /// # Errors
-    /// If it cannot be read, or is none.
-    pub fn from_file(path: &Path, max_size: u64) -> Result<Self, Failure> {
+    /// If it cannot be read, or is no packages feed.
+    pub(crate) fn from_file(path: &Path, max_size: u64) -> Result<Self, CommandError> {
         let is_stdin = path == Path::new("-");
         let origin = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
         let mut body = Vec::new();
@@ -84,7 +79,7 @@ impl Listing {
             true => io::stdin().lock().take(max_size + 1).read_to_end(&mut body),
             false => File::open(path).and_then(|file| file.take(max_size + 1).read_to_end(&mut body)),
         };
-        let refused = |reason: &dyn std::fmt::Display| Failure::failed(reason).about(origin.clone());
+        let refused = |reason: &dyn std::fmt::Display| CommandError::failed(reason).about(origin.clone());
         match read {
             Err(error) => return Err(refused(&format_args!("cannot be read: {error}"))),
             Ok(len) if len as u64 > max_size => {
@@ -98,17 +93,17 @@ impl Listing {
         Ok(Self { packages: listing::list(&body, &index), origin })
     }
 
-    /// Asks the upstream, as the proxy would.
+    /// Fetches the packages feed from the upstream, as the proxy would.
     ///
     /// # Errors
-    /// If it cannot be asked, or answers with no feed.
-    pub fn from_upstream(config: &Config) -> Result<Self, Failure> {
+    /// If the upstream cannot be reached, or its response is no packages feed.
+    pub(crate) fn from_upstream(config: &Config) -> Result<Self, CommandError> {
         let packages = block_on(async { Asking::new(config)?.packages().await })??;
         Ok(Self { origin: origin(config), packages })
     }
 
-    /// Reads the last copy in the cache directory, if there is one.
-    pub fn from_disk(config: &Config) -> Option<Self> {
+    /// Reads the newest packages feed in the cache directory, if there is one.
+    pub(crate) fn from_disk(config: &Config) -> Option<Self> {
         let directory = config.cache_dir.as_ref()?;
         let (body, index, at) = disk::newest_packages(directory)?;
         let age = SystemTime::now().duration_since(at).unwrap_or_default();
@@ -118,74 +113,63 @@ impl Listing {
         Some(Self { origin, packages: listing::list(&body, &index) })
     }
 
-    /// Finds the package with a code. One sold by Plesk comes first: the list decides about that.
-    pub fn find(&self, code: &str) -> Option<&Listed> {
+    /// Finds the package with a code. Of several, one sold by Plesk comes first, because the whitelist decides about it.
+    pub(crate) fn find(&self, code: &str) -> Option<&Listed> {
         let found = self.packages.iter().filter(|listed| listed.package.code.as_deref() == Some(code));
         found.min_by_key(|listed| listed.package.seller != Seller::Plesk)
     }
 
-    /// Returns the code that was probably meant by one that is not there.
-    pub fn suggest(&self, typed: &str) -> Option<&str> {
+    /// Returns the code that was probably meant by an unknown code or a name.
+    pub(crate) fn suggest(&self, typed: &str) -> Option<&str> {
         let named =
             |listed: &&Listed| listed.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(typed));
         let by_name = self.packages.iter().find(named).and_then(|listed| listed.package.code.as_deref());
         by_name.or_else(|| {
-            alike(typed, self.packages.iter().filter_map(|listed| listed.package.code.as_deref()))
+            suggestion::suggest(
+                typed,
+                self.packages.iter().filter_map(|listed| listed.package.code.as_deref()),
+            )
         })
     }
 
-    /// Says that there is no package with a code, and which one was probably meant.
-    pub fn unknown(&self, code: &str) -> String {
+    /// Formats the message about an unknown code, with a suggestion if there is one.
+    pub(crate) fn unknown(&self, code: &str) -> String {
         let meant = self.suggest(code).map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default();
         format!("{code:?} is not in the catalog ({}){meant}", self.origin)
     }
 }
 
-/// Returns the candidate that is most like what was typed, if any is.
-pub fn alike<'a>(typed: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let typed = typed.trim().to_lowercase();
-    if typed.len() > MAX_COMPARED {
-        return None;
-    }
-    candidates
-        .filter(|candidate| candidate.len() <= MAX_COMPARED)
-        .map(|candidate| (strsim::jaro_winkler(&typed, &candidate.to_lowercase()), candidate))
-        .filter(|(likeness, _)| *likeness >= ALIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
-}
-
 /// Returns the upstream's URL.
-pub fn origin(config: &Config) -> String {
+pub(crate) fn origin(config: &Config) -> String {
     format!("{}://{}", config.upstream.scheme, config.upstream.authority)
 }
 
-/// Runs what talks to the upstream.
+/// Runs a future to its end on a runtime of its own.
 ///
 /// # Errors
-/// If the system has no means for it.
-pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
+/// If the runtime cannot be started.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CommandError> {
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::failed)?;
     let output = runtime.block_on(future);
     // A name that is still being looked up must not keep anybody waiting.
     runtime.shutdown_background();
     Ok(output)
 }
 
-/// Asks the upstream for feeds.
+/// Fetches feeds from the upstream without a cache.
 #[derive(Debug)]
-pub struct Asking {
+pub(crate) struct Asking {
     fetcher: Fetcher,
     origin: String,
 }
 
 impl Asking {
-    /// Makes the client; nothing is connected yet.
+    /// Creates the client. It connects with the first fetch.
     ///
     /// # Errors
-    /// If the way to the upstream is not set up well.
-    pub fn new(config: &Config) -> Result<Self, Failure> {
+    /// If the outbound proxy or the roots are not set up correctly.
+    pub(crate) fn new(config: &Config) -> Result<Self, CommandError> {
         let outbound = Outbound::new(&config.upstream, &config.outbound)?;
         let upstream = Upstream::new(config.upstream.value.clone(), config.upstream_ca.as_ref(), outbound)?;
         // Nothing is kept, so lifetimes do not matter.
@@ -196,11 +180,11 @@ impl Asking {
         })
     }
 
-    /// Fetches the packages.
+    /// Fetches the packages feed.
     ///
     /// # Errors
     /// If there is no valid feed.
-    pub async fn packages(&self) -> Result<Vec<Listed>, Failure> {
+    pub(crate) async fn packages(&self) -> Result<Vec<Listed>, CommandError> {
         let content = self.feed(FeedKind::Packages, PACKAGES).await?;
         match &content.index {
             FeedIndex::Packages(index) => Ok(listing::list(&content.body, index)),
@@ -212,40 +196,19 @@ impl Asking {
     ///
     /// # Errors
     /// If there is no valid feed.
-    pub async fn categories(&self) -> Result<usize, Failure> {
+    pub(crate) async fn categories(&self) -> Result<usize, CommandError> {
         Ok(self.feed(FeedKind::Categories, CATEGORIES).await?.len())
     }
 
-    async fn feed(&self, kind: FeedKind, target: &'static str) -> Result<Arc<Feed>, Failure> {
+    async fn feed(&self, kind: FeedKind, target: &'static str) -> Result<Arc<Feed>, CommandError> {
         let key = Key::new(kind, &PathAndQuery::from_static(target));
         let copy = self.fetcher.fetch(&key, None, |_| ()).await.map_err(|error| {
             // SECURITY: it may name where the upstream redirected to.
             let (what, causes) = (error.to_string(), error.chain());
             let causes = if causes == what { String::new() } else { format!(" ({})", printable(&causes)) };
-            Failure::failed(format_args!("no {}: {what}{causes}", kind.name())).about(self.origin.clone())
+            CommandError::failed(format_args!("no {}: {what}{causes}", kind.name()))
+                .about(self.origin.clone())
         })?;
         Ok(copy.feed)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_what_was_meant() {
-        let check = |typed: &str, expected: Option<&str>| {
-            let codes = ["wp-toolkit", "docker", "ssh-terminal", "kaspersky-antivirus", "git"];
-            assert_eq!(alike(typed, codes.into_iter()), expected, "{typed}");
-        };
-        check("wp-toolkitt", Some("wp-toolkit"));
-        check("wptoolkit", Some("wp-toolkit"));
-        check("WP-Toolkit ", Some("wp-toolkit"));
-        check("dokcer", Some("docker"));
-        check("kaspersky", Some("kaspersky-antivirus"));
-        check("gti", None);
-        check("nothing-like-it", None);
-        check("", None);
-        check(&"docker".repeat(50), None);
     }
 }

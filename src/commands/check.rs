@@ -1,4 +1,4 @@
-//! `check`: is everything in order? One line a finding.
+//! `check`: verifies configuration, whitelist, certificate, upstream and cache directory. One line a finding.
 
 use std::fmt;
 use std::path::Path;
@@ -10,9 +10,9 @@ use super::diff::always_shown;
 use super::panel_ini::{is_usable, objections};
 use super::terminal::{Style, Terminal, print, print_json};
 use super::whitelist_file::WhitelistFile;
-use super::{Failure, Subject};
+use super::{CommandError, Subject};
 use crate::certificate::{Certificate, Overdue};
-use crate::cli::{Check, TextFormat};
+use crate::cli::{CheckArguments, TextFormat};
 use crate::config::{Config, ConfigError, Tls};
 use crate::feed::listing::Listed;
 use crate::feed::package::Seller;
@@ -22,43 +22,43 @@ use crate::place::Place;
 use crate::whitelist::mount;
 use crate::whitelist::watch::LoadError;
 
-/// How bad it is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Level {
     /// Something does not work.
     Error,
-    /// It works, but it can hardly be meant so.
+    /// It works, but is probably not intended.
     Warning,
-    /// Something to know. It does not make the check fail.
+    /// For information. It does not make the check fail.
     Note,
 }
 
-/// Something that is not in order.
+/// One problem, or a note.
 #[derive(Debug, Serialize)]
-struct Finding {
+struct CheckFinding {
     level: Level,
-    /// The file, URL or flag it is about.
+    /// File, URL or flag that the finding is about.
     about: String,
     line: Option<usize>,
     column: Option<usize>,
     message: String,
 }
 
-/// What was found.
+/// Everything that the checks found.
 #[derive(Debug, Default)]
-struct Report {
-    findings: Vec<Finding>,
-    /// What is in order, for people: the file, URL or flag, and what is said about it.
+struct CheckReport {
+    findings: Vec<CheckFinding>,
+    /// Files, URLs and flags that are in order, each with a description. Only the text format has them.
     good: Vec<(String, String)>,
 }
 
-/// Checks everything and prints what was found.
+/// Runs all checks and prints the findings.
 ///
 /// # Errors
-/// If anything was.
-pub fn check(arguments: Check) -> Result<(), Failure> {
-    let mut report = Report::default();
+/// If there was an error or a warning.
+pub(crate) fn check(arguments: CheckArguments) -> Result<(), CommandError> {
+    let mut report = CheckReport::default();
     let format = arguments.format;
     let config = Config::load(arguments.settings);
     if let Some(url) = &arguments.url {
@@ -71,8 +71,8 @@ pub fn check(arguments: Check) -> Result<(), Failure> {
     report.finish(format)
 }
 
-impl Report {
-    fn everything(&mut self, config: &Config, feed: Option<&Path>) -> Result<(), Failure> {
+impl CheckReport {
+    fn everything(&mut self, config: &Config, feed: Option<&Path>) -> Result<(), CommandError> {
         if let Err(error) = logging::levels(config.log_level.as_ref()) {
             self.value(&error.at, error.message());
         }
@@ -119,7 +119,9 @@ impl Report {
     }
 
     fn certificate(&mut self, files: &Tls) {
-        let Some(certificate) = self.failed(Certificate::load(files).map_err(Failure::from)) else { return };
+        let Some(certificate) = self.failed(Certificate::load(files).map_err(CommandError::from)) else {
+            return;
+        };
         let name = files.cert.display().to_string();
         if let Err(overdue) = certificate.check_time() {
             let level = if matches!(overdue, Overdue::Soon(_)) { Level::Note } else { Level::Error };
@@ -153,8 +155,8 @@ impl Report {
         None
     }
 
-    /// Returns the catalog to check codes against, the last copy on disk if need be.
-    fn catalog(&mut self, config: &Config, feed: Option<&Path>) -> Result<Option<Listing>, Failure> {
+    /// Returns the catalog to check codes against. If the upstream has none, that is the newest feed on disk.
+    fn catalog(&mut self, config: &Config, feed: Option<&Path>) -> Result<Option<Listing>, CommandError> {
         let asking = self.failed(Asking::new(config));
         if let Some(feed) = feed {
             let catalog = Listing::from_file(feed, *config.cache.max_feed_size);
@@ -249,8 +251,8 @@ impl Report {
         }
     }
 
-    /// Notes a failure as an error.
-    fn failed<T>(&mut self, result: Result<T, Failure>) -> Option<T> {
+    /// Turns a failure into a finding.
+    fn failed<T>(&mut self, result: Result<T, CommandError>) -> Option<T> {
         result
             .map_err(|failure| match failure.subject {
                 Some(Subject::Setting(source)) => self.value(&source, failure.message),
@@ -262,15 +264,21 @@ impl Report {
 
     fn at(&mut self, level: Level, about: &str, place: Place, message: impl Into<String>) {
         let (line, column) = (Some(place.line), Some(place.column));
-        self.findings.push(Finding { level, about: about.to_owned(), line, column, message: message.into() });
+        self.findings.push(CheckFinding {
+            level,
+            about: about.to_owned(),
+            line,
+            column,
+            message: message.into(),
+        });
     }
 
     fn about(&mut self, level: Level, about: &str, message: impl Into<String>) {
         let (about, message) = (about.to_owned(), message.into());
-        self.findings.push(Finding { level, about, line: None, column: None, message });
+        self.findings.push(CheckFinding { level, about, line: None, column: None, message });
     }
 
-    fn finish(self, format: TextFormat) -> Result<(), Failure> {
+    fn finish(self, format: TextFormat) -> Result<(), CommandError> {
         match format {
             TextFormat::Json => print_json(&self.findings)?,
             TextFormat::Text => print(&self.text(Terminal::stdout()))?,
@@ -278,7 +286,7 @@ impl Report {
         let count = |level| self.findings.iter().filter(|finding| finding.level == level).count();
         match (count(Level::Error), count(Level::Warning)) {
             (0, 0) => Ok(()),
-            (errors, warnings) => Err(Failure::failed(format!(
+            (errors, warnings) => Err(CommandError::failed(format!(
                 "{}, {}",
                 counted(errors, "error", "errors"),
                 counted(warnings, "warning", "warnings")
@@ -308,7 +316,7 @@ fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-impl Finding {
+impl CheckFinding {
     fn place(&self) -> String {
         match (self.line, self.column) {
             (Some(line), Some(column)) => format!("{}:{line}:{column}", self.about),

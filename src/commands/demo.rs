@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::Failure;
+use super::CommandError;
 use super::runtime;
 use super::serve::shutdown_signal;
 use super::terminal::print;
@@ -33,16 +33,20 @@ const WHITELIST: &str = include_str!("../../whitelist.toml");
 ///
 /// # Errors
 /// If it cannot start.
-pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
+pub(crate) fn demo(listen: SocketAddr) -> Result<(), CommandError> {
     logging::start(LogFormat::Text, None)?;
     let directory =
-        tempfile::Builder::new().prefix("catalog-proxy-demo-").tempdir().map_err(Failure::failed)?;
+        tempfile::Builder::new().prefix("catalog-proxy-demo-").tempdir().map_err(CommandError::failed)?;
     let whitelist = directory.path().join("whitelist.toml");
-    fs::write(&whitelist, WHITELIST).map_err(Failure::failed)?;
+    fs::write(&whitelist, WHITELIST).map_err(CommandError::failed)?;
     runtime::run(async {
-        let sample = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(Failure::failed)?;
-        let authority =
-            sample.local_addr().map_err(Failure::failed)?.to_string().parse().map_err(Failure::failed)?;
+        let sample = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(CommandError::failed)?;
+        let authority = sample
+            .local_addr()
+            .map_err(CommandError::failed)?
+            .to_string()
+            .parse()
+            .map_err(CommandError::failed)?;
         let config = Config {
             listen: vec![listen].into(),
             upstream: Origin { scheme: Scheme::HTTP, authority }.into(),
@@ -59,7 +63,7 @@ pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
         for address in app.addresses() {
             print(&what_to_try(address, app.admin_address(), &config.upstream, &whitelist))?;
         }
-        Ok(app.run(shutdown_signal().map_err(Failure::failed)?).await?)
+        Ok(app.run(shutdown_signal().map_err(CommandError::failed)?).await?)
     })
 }
 
@@ -78,7 +82,7 @@ fn what_to_try(address: SocketAddr, admin: Option<SocketAddr>, sample: &Origin, 
     )
 }
 
-/// Answers as the vendor's server does.
+/// Responds like the vendor's server.
 fn vendor(request: &Request<Incoming>) -> Response<Body> {
     let path = request.uri().path();
     let (content_type, content): (_, &'static [u8]) = match path.split('/').collect::<Vec<_>>()[..] {

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::Failure;
+use super::CommandError;
 use super::catalog_source::Listing;
-use super::table::Table;
+use super::table::TextTable;
 use super::terminal::{Style, Terminal, print, print_json};
 use super::whitelist_file::WhitelistFile;
 use crate::cli::{Diff, TableFormat};
@@ -12,28 +12,28 @@ use crate::config::Config;
 use crate::feed::package::Seller;
 use crate::stderr;
 
-/// What changes.
+/// Difference between two whitelists, as customers see it.
 #[derive(Debug, Serialize)]
 struct Changes<'a> {
-    appear: Vec<Change<'a>>,
-    vanish: Vec<Change<'a>>,
-    /// Codes whose listing changes nothing.
-    no_effect: Vec<Change<'a>>,
+    appear: Vec<ListedChange<'a>>,
+    vanish: Vec<ListedChange<'a>>,
+    /// Codes that were added or removed without an effect.
+    no_effect: Vec<ListedChange<'a>>,
 }
 
 #[derive(Debug, Serialize)]
-struct Change<'a> {
+struct ListedChange<'a> {
     code: &'a str,
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
-/// Prints the changes.
+/// Prints which packages an edited whitelist shows and hides.
 ///
 /// # Errors
-/// If there is no catalog, or one of the lists is none.
-pub fn diff(arguments: &Diff) -> Result<(), Failure> {
+/// If there is no catalog, or one of the files is no whitelist.
+pub(crate) fn diff(arguments: &Diff) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
     let new = WhitelistFile::read(&arguments.new)?;
     let old = WhitelistFile::read(arguments.old.as_deref().unwrap_or(&config.whitelist))?;
@@ -54,7 +54,7 @@ pub fn diff(arguments: &Diff) -> Result<(), Failure> {
                 ),
                 None => (&mut changes.no_effect, None, Some(catalog.unknown(code))),
             };
-            list.push(Change { code, name, reason });
+            list.push(ListedChange { code, name, reason });
         }
     }
     match arguments.format {
@@ -72,15 +72,15 @@ pub fn diff(arguments: &Diff) -> Result<(), Failure> {
     }
 }
 
-/// Says why listing a package changes nothing.
-pub fn always_shown(seller: Seller) -> String {
+/// Formats the reason why a whitelist entry has no effect.
+pub(crate) fn always_shown(seller: Seller) -> String {
     let why = if seller == Seller::Free { "free" } else { "sold by its vendor" };
     format!("{why}, so it is shown whether listed or not")
 }
 
 impl Changes<'_> {
     fn text(&self, terminal: Terminal) -> String {
-        let mut table = Table::new(&["CODE", "NAME", "CHANGE"]).whole("CHANGE");
+        let mut table = TextTable::new(&["CODE", "NAME", "CHANGE"]).whole("CHANGE");
         for (changes, word, style) in [
             (&self.appear, "appears", Style::Green),
             (&self.vanish, "vanishes", Style::Red),

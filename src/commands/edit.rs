@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::Failure;
-use super::catalog_source::{Asking, Listing, alike, block_on, origin};
+use super::CommandError;
+use super::catalog_source::{Asking, Listing, block_on, origin};
 use super::diff::always_shown;
 use super::terminal::{print, printable};
 use crate::cli::{Edit, Sources};
@@ -16,50 +16,50 @@ use crate::feed::listing::Listed;
 use crate::feed::package::Seller;
 use crate::place::Place;
 use crate::stderr;
-use crate::whitelist;
 use crate::whitelist::edit::{self, EditError, Hidden};
 use crate::whitelist::replace::{Editing, Replaced};
 use crate::whitelist::watch::{LoadError, MAX_FILE_SIZE, read_editable};
+use crate::whitelist::{self, suggestion};
 
-/// Longest wait for the upstream: it only tells names and finds mistypings, and someone sits there.
+/// Longest wait for the upstream. It only provides names and suggestions, and somebody waits at the terminal.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How often an edit is tried anew because somebody else's came between.
+/// Most attempts of an edit. Another one is made when somebody else has changed the file meanwhile.
 const MAX_ROUNDS: usize = 10;
 
-/// What surprises most.
+/// Closing note of each edit: that customers see it later surprises people most.
 const WHEN: &str = "The proxy shows it within a second; a Plesk server does when it next renews its own copy of \
                     the catalog, about every three days.";
 
-/// What to do with codes.
+/// Kind of edit.
 #[derive(Debug, Clone, Copy)]
 enum Verb {
     Allow,
     Hide,
 }
 
-/// Lists codes.
+/// Adds codes to the whitelist.
 ///
 /// # Errors
 /// If one is unknown, or the file cannot be edited. Then nothing is changed.
-pub fn allow(arguments: &Edit) -> Result<(), Failure> {
+pub(crate) fn allow(arguments: &Edit) -> Result<(), CommandError> {
     run(Verb::Allow, arguments)
 }
 
-/// Unlists codes.
+/// Removes codes from the whitelist.
 ///
 /// # Errors
 /// If one is unknown, or the file cannot be edited. Then nothing is changed.
-pub fn hide(arguments: &Edit) -> Result<(), Failure> {
+pub(crate) fn hide(arguments: &Edit) -> Result<(), CommandError> {
     run(Verb::Hide, arguments)
 }
 
-fn run(verb: Verb, arguments: &Edit) -> Result<(), Failure> {
+fn run(verb: Verb, arguments: &Edit) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
     let path = config.whitelist.as_path();
     // A file that is not there should be told before anyone waits for the upstream.
     read_editable(path)?;
     let catalog = at_hand(&arguments.sources, &config)?;
-    let cannot = |error| Failure::failed(format!("cannot write {}: {error}", path.display()));
+    let cannot = |error| CommandError::failed(format!("cannot write {}: {error}", path.display()));
     let editing = Editing::begin(path).map_err(cannot)?;
     for _ in 0..MAX_ROUNDS {
         let bytes = read_editable(path)?;
@@ -71,7 +71,7 @@ fn run(verb: Verb, arguments: &Edit) -> Result<(), Failure> {
         let is_edit = draft.text != text;
         if draft.text.len() as u64 > MAX_FILE_SIZE {
             let message = format!("{}: would have more than {MAX_FILE_SIZE} bytes", path.display());
-            return Err(Failure::failed(format!("{message}; nothing was changed")));
+            return Err(CommandError::failed(format!("{message}; nothing was changed")));
         }
         if is_edit {
             match editing.replace(&bytes, draft.text.as_bytes()).map_err(cannot)? {
@@ -88,12 +88,12 @@ fn run(verb: Verb, arguments: &Edit) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    Err(Failure::failed(format!("{}: somebody else keeps changing it", path.display())))
+    Err(CommandError::failed(format!("{}: somebody else keeps changing it", path.display())))
 }
 
-/// Returns the catalog if it can be had soon. Without it an edit is made all the same: the vendor being down
-/// must not keep anybody from hiding or showing something.
-fn at_hand(sources: &Sources, config: &Config) -> Result<Option<Listing>, Failure> {
+/// Returns the catalog if it can be had within [`PATIENCE`]. Without it the edit is made all the same: an outage of the
+/// vendor must not prevent it.
+fn at_hand(sources: &Sources, config: &Config) -> Result<Option<Listing>, CommandError> {
     if let Some(feed) = &sources.feed {
         return Listing::from_file(feed, *config.cache.max_feed_size).map(Some);
     }
@@ -112,7 +112,7 @@ fn at_hand(sources: &Sources, config: &Config) -> Result<Option<Listing>, Failur
     Ok(copy)
 }
 
-/// The text of the list while codes are edited in it.
+/// Whitelist text during an edit.
 struct Draft<'a> {
     before: &'a str,
     text: String,
@@ -121,23 +121,23 @@ struct Draft<'a> {
     force: bool,
 }
 
-/// Why a code is not edited.
-enum Refusal {
+/// Reason why the edit of a code is refused.
+enum EditRefusal {
     /// It is probably mistyped.
     Unknown(String),
-    /// The text does not take it.
+    /// The text cannot be edited.
     Edit(EditError),
 }
 
-impl From<EditError> for Refusal {
+impl From<EditError> for EditRefusal {
     fn from(error: EditError) -> Self {
         Self::Edit(error)
     }
 }
 
 impl<'a> Draft<'a> {
-    /// Edits all codes, or fails with all that is wrong. Says what was done, one line a code.
-    fn apply(&mut self, verb: Verb, codes: &[String]) -> Result<String, Failure> {
+    /// Edits all codes or none. Returns what was done, or everything that is wrong, one line a code.
+    fn apply(&mut self, verb: Verb, codes: &[String]) -> Result<String, CommandError> {
         let mut report = String::new();
         let mut unknown = String::new();
         for code in codes {
@@ -147,24 +147,24 @@ impl<'a> Draft<'a> {
             };
             match done {
                 Ok(done) => report += &format!("{}: {done}\n", printable(code)),
-                Err(Refusal::Unknown(message)) => unknown += &format!("{message}\n"),
-                Err(Refusal::Edit(EditError::Invalid(finding))) => {
+                Err(EditRefusal::Unknown(message)) => unknown += &format!("{message}\n"),
+                Err(EditRefusal::Edit(EditError::Invalid(finding))) => {
                     return Err(LoadError::Parse { path: self.path.to_owned(), finding }.into());
                 }
-                Err(Refusal::Edit(error)) => {
-                    return Err(Failure::failed(format!("{}: {error}", self.path.display())));
+                Err(EditRefusal::Edit(error)) => {
+                    return Err(CommandError::failed(format!("{}: {error}", self.path.display())));
                 }
             }
         }
         match unknown.is_empty() {
             true => Ok(report),
-            false => {
-                Err(Failure::failed(format!("{unknown}Nothing was changed; --force does it all the same.")))
-            }
+            false => Err(CommandError::failed(format!(
+                "{unknown}Nothing was changed; --force does it all the same."
+            ))),
         }
     }
 
-    fn allow(&mut self, code: &str) -> Result<String, Refusal> {
+    fn allow(&mut self, code: &str) -> Result<String, EditRefusal> {
         let listed = self.find(code);
         let name = listed.and_then(|listed| listed.name.as_deref()).map(printable);
         let Some(edited) = edit::allow(&self.text, code, name.as_deref())? else {
@@ -172,7 +172,7 @@ impl<'a> Draft<'a> {
         };
         match (self.catalog, listed.map(|listed| listed.package.seller)) {
             _ if self.force => {}
-            (Some(catalog), None) => return Err(Refusal::Unknown(catalog.unknown(code))),
+            (Some(catalog), None) => return Err(EditRefusal::Unknown(catalog.unknown(code))),
             (_, Some(seller @ (Seller::Free | Seller::Vendor))) => {
                 return Ok(format!("not listed: {}", always_shown(seller)));
             }
@@ -186,7 +186,7 @@ impl<'a> Draft<'a> {
         Ok(format!("{verdict}{}{}", named(listed), self.place(&self.text, code)))
     }
 
-    fn hide(&mut self, code: &str) -> Result<String, Refusal> {
+    fn hide(&mut self, code: &str) -> Result<String, EditRefusal> {
         let listed = self.find(code);
         let seller = listed.map(|listed| listed.package.seller).filter(|seller| *seller != Seller::Plesk);
         let name = listed.and_then(|listed| listed.name.as_deref()).map(printable);
@@ -207,23 +207,23 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Neither in the list nor, as far as is known, in the catalog.
-    fn not_listed(&self, code: &str) -> Result<String, Refusal> {
+    /// Handles a code that is not in the whitelist and cannot be removed from it.
+    fn not_listed(&self, code: &str) -> Result<String, EditRefusal> {
         let entries = whitelist::entries(&self.text).unwrap_or_default();
-        let meant = alike(code, entries.iter().map(|entry| entry.code.as_str()));
+        let meant = suggestion::suggest(code, entries.iter().map(|entry| entry.code.as_str()));
         match (meant, self.catalog) {
             (Some(meant), _) => Err(format!("{code:?} is not listed; did you mean {meant:?}?")),
             (None, Some(catalog)) => Err(catalog.unknown(code)),
             (None, None) => Ok("not listed".to_owned()),
         }
-        .map_err(Refusal::Unknown)
+        .map_err(EditRefusal::Unknown)
     }
 
     fn find(&self, code: &str) -> Option<&'a Listed> {
         self.catalog?.find(code)
     }
 
-    /// Says where a code stands.
+    /// Formats the place of a code in the file.
     fn place(&self, text: &str, code: &str) -> String {
         let entries = whitelist::entries(text).unwrap_or_default();
         let entry = entries.iter().find(|entry| entry.code == code);

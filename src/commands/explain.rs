@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::Failure;
+use super::CommandError;
 use super::catalog_source::Listing;
 use super::list::is_shown;
 use super::terminal::{Style, Terminal, print, print_json, printable};
@@ -16,7 +16,7 @@ use crate::feed::package::{self, Seller};
 use crate::place::Place;
 use crate::printable::joined;
 
-/// The answer.
+/// Explanation of one code.
 #[derive(Debug, Serialize)]
 struct Explanation<'a> {
     code: &'a str,
@@ -25,19 +25,19 @@ struct Explanation<'a> {
     shown: bool,
     buy_url: Option<&'a str>,
     host: Option<String>,
-    /// Where it is listed first.
+    /// First place in the whitelist.
     listed: Option<At>,
-    /// Where else.
+    /// Further places.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     listed_again: Vec<At>,
-    /// Who sells other packages with this code.
+    /// Sellers of other packages with the same code.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     also: Vec<&'static str>,
-    /// What to type to have it the other way, if that can be had.
+    /// Command that would show or hide the package, if there is one.
     change: Option<String>,
 }
 
-/// Where in the whitelist it stands.
+/// Place in the whitelist.
 #[derive(Debug, Serialize)]
 struct At {
     file: String,
@@ -45,11 +45,11 @@ struct At {
     column: usize,
 }
 
-/// Prints why.
+/// Prints why a package is shown or hidden.
 ///
 /// # Errors
 /// If there is no such extension, no catalog or no whitelist.
-pub fn explain(arguments: &Explain) -> Result<(), Failure> {
+pub(crate) fn explain(arguments: &Explain) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
     let file = WhitelistFile::read(&config.whitelist)?;
     let catalog = Listing::load(arguments.sources.feed.as_deref(), &config)?;
@@ -61,7 +61,7 @@ pub fn explain(arguments: &Explain) -> Result<(), Failure> {
     let place = places.next();
     let Some(listed) = catalog.find(code) else {
         let listed = place.map(|place| format!("{place}: ")).unwrap_or_default();
-        return Err(Failure::failed(format!("{listed}{}", catalog.unknown(code))));
+        return Err(CommandError::failed(format!("{listed}{}", catalog.unknown(code))));
     };
     let seller = listed.package.seller;
     let shown = is_shown(listed, &file.list);
@@ -145,7 +145,7 @@ impl fmt::Display for At {
     }
 }
 
-/// Writes a word for a shell.
+/// Quotes a path for a shell if it must be.
 fn word(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);

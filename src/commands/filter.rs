@@ -1,23 +1,23 @@
-//! `filter`: the engine as a pipe, in constant memory.
+//! `filter`: filters a packages feed from standard input to standard output, in constant memory.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 
-use super::Failure;
+use super::CommandError;
 use super::terminal::not_written;
 use crate::feed::packages::{PackagesFilter, PackagesIndexer, Segment};
 use crate::whitelist::Whitelist;
 use crate::whitelist::watch::load_once;
 
-/// How much is read at once.
+/// Bytes read at a time.
 const CHUNK: usize = 64 << 10;
 
 /// Filters the packages feed in `input` to `output`.
 ///
 /// # Errors
-/// If the feed is not valid: what was written by then has no end, so no reader takes it for a feed. A reader that
-/// has seen enough is no failure.
-pub fn filter(whitelist: &Path, input: impl Read, output: impl Write) -> Result<(), Failure> {
+/// If the feed is not valid. The output is cut off then, so no reader takes it for a feed. A reader that closes the
+/// pipe early is no failure.
+pub(crate) fn filter(whitelist: &Path, input: impl Read, output: impl Write) -> Result<(), CommandError> {
     crate::logging::start(crate::cli::LogFormat::Text, None)?;
     let list = load_once(whitelist)?;
     match stream(&list, input, output) {
@@ -28,9 +28,9 @@ pub fn filter(whitelist: &Path, input: impl Read, output: impl Write) -> Result<
     }
 }
 
-/// The side that filtering ended at before its time.
+/// Side of the pipe that failed.
 enum Broken {
-    Input(Failure),
+    Input(CommandError),
     Output(io::Error),
 }
 
@@ -41,7 +41,7 @@ fn stream(list: &Whitelist, mut input: impl Read, mut output: impl Write) -> Res
         let mut parts = filter.segment(&segment, |code| list.contains(code));
         parts.try_for_each(|part| output.write_all(&part)).map_err(Broken::Output)
     };
-    let failed = |message: String| Broken::Input(Failure::failed(message));
+    let failed = |message: String| Broken::Input(CommandError::failed(message));
     let invalid = |error| failed(format!("standard input is not a packages feed: {error}"));
     loop {
         let mut chunk = vec![0; CHUNK];

@@ -1,4 +1,4 @@
-//! `healthcheck`: asks the proxy of the same settings whether it is ready.
+//! `healthcheck`: asks the proxy that has the same settings whether it is ready.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -16,30 +16,32 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::Failure;
+use super::CommandError;
 use crate::body::{self, BoxError};
 use crate::cli::Settings;
 use crate::config::Config;
 
-/// Longest wait for the answer; container engines give a check 30 s by default.
+/// Longest wait for the response. Container engines give a check 30 s by default.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Succeeds if the proxy answers that it is ready.
+/// Succeeds if the proxy responds that it is ready.
 ///
 /// # Errors
-/// If it does not.
-pub fn healthcheck(settings: Settings) -> Result<(), Failure> {
+/// If it does not respond, or is not ready.
+pub(crate) fn healthcheck(settings: Settings) -> Result<(), CommandError> {
     let config = Config::load(settings)?;
     let address =
-        config.listen.first().copied().map(reachable).ok_or_else(|| Failure::failed("no address"))?;
+        config.listen.first().copied().map(reachable).ok_or_else(|| CommandError::failed("no address"))?;
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::failed)?;
     let answer = runtime.block_on(async { timeout(TIMEOUT, ask(address, config.tls.is_some())).await });
     match answer {
         Ok(Ok(StatusCode::OK)) => Ok(()),
-        Ok(Ok(status)) => Err(Failure::failed(format!("{address} is not ready: {status}"))),
-        Ok(Err(error)) => Err(Failure::failed(format!("{address} cannot be asked: {error}"))),
-        Err(_) => Err(Failure::failed(format!("{address} did not answer within {} s", TIMEOUT.as_secs()))),
+        Ok(Ok(status)) => Err(CommandError::failed(format!("{address} is not ready: {status}"))),
+        Ok(Err(error)) => Err(CommandError::failed(format!("{address} cannot be asked: {error}"))),
+        Err(_) => {
+            Err(CommandError::failed(format!("{address} did not answer within {} s", TIMEOUT.as_secs())))
+        }
     }
 }
 
@@ -68,8 +70,8 @@ where
     Ok(sender.send_request(request).await?.status())
 }
 
-/// Takes any certificate: it has the name that clients know, not the address that is asked here. Nothing secret
-/// is sent, and only this machine is asked.
+/// Accepts any certificate. SECURITY: the certificate has the public name, not the loopback address that is asked here;
+/// nothing secret is sent, and the connection does not leave the machine.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 
@@ -108,7 +110,7 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-/// Turns an address to listen on into one to connect to.
+/// Converts an address to listen on into one to connect to.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

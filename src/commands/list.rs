@@ -1,22 +1,22 @@
-//! `list`: what there is, who sells it, and whether customers see it.
+//! `list`: all packages of the catalog, who sells them, and whether customers see them.
 
 use serde::Serialize;
 
-use super::Failure;
+use super::CommandError;
 use super::catalog_source::Listing;
-use super::table::Table;
+use super::table::TextTable;
 use super::terminal::{Style, Terminal, print, print_json};
 use super::whitelist_file::WhitelistFile;
-use crate::cli::{List, SellerName, TableFormat};
+use crate::cli::{List, SellerArgument, TableFormat};
 use crate::config::Config;
 use crate::feed::listing::Listed;
 use crate::feed::package::Seller;
 use crate::stderr;
 use crate::whitelist::Whitelist;
 
-/// One line of the list.
+/// One package in the list.
 #[derive(Debug, Serialize)]
-struct Line<'a> {
+struct ListRow<'a> {
     code: Option<&'a str>,
     name: Option<&'a str>,
     seller: &'static str,
@@ -24,18 +24,18 @@ struct Line<'a> {
     buy_url: Option<&'a str>,
 }
 
-/// Prints the list.
+/// Prints the packages that the arguments select.
 ///
 /// # Errors
 /// If there is no catalog or no whitelist.
-pub fn list(arguments: &List) -> Result<(), Failure> {
+pub(crate) fn list(arguments: &List) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
     let file = WhitelistFile::read(&config.whitelist)?;
     let catalog = Listing::load(arguments.sources.feed.as_deref(), &config)?;
     let mut lines: Vec<_> = catalog
         .packages
         .iter()
-        .map(|listed| Line::of(listed, &file.list))
+        .map(|listed| ListRow::of(listed, &file.list))
         .filter(|line| if line.shown { !arguments.hidden } else { !arguments.shown })
         .filter(|line| arguments.seller.is_none_or(|name| Seller::from(name).name() == line.seller))
         .collect();
@@ -43,7 +43,7 @@ pub fn list(arguments: &List) -> Result<(), Failure> {
     match arguments.format {
         TableFormat::Json => print_json(&lines),
         TableFormat::Table => {
-            let mut table = Table::new(&["CODE", "NAME", "SELLER", "STATUS", "BUY LINK"]);
+            let mut table = TextTable::new(&["CODE", "NAME", "SELLER", "STATUS", "BUY LINK"]);
             for line in &lines {
                 let (word, style) =
                     if line.shown { ("shown", Style::Green) } else { ("hidden", Style::Yellow) };
@@ -62,7 +62,7 @@ pub fn list(arguments: &List) -> Result<(), Failure> {
     }
 }
 
-/// Counts the whole catalog, whatever is listed of it.
+/// Formats the totals of the whole catalog, whatever part of it is listed.
 fn summary(catalog: &Listing, list: &Whitelist) -> String {
     let count = |seller| catalog.packages.iter().filter(|listed| listed.package.seller == seller).count();
     let shown = |listed: &&Listed| listed.package.seller == Seller::Plesk && is_shown(listed, list);
@@ -75,12 +75,12 @@ fn summary(catalog: &Listing, list: &Whitelist) -> String {
     )
 }
 
-/// Do customers see a package?
-pub fn is_shown(listed: &Listed, list: &Whitelist) -> bool {
+/// Returns true if customers see a package.
+pub(crate) fn is_shown(listed: &Listed, list: &Whitelist) -> bool {
     listed.package.is_shown(|code| list.contains(code))
 }
 
-impl<'a> Line<'a> {
+impl<'a> ListRow<'a> {
     fn of(listed: &'a Listed, list: &Whitelist) -> Self {
         Self {
             code: listed.package.code.as_deref(),
@@ -92,12 +92,12 @@ impl<'a> Line<'a> {
     }
 }
 
-impl From<SellerName> for Seller {
-    fn from(name: SellerName) -> Self {
+impl From<SellerArgument> for Seller {
+    fn from(name: SellerArgument) -> Self {
         match name {
-            SellerName::Free => Self::Free,
-            SellerName::Vendor => Self::Vendor,
-            SellerName::Plesk => Self::Plesk,
+            SellerArgument::Free => Self::Free,
+            SellerArgument::Vendor => Self::Vendor,
+            SellerArgument::Plesk => Self::Plesk,
         }
     }
 }

@@ -1,22 +1,22 @@
 //! The commands, one file each.
 
-pub mod catalog_source;
-pub mod check;
-pub mod demo;
-pub mod diff;
-pub mod edit;
-pub mod explain;
-pub mod filter;
-pub mod healthcheck;
-pub mod list;
-pub mod manual;
-pub mod news;
-pub mod panel_ini;
+mod catalog_source;
+mod check;
+mod demo;
+mod diff;
+mod edit;
+mod explain;
+mod filter;
+mod healthcheck;
+mod list;
+mod manual;
+mod news;
+mod panel_ini;
 mod runtime;
 pub mod serve;
-pub mod table;
-pub mod terminal;
-pub mod whitelist_file;
+mod table;
+mod terminal;
+mod whitelist_file;
 
 use std::fmt;
 use std::fs::File;
@@ -42,27 +42,27 @@ pub const FAILED: u8 = 1;
 /// Exit code of wrong usage, configuration or whitelist; clap uses the same.
 const WRONG: u8 = 2;
 
-/// Why a command ends without having done its job.
+/// Error that ends a command, with its exit code.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// The process's exit code.
+pub struct CommandError {
+    /// Exit code of the process.
     pub code: u8,
-    /// The setting, file or URL that the message is about.
+    /// Setting, file or URL that the message is about.
     pub subject: Option<Subject>,
-    /// What is wrong, in one sentence.
+    /// Description of the error, in one sentence.
     pub message: String,
 }
 
-/// What a message is about.
+/// Subject of an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
-    /// A setting, by the place where it was given.
+    /// Setting, named by the place where it was given.
     Setting(Source),
-    /// A file or URL.
+    /// File or URL.
     Named(String),
 }
 
-/// Runs the command that was typed, tells on standard error why it failed, and returns the exit code.
+/// Runs the command from the process's arguments, writes its error to standard error, and returns the exit code.
 pub fn main() -> u8 {
     let done = match Cli::read() {
         Ok(cli) => run(cli).map(|()| SUCCEEDED),
@@ -75,7 +75,7 @@ pub fn main() -> u8 {
 }
 
 /// Prints help to standard output, or what is wrong with the arguments to standard error. Returns the exit code.
-fn explain_usage(NoCommand { error, variable }: &NoCommand) -> Result<u8, Failure> {
+fn explain_usage(NoCommand { error, variable }: &NoCommand) -> Result<u8, CommandError> {
     let text = error.render();
     let is_colored = if error.use_stderr() { stderr::is_colored() } else { Terminal::stdout().colors };
     let text = if is_colored { text.ansi().to_string() } else { text.to_string() };
@@ -90,11 +90,7 @@ fn explain_usage(NoCommand { error, variable }: &NoCommand) -> Result<u8, Failur
     Ok(u8::try_from(error.exit_code()).unwrap_or(WRONG))
 }
 
-/// Runs a command.
-///
-/// # Errors
-/// What to tell, and the exit code.
-fn run(cli: Cli) -> Result<(), Failure> {
+fn run(cli: Cli) -> Result<(), CommandError> {
     match cli.command {
         Action::Serve(settings) => serve::serve(settings),
         Action::Demo(arguments) => demo::demo(arguments.listen),
@@ -107,7 +103,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Action::Filter(arguments) => {
             let whitelist = arguments.whitelist.unwrap_or_else(|| WHITELIST.into());
             // Standard output's own buffer looks for line ends in all that leaves.
-            let output = io::stdout().as_fd().try_clone_to_owned().map_err(Failure::failed)?;
+            let output = io::stdout().as_fd().try_clone_to_owned().map_err(CommandError::failed)?;
             filter::filter(&whitelist, io::stdin().lock(), File::from(output))
         }
         Action::PanelIni(arguments) => panel_ini::panel_ini(&arguments),
@@ -118,7 +114,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-impl Failure {
+impl CommandError {
     fn failed(message: impl fmt::Display) -> Self {
         Self { code: FAILED, subject: None, message: message.to_string() }
     }
@@ -132,7 +128,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.subject {
             Some(Subject::Setting(source)) => write!(f, "{source}: {}", self.message),
@@ -154,13 +150,13 @@ impl From<String> for Subject {
     }
 }
 
-impl From<ConfigError> for Failure {
+impl From<ConfigError> for CommandError {
     fn from(error: ConfigError) -> Self {
         Self::wrong(error)
     }
 }
 
-impl From<AppError> for Failure {
+impl From<AppError> for CommandError {
     fn from(error: AppError) -> Self {
         match error {
             AppError::Whitelist(error) => error.into(),
@@ -172,25 +168,25 @@ impl From<AppError> for Failure {
     }
 }
 
-impl From<LoadError> for Failure {
+impl From<LoadError> for CommandError {
     fn from(error: LoadError) -> Self {
         Self::wrong(error)
     }
 }
 
-impl From<LevelError> for Failure {
+impl From<LevelError> for CommandError {
     fn from(error: LevelError) -> Self {
         Self::wrong(error)
     }
 }
 
-impl From<TlsError> for Failure {
+impl From<TlsError> for CommandError {
     fn from(error: TlsError) -> Self {
         Self::wrong(format_args!("{}: {}", error.path.display(), error.reason)).about(error.at)
     }
 }
 
-impl From<RootsError> for Failure {
+impl From<RootsError> for CommandError {
     fn from(error: RootsError) -> Self {
         match error {
             RootsError::File { at, path, reason } => {
@@ -201,7 +197,7 @@ impl From<RootsError> for Failure {
     }
 }
 
-impl From<OutboundError> for Failure {
+impl From<OutboundError> for CommandError {
     fn from(error: OutboundError) -> Self {
         Self::wrong(error.message()).about(Source::Variable(error.variable.to_owned()))
     }

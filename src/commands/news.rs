@@ -1,28 +1,28 @@
-//! `news`: what was new in the catalog, from the history in the cache directory.
+//! `news`: prints the history of changes from the cache directory.
 
 use std::time::SystemTime;
 
-use super::Failure;
-use super::table::Table;
+use super::CommandError;
+use super::table::TextTable;
 use super::terminal::{Style, Terminal, print, print_json};
-use crate::cli::{LogFormat, News, Settings, TableFormat};
+use crate::cli::{LogFormat, NewsArguments, Settings, TableFormat};
 use crate::config::Config;
 use crate::logging;
-use crate::news::history::{self, Entry};
+use crate::news::history::{self, PastChange};
 
 /// Prints the history, the oldest change first. The proxy may be running.
 ///
 /// # Errors
 /// If there is no cache directory, or it cannot be read.
-pub fn news(arguments: News) -> Result<(), Failure> {
+pub(crate) fn news(arguments: NewsArguments) -> Result<(), CommandError> {
     logging::start(LogFormat::Text, None)?;
-    let News { config, cache_dir, since, format, variables } = arguments;
+    let NewsArguments { config, cache_dir, since, format, variables } = arguments;
     let config = Config::load(Settings { config, cache_dir, variables, ..Settings::default() })?;
     let Some(directory) = config.cache_dir.map(|given| given.value) else {
-        return Err(Failure::wrong("--cache-dir: news are kept there, so it must be given"));
+        return Err(CommandError::wrong("--cache-dir: news are kept there, so it must be given"));
     };
     let failed =
-        |error| Failure::failed(format!("cannot read the history in {}: {error}", directory.display()));
+        |error| CommandError::failed(format!("cannot read the history in {}: {error}", directory.display()));
     // A history that was never written is empty, but a directory must be there.
     std::fs::read_dir(&directory).map_err(failed)?;
     let mut entries = history::read(&directory).map_err(failed)?;
@@ -37,9 +37,9 @@ pub fn news(arguments: News) -> Result<(), Failure> {
     }
 }
 
-fn table(entries: &[Entry]) -> Table {
-    let mut table = Table::new(&["TIME", "API", "CHANGE", "CODE", "SELLER", "NAME"]);
-    for Entry { at, api, change } in entries {
+fn table(entries: &[PastChange]) -> TextTable {
+    let mut table = TextTable::new(&["TIME", "API", "CHANGE", "CODE", "SELLER", "NAME"]);
+    for PastChange { at, api, change } in entries {
         let mut seller = change.seller.name().to_owned();
         if let Some(was) = change.was {
             seller = format!("{} -> {seller}", was.name());

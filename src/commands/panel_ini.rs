@@ -2,20 +2,20 @@
 
 use url::Url;
 
-use super::Failure;
+use super::CommandError;
 use super::terminal::print;
 use crate::cli::PanelIni;
 use crate::stderr;
 
 /// Longest base URL to advise: Plesk's cache key holds 128 characters, and its longest catalog URL takes
 /// 98 behind the base.
-const MAX_BASE: usize = 30;
+const MAX_BASE_URL_LEN: usize = 30;
 
-/// Prints the lines.
+/// Prints the lines for panel.ini.
 ///
 /// # Errors
-/// If a URL is none that Plesk could use.
-pub fn panel_ini(arguments: &PanelIni) -> Result<(), Failure> {
+/// If Plesk cannot use one of the URLs.
+pub(crate) fn panel_ini(arguments: &PanelIni) -> Result<(), CommandError> {
     let mut lines = "[extensions]\n".to_owned();
     // Plesk appends its paths, which begin with a slash.
     let base = arguments.url.trim_end_matches('/');
@@ -30,13 +30,13 @@ pub fn panel_ini(arguments: &PanelIni) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says what speaks against a base URL, though Plesk takes it.
+/// Returns what is wrong with a base URL that Plesk accepts.
 pub(super) fn objections(base: &str) -> Vec<String> {
     let mut objections = Vec::new();
-    if base.len() > MAX_BASE {
+    if base.len() > MAX_BASE_URL_LEN {
         let len = base.len();
         objections.push(format!(
-            "has {len} characters; with more than {MAX_BASE}, Plesk may mix up its cached answers"
+            "has {len} characters; with more than {MAX_BASE_URL_LEN}, Plesk may mix up its cached answers"
         ));
     }
     let Ok(url) = Url::parse(base) else { return objections };
@@ -55,7 +55,7 @@ pub(super) fn objections(base: &str) -> Vec<String> {
     objections
 }
 
-/// Can a URL stand in panel.ini?
+/// Returns true if a value is an HTTP URL that can be written in panel.ini.
 pub(super) fn is_usable(value: &str) -> bool {
     let is_url =
         Url::parse(value).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
@@ -63,9 +63,11 @@ pub(super) fn is_usable(value: &str) -> bool {
     is_url && !value.chars().any(|c| matches!(c, '"' | '$' | '\\') || c.is_control() || c == ' ')
 }
 
-fn line(key: &str, flag: &str, value: &str) -> Result<String, Failure> {
+fn line(key: &str, flag: &str, value: &str) -> Result<String, CommandError> {
     if !is_usable(value) {
-        return Err(Failure::wrong(format!("{flag}: {value:?} is not an http or https URL for panel.ini")));
+        return Err(CommandError::wrong(format!(
+            "{flag}: {value:?} is not an http or https URL for panel.ini"
+        )));
     }
     let plain = value.chars().all(|c| c.is_ascii_alphanumeric() || ":/._-".contains(c));
     Ok(if plain { format!("{key} = {value}\n") } else { format!("{key} = \"{value}\"\n") })

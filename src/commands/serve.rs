@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use tokio::signal::unix::{self, SignalKind, signal};
 use tracing::warn;
 
-use super::{Failure, runtime};
+use super::{CommandError, runtime};
 use crate::app::App;
 use crate::cli::Settings;
 use crate::config::Config;
@@ -16,12 +16,12 @@ use crate::{logging, stderr};
 ///
 /// # Errors
 /// If it cannot start.
-pub fn serve(settings: Settings) -> Result<(), Failure> {
+pub fn serve(settings: Settings) -> Result<(), CommandError> {
     let config = Config::load(settings)?;
     logging::start(*config.log_format, config.log_level.as_ref())?;
     runtime::run(async {
         let app = App::bind(&config).await?;
-        Ok(app.run(shutdown_signal().map_err(Failure::failed)?).await?)
+        Ok(app.run(shutdown_signal().map_err(CommandError::failed)?).await?)
     })
 }
 

@@ -1,4 +1,4 @@
-//! Tables: columns as wide as they must be, or as the terminal lets them.
+//! Text tables that fit the terminal.
 
 use std::fmt::Write as _;
 
@@ -7,47 +7,47 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use super::terminal::{Style, Terminal, printable};
 
 /// Blanks between columns.
-const GAP: usize = 2;
-/// Least columns that a text is cut to; a terminal that has no room for that gets longer lines.
-const MIN: usize = 8;
+const COLUMN_GAP: usize = 2;
+/// Least width that a cell is cut to. Lines are longer than the terminal if that does not suffice.
+const MIN_COLUMN_WIDTH: usize = 8;
 
-/// Least columns that a code is cut to: the longest real one has some 40 characters, and it is what one types.
-const MIN_CODE: usize = 40;
-/// Title of the codes' column.
-const CODE: &str = "CODE";
+/// Least width that a code is cut to: the longest real one has some 40 characters, and it has to be typed.
+const MIN_CODE_WIDTH: usize = 40;
+/// Title of the column of codes.
+const CODE_TITLE: &str = "CODE";
 
-/// Rows under a header.
+/// Rows of cells under a header.
 #[derive(Debug)]
-pub struct Table {
+pub(crate) struct TextTable {
     header: Vec<&'static str>,
-    /// The column that is never cut, if there is one.
+    /// Title of the column that is never cut.
     whole: Option<&'static str>,
     rows: Vec<Vec<(String, Style)>>,
 }
 
-impl Table {
-    /// Begins a table.
-    pub fn new(header: &[&'static str]) -> Self {
+impl TextTable {
+    /// Creates a table with the titles of its columns.
+    pub(crate) fn new(header: &[&'static str]) -> Self {
         Self { header: header.to_vec(), whole: None, rows: Vec::new() }
     }
 
-    /// Never cuts the column with this title.
-    pub fn whole(self, title: &'static str) -> Self {
+    /// Exempts the column with this title from being cut.
+    pub(crate) fn whole(self, title: &'static str) -> Self {
         Self { whole: Some(title), ..self }
     }
 
-    /// Adds a row.
-    pub fn row<const N: usize>(&mut self, cells: [(&str, Style); N]) {
+    /// Appends a row.
+    pub(crate) fn row<const N: usize>(&mut self, cells: [(&str, Style); N]) {
         self.rows.push(cells.map(|(text, style)| (printable(text).into_owned(), style)).into());
     }
 
-    /// Has it no rows?
-    pub fn is_empty(&self) -> bool {
+    /// Returns true if there are no rows.
+    pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// Writes the table for a terminal or a pipe.
-    pub fn render(&self, terminal: Terminal) -> String {
+    /// Formats the table for a terminal or a pipe.
+    pub(crate) fn render(&self, terminal: Terminal) -> String {
         let widths = self.widths(terminal.width);
         let mut out = String::new();
         let header = self.header.iter().map(|title| (*title, Style::Dim));
@@ -58,25 +58,25 @@ impl Table {
         out
     }
 
-    /// Finds the columns' widths: long codes give way, then the widest of the others, until all fit.
+    /// Computes the widths of the columns. Long codes are cut first, then the widest other columns, until the rows fit.
     fn widths(&self, available: Option<usize>) -> Vec<usize> {
         let mut widths: Vec<_> = (0..self.header.len())
             .map(|n| {
                 self.rows.iter().map(|row| row[n].0.width()).chain([self.header[n].len()]).max().unwrap_or(0)
             })
             .collect();
-        let gaps = GAP * widths.len().saturating_sub(1);
+        let gaps = COLUMN_GAP * widths.len().saturating_sub(1);
         let mut excess =
             available.map_or(0, |available| (widths.iter().sum::<usize>() + gaps).saturating_sub(available));
-        if let Some(at) = self.header.iter().position(|title| *title == CODE) {
-            let cut = excess.min(widths[at].saturating_sub(MIN_CODE));
+        if let Some(at) = self.header.iter().position(|title| *title == CODE_TITLE) {
+            let cut = excess.min(widths[at].saturating_sub(MIN_CODE_WIDTH));
             widths[at] -= cut;
             excess -= cut;
         }
-        let is_whole = |title: &str| title == CODE || self.whole == Some(title);
+        let is_whole = |title: &str| title == CODE_TITLE || self.whole == Some(title);
         while excess > 0 {
             let others = widths.iter_mut().zip(&self.header).filter(|(_, title)| !is_whole(title));
-            let widest = others.map(|(width, _)| width).max().filter(|width| **width > MIN);
+            let widest = others.map(|(width, _)| width).max().filter(|width| **width > MIN_COLUMN_WIDTH);
             let Some(widest) = widest else { break };
             *widest -= 1;
             excess -= 1;
@@ -95,14 +95,14 @@ fn line<'a>(
     for (n, (text, style)) in cells.enumerate() {
         let text = cut(text, widths[n]);
         // The padding is not painted, and not written at the end of a line.
-        let padding = if n == last { 0 } else { widths[n].saturating_sub(text.width()) + GAP };
+        let padding = if n == last { 0 } else { widths[n].saturating_sub(text.width()) + COLUMN_GAP };
         let _ = write!(out, "{}{:padding$}", terminal.paint(style, &text), "");
     }
     out.truncate(out.trim_end_matches(' ').len());
     out.push('\n');
 }
 
-/// Cuts a text to so many columns, with an ellipsis.
+/// Cuts a text to a width, with an ellipsis.
 fn cut(text: &str, columns: usize) -> String {
     if text.width() <= columns {
         return text.to_owned();
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn fits_the_terminal() {
-        let mut table = Table::new(&["CODE", "NAME", "LINK"]);
+        let mut table = TextTable::new(&["CODE", "NAME", "LINK"]);
         table.row([
             ("wp-toolkit", Style::Plain),
             ("WordPress Toolkit", Style::Plain),
@@ -166,12 +166,12 @@ mod tests {
     #[test]
     fn codes_are_whole() {
         let row = |code: &str| {
-            let mut table = Table::new(&["CHANGE", "CODE", "NAME"]);
+            let mut table = TextTable::new(&["CHANGE", "CODE", "NAME"]);
             table.row([("vanishes", Style::Plain), (code, Style::Plain), (&"name ".repeat(9), Style::Plain)]);
             let render = |width| table.render(Terminal { width, ..Terminal::default() });
             (render(None), render(Some(80)), render(Some(40)))
         };
-        let long = "x".repeat(MIN_CODE);
+        let long = "x".repeat(MIN_CODE_WIDTH);
         let (pipe, wide, narrow) = row(&long);
         assert!([&pipe, &wide, &narrow].iter().all(|text| text.contains(&long)), "{wide}{narrow}");
         assert!(wide.lines().all(|line| line.width() <= 80), "{wide}");
@@ -180,7 +180,7 @@ mod tests {
         assert!(pipe.contains(&monstrous) && wide.lines().all(|line| line.width() <= 80), "{wide}");
         assert!(wide.contains("xxx…  name"), "{wide}");
 
-        let mut table = Table::new(&["CODE", "CHANGE"]).whole("CHANGE");
+        let mut table = TextTable::new(&["CODE", "CHANGE"]).whole("CHANGE");
         table.row([("a", Style::Plain), (&long, Style::Plain)]);
         assert!(table.render(Terminal { width: Some(20), ..Terminal::default() }).contains(&long));
     }

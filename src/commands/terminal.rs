@@ -1,4 +1,4 @@
-//! What leaves for a terminal or a pipe: width, colors, and nothing that could command the terminal.
+//! Standard output: width, colors, and no characters that control the terminal.
 
 use std::borrow::Cow;
 use std::env;
@@ -7,39 +7,33 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use serde::Serialize;
 
-use super::Failure;
+use super::CommandError;
 use crate::printable::{escaped_json, is_plain};
 use crate::stderr;
 
-/// Standard output as it should be written for.
+/// Capabilities of standard output.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Terminal {
-    /// Its columns; a pipe has no end of them.
-    pub width: Option<usize>,
-    /// Does it show colors, and does its user want them?
-    pub colors: bool,
+pub(crate) struct Terminal {
+    /// Width in columns; `None` for a pipe.
+    pub(crate) width: Option<usize>,
+    /// True if it shows colors, and the user has not switched them off.
+    pub(crate) colors: bool,
 }
 
-/// How a text stands out (ECMA-48 §8.3.117, select graphic rendition).
+/// Style of a text (ECMA-48 §8.3.117, select graphic rendition).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
-    /// As it is.
+pub(crate) enum Style {
     Plain,
-    /// What to look at.
     Bold,
-    /// What matters less.
     Dim,
-    /// Good.
     Green,
-    /// Not good.
     Yellow,
-    /// Bad.
     Red,
 }
 
 impl Terminal {
-    /// Looks at standard output and the environment (<https://no-color.org>).
-    pub fn stdout() -> Self {
+    /// Examines standard output and the environment (<https://no-color.org>).
+    pub(crate) fn stdout() -> Self {
         if !io::stdout().is_terminal() {
             return Self::default();
         }
@@ -52,8 +46,8 @@ impl Terminal {
         }
     }
 
-    /// Makes `text` stand out, where there are colors.
-    pub fn paint(self, style: Style, text: impl Display) -> impl Display {
+    /// Applies a style to a text if colors are on.
+    pub(crate) fn paint(self, style: Style, text: impl Display) -> impl Display {
         let code = match style {
             Style::Plain => 0,
             Style::Bold => 1,
@@ -70,11 +64,10 @@ impl Terminal {
     }
 }
 
-/// Replaces what could command a terminal, or make a text read otherwise than it is: control characters
-/// and those that change the direction of writing.
+/// Replaces control characters and those that change the direction of writing.
 ///
-/// SECURITY: names, codes and links come from the network.
-pub fn printable(text: &str) -> Cow<'_, str> {
+/// SECURITY: names, codes and links come from the network, and could control the terminal.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     let is_odd = |c: char| !is_plain(c);
     match text.contains(is_odd) {
         true => text.replace(is_odd, "\u{fffd}").into(),
@@ -82,11 +75,11 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Writes to standard output, after the messages that came before.
+/// Writes to standard output, after all earlier messages on standard error.
 ///
 /// # Errors
-/// If that fails; a reader that has seen enough is no failure.
-pub fn print(text: &str) -> Result<(), Failure> {
+/// If that fails. A reader that closes the pipe early is no failure.
+pub(crate) fn print(text: &str) -> Result<(), CommandError> {
     stderr::settle();
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -95,17 +88,17 @@ pub fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Says that standard output cannot be written.
-pub(super) fn not_written(error: &io::Error) -> Failure {
-    Failure::failed(format!("cannot write to standard output: {error}"))
+/// Creates the error for a failed write to standard output.
+pub(super) fn not_written(error: &io::Error) -> CommandError {
+    CommandError::failed(format!("cannot write to standard output: {error}"))
 }
 
-/// Writes JSON to standard output, with the characters escaped that could command a terminal.
+/// Writes JSON to standard output. Characters that could control a terminal are escaped.
 ///
 /// # Errors
 /// If that fails.
-pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    let json = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
+pub(crate) fn print_json(value: &impl Serialize) -> Result<(), CommandError> {
+    let json = serde_json::to_string_pretty(value).map_err(CommandError::failed)?;
     print(&(escaped_json(&json) + "\n"))
 }
 

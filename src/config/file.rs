@@ -15,12 +15,12 @@ use crate::printable;
 
 /// The configuration file's text; empty without a file.
 #[derive(Debug, Default)]
-pub(super) struct File {
+pub(super) struct ConfigFile {
     path: PathBuf,
     text: String,
 }
 
-impl File {
+impl ConfigFile {
     /// Reads the file at `path`, if one is named.
     pub(super) fn open(path: Option<&Path>) -> Result<Self, ConfigError> {
         let Some(path) = path.map(Path::to_owned) else { return Ok(Self::default()) };

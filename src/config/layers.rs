@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::file::File;
+use super::file::ConfigFile;
 use super::{ConfigError, Tls};
 use crate::cli::{Settings, Size};
 use crate::given::Given;
@@ -12,7 +12,7 @@ use crate::given::Given;
 /// What was typed (or stands in a variable) over what the file has.
 pub(super) struct Layers {
     typed: Settings,
-    file: File,
+    file: ConfigFile,
     in_file: Settings,
 }
 
@@ -22,7 +22,7 @@ impl Layers {
     /// # Errors
     /// If the file cannot be read, or is not a configuration.
     pub(super) fn read(typed: Settings) -> Result<Self, ConfigError> {
-        let file = File::open(typed.config.as_deref())?;
+        let file = ConfigFile::open(typed.config.as_deref())?;
         let in_file = file.settings()?;
         Ok(Self { typed, file, in_file })
     }

@@ -8,10 +8,10 @@ use super::scan::{Event, ScanError, Scanner};
 /// Way to find the bits of a block. Every path gives the same results; the scanner takes the fastest by
 /// itself.
 #[derive(Debug, Clone, Copy)]
-pub struct ScanPath(Vectors);
+pub struct ScanPath(PathKind);
 
 #[derive(Debug, Clone, Copy)]
-enum Vectors {
+enum PathKind {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Detected),
@@ -21,9 +21,9 @@ impl ScanPath {
     /// Returns the paths of this machine, the portable one first and the fastest last. Tests and benchmarks go
     /// through all of them.
     pub fn all() -> impl Iterator<Item = Self> {
-        let portable = std::iter::once(Self(Vectors::Portable));
+        let portable = std::iter::once(Self(PathKind::Portable));
         #[cfg(target_arch = "x86_64")]
-        return portable.chain(avx2::Detected::detect().map(|detected| Self(Vectors::Avx2(detected))));
+        return portable.chain(avx2::Detected::detect().map(|detected| Self(PathKind::Avx2(detected))));
         #[cfg(not(target_arch = "x86_64"))]
         return portable;
     }
@@ -31,14 +31,14 @@ impl ScanPath {
     /// Returns the name for people.
     pub fn name(self) -> &'static str {
         match self.0 {
-            Vectors::Portable => "portable",
+            PathKind::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
-            Vectors::Avx2(_) => "AVX2",
+            PathKind::Avx2(_) => "AVX2",
         }
     }
 
     pub(super) fn fastest() -> Self {
-        Self::all().last().unwrap_or(Self(Vectors::Portable))
+        Self::all().last().unwrap_or(Self(PathKind::Portable))
     }
 
     /// Scans a chunk by the vectors of this path.
@@ -50,9 +50,9 @@ impl ScanPath {
         on_event: &mut impl FnMut(Event),
     ) -> Result<(), ScanError> {
         match self.0 {
-            Vectors::Portable => scanner.blocks(&portable::vectors(), chunk, on_event),
+            PathKind::Portable => scanner.blocks(&portable::vectors(), chunk, on_event),
             #[cfg(target_arch = "x86_64")]
-            Vectors::Avx2(detected) => detected.scan(scanner, chunk, on_event),
+            PathKind::Avx2(detected) => detected.scan(scanner, chunk, on_event),
         }
     }
 }

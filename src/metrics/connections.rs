@@ -1,4 +1,4 @@
-//! Open connections.
+//! Metrics of client connections.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -6,31 +6,31 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// Connections to all ports.
+/// Metrics of the connections to all ports.
 #[derive(Debug, Default)]
-pub struct Connections {
+pub struct ConnectionMetrics {
     open: Family<Label, Gauge>,
     accepted: Family<Label, Counter>,
 }
 
-/// Connections to one port; cloning shares it.
+/// Metrics of the connections to one port; cloning shares them.
 #[derive(Debug, Clone, Default)]
 pub struct Port {
     open: Gauge,
     accepted: Counter,
 }
 
-/// An open connection. It counts until it is dropped.
+/// Guard of an open connection, which counts as open until the guard is dropped.
 #[derive(Debug)]
-pub struct Open(Gauge);
+pub struct OpenConnection(Gauge);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Label {
     port: &'static str,
 }
 
-impl Connections {
-    /// Returns the counters of a port.
+impl ConnectionMetrics {
+    /// Returns the metrics of a port.
     pub fn port(&self, port: &'static str) -> Port {
         let label = Label { port };
         Port {
@@ -46,15 +46,15 @@ impl Connections {
 }
 
 impl Port {
-    /// Counts a connection that was accepted.
-    pub fn open(&self) -> Open {
+    /// Counts an accepted connection.
+    pub fn open(&self) -> OpenConnection {
         self.accepted.inc();
         self.open.inc();
-        Open(self.open.clone())
+        OpenConnection(self.open.clone())
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.dec();
     }

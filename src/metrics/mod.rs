@@ -1,8 +1,8 @@
-//! What is counted, for Prometheus.
+//! Metrics for Prometheus.
 //!
-//! Label sets are closed: no query, no client and no version that a client invents ever becomes a label.
-//! What happens is counted where it happens, in [`Metrics`]; what *is* (ages, sizes, the whitelist) is looked up
-//! when somebody asks, and comes as a [`State`].
+//! Label sets are closed: no query, no client and no version that a client invents ever becomes a label. Events are
+//! counted in [`Metrics`] where they happen. Ages, sizes and the state of the whitelist are looked up for each scrape,
+//! and come as a [`Snapshot`].
 
 pub mod connections;
 mod process;
@@ -21,20 +21,20 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use connections::Connections;
+use connections::ConnectionMetrics;
 use requests::Requests;
-use state::State;
+use state::Snapshot;
 
 use crate::{panics, stderr};
 
-/// The media type of the text that [`Metrics::encode`] writes. Everything that scrapes reads it.
+/// Media type of [`Metrics::encode`]'s text: the older format, which every scraper understands.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Upper bounds of latency buckets in seconds: from a hit in the cache to the longest time limit.
 const LATENCIES: [f64; 15] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
 
-/// Why requests that are passed on usually fail.
+/// Common outcomes and phases of failed pass-through requests. Their counters exist from the start.
 const FORWARD_FAILURES: [(&str, &str); 8] = [
     ("dns", "connect"),
     ("refused", "connect"),
@@ -49,45 +49,45 @@ const FORWARD_FAILURES: [(&str, &str); 8] = [
 /// A family of latency histograms.
 type Latencies<L> = Family<L, Histogram, fn() -> Histogram>;
 
-/// What happened since the start.
+/// Counters of everything that has happened since the start.
 #[derive(Debug)]
 pub struct Metrics {
     /// Requests to the service port.
     pub requests: Requests,
     /// Connections to either port.
-    pub connections: Connections,
+    pub connections: ConnectionMetrics,
     /// Fetches of feeds, by how they ended.
     pub fetches: Family<Fetch, Counter>,
-    /// How long they took.
+    /// Durations of fetches.
     pub fetch_durations: Latencies<FeedName>,
-    /// When each feed was last fetched or confirmed, in seconds since 1970.
+    /// Time of each feed's last fetch or confirmation, in seconds since 1970.
     pub last_fetches: Family<FeedLabels, Gauge>,
-    /// Requests that could not be passed on.
+    /// Pass-through requests that failed.
     pub forward_failures: Family<Failed, Counter>,
-    /// Fetches that gave their place up because nobody waited for them any more and another one wanted it.
+    /// Fetches that were dropped for another one, because no client waited for them any more.
     pub fetches_yielded: Counter,
-    /// Fetches that were refused because too many waited already.
+    /// Fetches that were refused because the queue was full.
     pub fetches_refused: Counter,
-    /// Bodies that the cache dropped for want of room.
+    /// Feeds and views that were evicted from the cache.
     pub evictions: Counter,
     /// Operations on the cache directory that failed; without one there are no series.
     pub cache_directory_failures: Family<OperationName, Counter>,
     /// Background jobs and tasks that panicked.
     pub panics: Family<ThreadName, Counter>,
-    /// What changed in the catalog.
-    pub changes: Family<Change, Counter>,
-    /// Notifications, by what became of them.
+    /// Changes of the catalog.
+    pub changes: Family<ChangeLabels, Counter>,
+    /// Notifications by outcome.
     pub notifications: Family<Notified, Counter>,
 }
 
-/// Either feed.
+/// Labels of a feed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct FeedName {
     /// `packages` or `categories`.
     pub feed: &'static str,
 }
 
-/// A feed of one version of the vendor's interface.
+/// Labels of a feed of one version of the vendor's interface.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct FeedLabels {
     /// `packages` or `categories`.
@@ -96,57 +96,57 @@ pub struct FeedLabels {
     pub version: &'static str,
 }
 
-/// A fetch that ended.
+/// Labels of a finished fetch.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Fetch {
-    /// Which feed.
+    /// `packages` or `categories`.
     pub feed: &'static str,
-    /// `changed`, `unchanged` or why it failed.
+    /// `changed`, `unchanged`, or the name of the failure.
     pub outcome: &'static str,
-    /// How far it came: `connect`, `tls`, `transfer`, `content` or `done`.
+    /// Phase that the fetch reached: `connect`, `tls`, `transfer`, `content` or `done`.
     pub phase: &'static str,
 }
 
-/// Why something failed.
+/// Labels of a failure.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Failed {
-    /// As the outcome of a fetch.
+    /// Name of the failure.
     pub outcome: &'static str,
-    /// As of a fetch.
+    /// Phase that the request reached.
     pub phase: &'static str,
 }
 
-/// An operation on the cache directory.
+/// Label of an operation on the cache directory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OperationName {
     /// `claim`, `read`, `write`, `sync` or `remove`.
     pub operation: &'static str,
 }
 
-/// A background thread or task.
+/// Label of a background thread or task.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ThreadName {
-    /// Its name in code, such as `encoder`.
+    /// Name of the thread or task, such as `encoder`.
     pub thread: &'static str,
 }
 
-/// A change in the catalog.
+/// Labels of a change of the catalog.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Change {
+pub struct ChangeLabels {
     /// `new`, `gone` or `switched`.
     pub change: &'static str,
     /// `free`, `vendor` or `plesk`; of a package that is gone, the last one.
     pub seller: &'static str,
 }
 
-/// What became of a notification.
+/// Label of a notification.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Notified {
     /// `delivered`, `failed` or `dropped`.
     pub outcome: &'static str,
 }
 
-/// What this build is.
+/// Labels of this build.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Build {
     version: &'static str,
@@ -156,7 +156,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let metrics = Self {
             requests: Requests::default(),
-            connections: Connections::default(),
+            connections: ConnectionMetrics::default(),
             fetches: Family::default(),
             fetch_durations: Family::new_with_constructor(latencies),
             last_fetches: Family::default(),
@@ -172,7 +172,7 @@ impl Default for Metrics {
         // A counter that begins at 0 shows its first increase; one that appears with 1 does not.
         for change in ["new", "gone", "switched"] {
             for seller in ["free", "vendor", "plesk"] {
-                drop(metrics.changes.get_or_create(&Change { change, seller }));
+                drop(metrics.changes.get_or_create(&ChangeLabels { change, seller }));
             }
         }
         for feed in ["packages", "categories"] {
@@ -191,11 +191,11 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Writes everything, with the state of now, in Prometheus's text format.
+    /// Formats all counters and a snapshot in Prometheus's text format.
     ///
     /// # Errors
-    /// Never, for a string takes all there is.
-    pub fn encode(&self, state: &State) -> Result<String, fmt::Error> {
+    /// Never: writing to a string does not fail.
+    pub fn encode(&self, state: &Snapshot) -> Result<String, fmt::Error> {
         let mut registry = Registry::default();
         process::register(&mut registry);
         let ours = registry.sub_registry_with_prefix("catalog_proxy");
@@ -207,7 +207,7 @@ impl Metrics {
         Ok(text::classic(&open_metrics))
     }
 
-    /// Returns what counts the panics of a background thread or task.
+    /// Returns the counter of panics of a background thread or task.
     pub(crate) fn panics(&self, thread: &'static str) -> Counter {
         self.panics.get_or_create(&ThreadName { thread }).clone()
     }
@@ -247,7 +247,7 @@ impl Metrics {
     }
 }
 
-/// Makes a counter of what is counted elsewhere, for the whole process.
+/// Wraps the value of a process-wide counter.
 fn counter(value: u64) -> Counter {
     let counter = Counter::default();
     counter.inc_by(value);
@@ -267,7 +267,7 @@ mod tests {
         let metrics = Metrics::default();
         let fetch = Fetch { feed: "packages", outcome: "shrunk", phase: "content" };
         metrics.fetches.get_or_create(&fetch).inc();
-        let text = metrics.encode(&State { cached_keys: 3, ..State::default() }).expect("text");
+        let text = metrics.encode(&Snapshot { cached_keys: 3, ..Snapshot::default() }).expect("text");
         for line in [
             "# TYPE catalog_proxy_fetches_total counter",
             "catalog_proxy_fetches_total{feed=\"packages\",outcome=\"shrunk\",phase=\"content\"} 1",

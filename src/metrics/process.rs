@@ -1,5 +1,5 @@
-//! The process's own metrics, under the names that all Prometheus clients use. Linux tells them in `/proc`;
-//! where it cannot be read they are left out.
+//! Metrics of the process, under the names that all Prometheus clients use. They are read from `/proc`, and left out where
+//! it cannot be read.
 
 use std::fs;
 use std::sync::atomic::AtomicU64;
@@ -12,12 +12,12 @@ use prometheus_client::registry::{Registry, Unit};
 /// supports, whatever the kernel itself counts in.
 const TICKS: f64 = 100.0;
 
-/// What the kernel says about this process.
+/// Values that the kernel reports about this process.
 #[derive(Debug, Clone, PartialEq)]
 struct Process {
-    /// Seconds on a processor.
+    /// Processor time, in seconds.
     cpu: f64,
-    /// Seconds since 1970.
+    /// Start time, in seconds since 1970.
     start: f64,
     resident_bytes: i64,
     virtual_bytes: i64,

@@ -1,4 +1,4 @@
-//! Requests to the service port. All counters that a request needs are at hand: no map is searched for them.
+//! Metrics of requests to the service port. They are kept in arrays, so that a request needs no lookup in a map.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::{Latencies, latencies};
 use crate::cache_status::CacheOutcome;
 
-/// What a request is about.
+/// Route of a request, as a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteName {
     Packages,
@@ -25,45 +25,45 @@ pub enum RouteName {
     Refused,
 }
 
-/// How an answer ended.
+/// Ending of a response body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// With its last byte handed to the connection.
+pub enum BodyEnd {
+    /// Its last byte was handed to the connection.
     Finished,
-    /// With an error in its body: the client saw a broken transfer.
+    /// The body failed, so the client saw a broken transfer.
     Failed,
-    /// Before that, because the client went away.
+    /// The client went away before the end.
     Dropped,
 }
 
-/// Counters of requests.
+/// Metrics of all requests.
 #[derive(Debug)]
 pub struct Requests {
     total: Family<Labels, Counter>,
-    /// Those of the family that were used, by [`Requests::cell`].
+    /// Counters in use, indexed by [`Requests::cell`].
     cells: [OnceLock<Counter>; RouteName::ALL.len() * CLASSES.len() * CacheOutcome::ALL.len()],
     in_flight: Gauge,
-    /// Bytes of the bodies of requests; only those that are passed on have any.
+    /// Bytes of request bodies. Only pass-through requests have any.
     pub received: Counter,
     families: Families,
-    routes: [Route; RouteName::ALL.len()],
+    routes: [RouteMetrics; RouteName::ALL.len()],
 }
 
-/// A request that ended.
+/// A finished request.
 #[derive(Debug, Clone, Copy)]
-pub struct Ended {
-    /// What it was about.
+pub struct EndedRequest {
+    /// Route of the request.
     pub route: RouteName,
-    /// Status of the answer, if there was one.
+    /// Status of the response, if there was one.
     pub status: Option<StatusCode>,
-    /// What the cache did for it.
+    /// What the cache did for the request.
     pub outcome: CacheOutcome,
-    /// Bytes of the answer's body.
+    /// Bytes of the response body.
     pub sent: u64,
-    /// Since its head arrived.
+    /// Time since the head of the request arrived.
     pub elapsed: Duration,
-    /// How it ended.
-    pub end: End,
+    /// Ending of the response body.
+    pub end: BodyEnd,
 }
 
 #[derive(Debug)]
@@ -74,9 +74,9 @@ struct Families {
     broken_off: Family<BrokenOff, Counter>,
 }
 
-/// The members of the families for one route.
+/// Metrics of one route.
 #[derive(Debug)]
-struct Route {
+struct RouteMetrics {
     duration: Histogram,
     first_byte: Histogram,
     sent: Counter,
@@ -102,8 +102,8 @@ struct BrokenOff {
     end: &'static str,
 }
 
-/// Classes of status codes; the first is of requests whose client left before there was an answer. Codes
-/// would be up to the upstream.
+/// Classes of status codes. The first one is for clients that left before the response. Single codes are no labels,
+/// because the upstream chooses them.
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 impl RouteName {
@@ -123,7 +123,7 @@ impl RouteName {
     }
 }
 
-impl End {
+impl BodyEnd {
     /// Returns its name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -169,26 +169,26 @@ impl Default for Requests {
 }
 
 impl Requests {
-    /// Counts a request that arrived.
+    /// Counts the start of a request.
     pub fn begun(&self) {
         self.in_flight.inc();
     }
 
-    /// Counts the head of an answer, so long after the request's.
+    /// Records the time from a request's head to its response's head.
     pub fn answered(&self, route: RouteName, elapsed: Duration) {
         self.routes[route as usize].first_byte.observe(elapsed.as_secs_f64());
     }
 
     /// Counts the end of a request that had [begun](Self::begun).
-    pub fn ended(&self, request: &Ended) {
+    pub fn ended(&self, request: &EndedRequest) {
         self.in_flight.dec();
         let route = &self.routes[request.route as usize];
         route.duration.observe(request.elapsed.as_secs_f64());
         route.sent.inc_by(request.sent);
         match request.end {
-            End::Finished => {}
-            End::Failed => drop(route.failed.inc()),
-            End::Dropped => drop(route.dropped.inc()),
+            BodyEnd::Finished => {}
+            BodyEnd::Failed => drop(route.failed.inc()),
+            BodyEnd::Dropped => drop(route.dropped.inc()),
         }
         let class = request.status.map_or(0, |status| usize::from(status.as_u16() / 100));
         // What is no class of its own is an error of the other side's.
@@ -222,18 +222,18 @@ impl Requests {
 }
 
 impl Families {
-    fn route(&self, route: &'static str) -> Route {
+    fn route(&self, route: &'static str) -> RouteMetrics {
         let label = RouteLabel { route };
-        let broken_off = |end: End| {
+        let broken_off = |end: BodyEnd| {
             let end = end.name();
             self.broken_off.get_or_create_owned(&BrokenOff { route, end })
         };
-        Route {
+        RouteMetrics {
             duration: self.durations.get_or_create_owned(&label),
             first_byte: self.first_bytes.get_or_create_owned(&label),
             sent: self.sent.get_or_create_owned(&label),
-            failed: broken_off(End::Failed),
-            dropped: broken_off(End::Dropped),
+            failed: broken_off(BodyEnd::Failed),
+            dropped: broken_off(BodyEnd::Dropped),
         }
     }
 }
@@ -251,7 +251,14 @@ mod tests {
                     requests.begun();
                     let status = status.map(|code| StatusCode::from_u16(code).expect("a status"));
                     let elapsed = Duration::from_millis(1);
-                    requests.ended(&Ended { route, status, outcome, sent: 1, elapsed, end: End::Finished });
+                    requests.ended(&EndedRequest {
+                        route,
+                        status,
+                        outcome,
+                        sent: 1,
+                        elapsed,
+                        end: BodyEnd::Finished,
+                    });
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! What is looked up when somebody asks for metrics.
+//! Gauges that are looked up for each scrape.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,85 +9,85 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 
 use super::{Failed, FeedLabels};
 
-/// The state of the proxy.
+/// State of the proxy at the time of a scrape.
 #[derive(Debug, Clone, Default)]
-pub struct State {
-    /// Keys with a copy.
+pub struct Snapshot {
+    /// Number of keys with a copy.
     pub cached_keys: usize,
-    /// Those of them that are past their freshness lifetime.
+    /// Number of keys whose copy is stale.
     pub stale_keys: usize,
-    /// Why the last fetch of a key failed, for each key of which it did.
+    /// Last failure of each key whose last fetch failed.
     pub failing: Vec<Failed>,
-    /// Each feed of each version that clients asked for within a day.
-    pub feeds: Vec<FeedState>,
-    /// Fetches under way, those that wait for their turn not included.
+    /// Feeds by version that clients asked for within a day.
+    pub feeds: Vec<FeedGauges>,
+    /// Number of running fetches.
     pub fetches_running: usize,
-    /// Fetches that wait for their turn.
+    /// Number of fetches that wait for a place.
     pub fetches_waiting: usize,
-    /// Bytes in the cache.
+    /// Size of the cache in memory, in bytes.
     pub cache_bytes: u64,
-    /// Its bound.
+    /// Limit of that size, in bytes.
     pub cache_limit: u64,
     /// True if the cache directory can be used; `None` without one.
     pub cache_directory_usable: Option<bool>,
-    /// The whitelist.
+    /// State of the whitelist.
     pub whitelist: WhitelistState,
-    /// The certificate, if there is one.
+    /// State of the certificate, if there is one.
     pub certificate: Option<CertificateState>,
 }
 
-/// The state of all copies of one feed.
+/// State of all copies of one feed.
 #[derive(Debug, Clone)]
-pub struct FeedState {
-    /// Which.
+pub struct FeedGauges {
+    /// Labels of the feed.
     pub feed: FeedLabels,
     /// Age of the oldest copy.
     pub age: Duration,
-    /// How long the copy has been stale that is so the longest because it cannot be renewed.
+    /// Longest time that a copy has been stale because it cannot be renewed.
     pub stale: Duration,
-    /// Elements of the largest copy.
+    /// Number of elements of the largest copy.
     pub elements: usize,
-    /// What is known about the packages in it.
+    /// State of the packages in it, if it is a packages feed.
     pub packages: Option<PackagesState>,
 }
 
-/// The state of a packages feed.
+/// State of the packages in a feed.
 #[derive(Debug, Clone, Copy)]
 pub struct PackagesState {
-    /// Those that the whitelist hides.
+    /// Number of packages that the whitelist hides.
     pub hidden: usize,
-    /// Those that are no objects.
+    /// Number of elements that are no objects.
     pub no_objects: usize,
-    /// Those without a string for a code.
+    /// Number of objects without a string as code.
     pub no_codes: usize,
 }
 
-/// The state of the whitelist.
+/// State of the whitelist.
 #[derive(Debug, Clone, Default)]
 pub struct WhitelistState {
-    /// The list in force.
+    /// Generation of the list in force.
     pub generation: u64,
-    /// Codes on it.
+    /// Number of codes on it.
     pub extensions: usize,
-    /// Those of them that no packages feed has; unknown while there is none.
+    /// Number of its codes that no packages feed in use has; `None` while there is no feed.
     pub absent: Option<usize>,
-    /// When it was loaded.
+    /// Time of the last load.
     pub loaded_at: Option<SystemTime>,
-    /// Is the file as it is now in force?
+    /// True if the file as it is now is in force.
     pub reload_succeeded: bool,
 }
 
-/// The state of the certificate.
+/// State of the certificate.
 #[derive(Debug, Clone, Copy)]
 pub struct CertificateState {
-    /// When it expires, if that is known.
+    /// Time of expiry, if it is known.
     pub not_after: Option<SystemTime>,
-    /// Are the files as they are now in use?
+    /// True if the files as they are now are in use.
     pub reload_succeeded: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
+struct OutcomeLabels {
     outcome: &'static str,
 }
 
@@ -97,11 +97,11 @@ struct Odd {
     reason: &'static str,
 }
 
-impl State {
+impl Snapshot {
     pub(super) fn register(&self, registry: &mut Registry) {
-        let failing = Family::<Outcome, Gauge>::default();
+        let failing = Family::<OutcomeLabels, Gauge>::default();
         for Failed { outcome, .. } in &self.failing {
-            failing.get_or_create(&Outcome { outcome }).inc();
+            failing.get_or_create(&OutcomeLabels { outcome }).inc();
         }
         let mut plain = |name: &str, help: &str, value: usize| registry.register(name, help, gauge(value));
         plain("cached_keys", "Keys with a copy", self.cached_keys);
@@ -129,7 +129,7 @@ impl State {
         let stale = self.family(|feed| seconds(feed.stale));
         let elements = self.family(|feed| feed.elements as i64);
         let (hidden, odd) = (Family::<FeedLabels, Gauge>::default(), Family::<Odd, Gauge>::default());
-        for FeedState { feed, packages, .. } in &self.feeds {
+        for FeedGauges { feed, packages, .. } in &self.feeds {
             let Some(packages) = packages else { continue };
             set(&hidden, feed, packages.hidden as i64);
             for (reason, count) in [("no_object", packages.no_objects), ("no_code", packages.no_codes)] {
@@ -145,7 +145,7 @@ impl State {
         registry.register("feed_odd_elements", "Elements in it that are no packages with a code", odd);
     }
 
-    fn family(&self, value: impl Fn(&FeedState) -> i64) -> Family<FeedLabels, Gauge> {
+    fn family(&self, value: impl Fn(&FeedGauges) -> i64) -> Family<FeedLabels, Gauge> {
         let family = Family::default();
         for feed in &self.feeds {
             set(&family, &feed.feed, value(feed));

@@ -1,6 +1,6 @@
-//! OpenMetrics to Prometheus's older text format, which everything that scrapes understands.
+//! Conversion from OpenMetrics to Prometheus's older text format, which every scraper understands.
 
-/// Rewrites the metadata: types are of samples by their full names, and there are no infos, units and end.
+/// Converts the metadata: types are given for the full names of samples; `# UNIT`, info types and `# EOF` are left out.
 pub(super) fn classic(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut help = "";

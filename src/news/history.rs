@@ -1,13 +1,13 @@
-//! What was new, on disk: one change a line in the cache directory's `news.jsonl`, the oldest first.
+//! History of the catalog's changes: one change a line in the cache directory's `news.jsonl`, the oldest first.
 //!
 //! ```text
 //! 1 <start of the SHA-256 of what follows, in hex> {"at": …, "api": …, "change": …, "code": …, …}
 //! ```
 //!
-//! The number is the format's version. The file is written anew under a temporary name and renamed, so a crash
-//! leaves the old or the new one, and it can be read at any time. It is written only by the process that has the
-//! directory, and only after it was read: what cannot be read just now is not lost. A damaged line is left out, and
-//! that logged; lines of another version stay in the file as they are.
+//! The number is the version of the format. Each write creates a new file under a temporary name and renames it, so a
+//! crash leaves the old or the new one, and the file can be read at any time. Only the process that has claimed the
+//! directory writes the file, and only after it has read it, so that nothing is lost if it cannot be read for a while.
+//! Damaged lines are left out and logged. Lines of another version are kept as they are.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -22,86 +22,87 @@ use tracing::warn;
 use super::Change;
 use crate::cache_directory::CacheDirectory;
 use crate::cache_directory::files::{Files, Operation};
+use crate::hex::hex;
 
-/// The file's name.
-const FILE: &str = "news.jsonl";
+/// Name of the file.
+const FILE_NAME: &str = "news.jsonl";
 /// First word of each line.
 const VERSION: &str = "1";
 /// Most changes kept, in memory and on disk: ten years of a catalog that changes ten times a week.
-const MAX_ENTRIES: usize = 5000;
+const MAX_CHANGES: usize = 5000;
 /// Longest file that is read: each of the lines may have some kilobytes.
 const MAX_FILE_LEN: u64 = 64 << 20;
-/// Of the checksum: enough to tell damage from what was written.
-const DIGITS: usize = 32;
+/// Hexadecimal digits of a checksum: enough to detect damage.
+const CHECKSUM_DIGITS: usize = 32;
 
-/// A change, and when and where it was seen.
+/// A change with its time and the version of the interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct PastChange {
     /// Time in RFC 3339, UTC.
     pub at: String,
     /// Version of the vendor's interface, such as `v4`.
     pub api: String,
-    /// What changed.
+    /// The change itself.
     #[serde(flatten)]
     pub change: Change,
 }
 
 /// One line of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Line {
-    Entry(Entry),
-    /// The line as it stands, of another version of the format: kept for that.
+enum HistoryLine {
+    Change(PastChange),
+    /// A line of another version of the format, kept as it is.
     OtherVersion(String),
 }
 
-/// The changes of the past.
+/// Changes of the catalog, in memory and on disk.
 #[derive(Debug)]
-pub(super) struct History(Arc<Mutex<Kept>>);
+pub(super) struct History(Arc<Mutex<Records>>);
 
 #[derive(Debug)]
-struct Kept {
-    /// Where they are kept beyond this process.
+struct Records {
+    /// Directory of the file, if there is one.
     directory: Option<Arc<CacheDirectory>>,
-    lines: VecDeque<Line>,
-    /// The last so many lines are not on disk.
+    lines: VecDeque<HistoryLine>,
+    /// Number of lines at the end that are not on disk yet.
     unwritten: usize,
-    /// The claim on the directory under which the file was read last; 0 before that.
+    /// Claim on the directory under which the file was last read; 0 before that.
     ///
     /// INVARIANT: the file is written only under that claim, or what is in it now would be lost.
     read_under: u64,
-    /// True if the directory is to try again.
+    /// True if a retry of a failed write is pending.
     retries: bool,
 }
 
 impl History {
-    /// Reads what there is, if the directory can be had already.
+    /// Reads the file, if the directory is claimed already.
     pub(super) fn open(directory: Option<Arc<CacheDirectory>>) -> Self {
         let mut kept =
-            Kept { directory, lines: VecDeque::new(), unwritten: 0, read_under: 0, retries: false };
+            Records { directory, lines: VecDeque::new(), unwritten: 0, read_under: 0, retries: false };
         kept.read();
         Self(Arc::new(Mutex::new(kept)))
     }
 
-    /// Returns true if the same is already the last that was told about this package.
+    /// Returns true if the last change of this package is the same one, so that it has been told already.
     pub(super) fn ends_with(&self, api: &str, change: &Change) -> bool {
         let mut kept = self.0.lock();
         kept.read();
         let mut entries = kept.lines.iter().rev().filter_map(|line| match line {
-            Line::Entry(entry) => Some(entry),
-            Line::OtherVersion(_) => None,
+            HistoryLine::Change(entry) => Some(entry),
+            HistoryLine::OtherVersion(_) => None,
         });
-        let about = |entry: &&Entry| entry.change.code == change.code && entry.api == api;
+        let about = |entry: &&PastChange| entry.change.code == change.code && entry.api == api;
         let last = entries.find(about).map(|entry| &entry.change);
         last.is_some_and(|last| last.change == change.change && last.seller == change.seller)
     }
 
-    /// Adds changes, and forgets the oldest beyond the bound. What cannot be written now is written later.
+    /// Appends changes and drops the oldest beyond [`MAX_CHANGES`]. A failed write is retried later.
     pub(super) fn push(&mut self, api: &str, at: SystemTime, changes: &[Change]) {
         let at = humantime::format_rfc3339_seconds(at).to_string();
         let mut kept = self.0.lock();
         kept.unwritten += changes.len();
         let entry = |change: &Change| {
-            Line::Entry(Entry { at: at.clone(), api: api.to_owned(), change: change.clone() })
+            HistoryLine::Change(PastChange { at: at.clone(), api: api.to_owned(), change: change.clone() })
         };
         kept.lines.extend(changes.iter().map(entry));
         kept.forget();
@@ -109,8 +110,8 @@ impl History {
     }
 }
 
-/// Writes what is not written, and has the directory try again if that fails.
-fn write(history: &Arc<Mutex<Kept>>, kept: &mut Kept) {
+/// Writes the file, and schedules a retry if that fails.
+fn write(history: &Arc<Mutex<Records>>, kept: &mut Records) {
     let Some(directory) = kept.directory.clone() else { return };
     if kept.write(&directory) || kept.retries {
         return;
@@ -125,15 +126,15 @@ fn write(history: &Arc<Mutex<Kept>>, kept: &mut Kept) {
     });
 }
 
-impl Kept {
-    /// Reads the file once for each time that the directory becomes this process's. A file that cannot be read is tried again.
+impl Records {
+    /// Reads the file once for each claim on the directory. A file that cannot be read is tried again.
     fn read(&mut self) {
         let Some(directory) = &self.directory else { return };
         let claim = directory.claims();
         if self.read_under == claim || !directory.is_claimed() {
             return;
         }
-        let path = directory.path().join(FILE);
+        let path = directory.path().join(FILE_NAME);
         match read_lines(directory.files(), &path) {
             Ok(lines) => {
                 // What was told before the file could be read comes after it.
@@ -148,12 +149,12 @@ impl Kept {
     }
 
     fn forget(&mut self) {
-        let extra = self.lines.len().saturating_sub(MAX_ENTRIES);
+        let extra = self.lines.len().saturating_sub(MAX_CHANGES);
         self.lines.drain(..extra);
         self.unwritten = self.unwritten.min(self.lines.len());
     }
 
-    /// Writes all lines. Returns false if that is to be tried again.
+    /// Writes all lines. Returns false if the write has to be retried.
     fn write(&mut self, directory: &CacheDirectory) -> bool {
         self.read();
         let Some(hold) = directory.hold() else { return false };
@@ -163,15 +164,15 @@ impl Kept {
         let mut text = String::new();
         for line in &self.lines {
             match line {
-                Line::Entry(entry) => {
+                HistoryLine::Change(entry) => {
                     // Strings and closed enums have always a form in JSON.
                     let Ok(json) = serde_json::to_string(entry) else { continue };
                     text.extend([VERSION, " ", &checksum(&json), " ", &json, "\n"]);
                 }
-                Line::OtherVersion(line) => text.push_str(line),
+                HistoryLine::OtherVersion(line) => text.push_str(line),
             }
         }
-        let written = hold.write(FILE, &[text.as_bytes()]).is_ok();
+        let written = hold.write(FILE_NAME, &[text.as_bytes()]).is_ok();
         if written {
             self.unwritten = 0;
         }
@@ -182,18 +183,18 @@ impl Kept {
 /// Reads the history in a cache directory, the oldest change first.
 ///
 /// # Errors
-/// If it cannot be read. One that was never written is empty.
-pub fn read(directory: &Path) -> io::Result<Vec<Entry>> {
-    let lines = read_lines(&Files::default(), &directory.join(FILE))?;
+/// If it cannot be read. A file that does not exist counts as empty.
+pub fn read(directory: &Path) -> io::Result<Vec<PastChange>> {
+    let lines = read_lines(&Files::default(), &directory.join(FILE_NAME))?;
     let entries = lines.into_iter().filter_map(|line| match line {
-        Line::Entry(entry) => Some(entry),
-        Line::OtherVersion(_) => None,
+        HistoryLine::Change(entry) => Some(entry),
+        HistoryLine::OtherVersion(_) => None,
     });
     Ok(entries.collect())
 }
 
-/// Reads the lines of a file but the damaged ones.
-fn read_lines(files: &Files, path: &Path) -> io::Result<Vec<Line>> {
+/// Reads the lines of a file. Damaged ones are left out and logged.
+fn read_lines(files: &Files, path: &Path) -> io::Result<Vec<HistoryLine>> {
     let bytes = match files.read(path, MAX_FILE_LEN) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         contents => contents?.bytes,
@@ -201,7 +202,7 @@ fn read_lines(files: &Files, path: &Path) -> io::Result<Vec<Line>> {
     let (mut lines, mut left_out) = (Vec::new(), Vec::new());
     for (n, bytes) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let line = std::str::from_utf8(bytes).ok().and_then(parse);
-        if !matches!(line, Some(Line::Entry(_))) {
+        if !matches!(line, Some(HistoryLine::Change(_))) {
             left_out.push(n + 1);
         }
         lines.extend(line);
@@ -213,22 +214,22 @@ fn read_lines(files: &Files, path: &Path) -> io::Result<Vec<Line>> {
     Ok(lines)
 }
 
-fn parse(line: &str) -> Option<Line> {
+fn parse(line: &str) -> Option<HistoryLine> {
     let (version, rest) = line.strip_suffix('\n')?.split_once(' ')?;
     if version != VERSION {
         let is_number = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
-        return is_number.then(|| Line::OtherVersion(line.to_owned()));
+        return is_number.then(|| HistoryLine::OtherVersion(line.to_owned()));
     }
     let (digits, json) = rest.split_once(' ')?;
     if digits != checksum(json) {
         return None;
     }
-    serde_json::from_str(json).ok().map(Line::Entry)
+    serde_json::from_str(json).ok().map(HistoryLine::Change)
 }
 
 fn checksum(json: &str) -> String {
     let hash = ring::digest::digest(&ring::digest::SHA256, json.as_bytes());
-    hash.as_ref()[..DIGITS / 2].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.as_ref()[..CHECKSUM_DIGITS / 2]).to_string()
 }
 
 #[cfg(test)]
@@ -288,10 +289,10 @@ mod tests {
     fn is_bounded() {
         let directory = tempfile::tempdir().expect("a directory");
         let mut history = History::open(Some(claimed(directory.path())));
-        let changes: Vec<_> = (0..MAX_ENTRIES + 3).map(|n| change(&n.to_string(), Kind::New)).collect();
+        let changes: Vec<_> = (0..MAX_CHANGES + 3).map(|n| change(&n.to_string(), Kind::New)).collect();
         history.push("v4", UNIX_EPOCH, &changes);
         let codes = codes(directory.path());
-        assert_eq!((codes.len(), codes[0].as_str()), (MAX_ENTRIES, "3"));
+        assert_eq!((codes.len(), codes[0].as_str()), (MAX_CHANGES, "3"));
     }
 
     #[test]
@@ -303,7 +304,7 @@ mod tests {
                 push(&mut history, code);
             }
             drop(history);
-            let path = directory.path().join(FILE);
+            let path = directory.path().join(FILE_NAME);
             let mut bytes = fs::read(&path).expect("a file");
             damage(&mut bytes);
             fs::write(&path, bytes).expect("a write");
@@ -386,11 +387,11 @@ mod tests {
     #[test]
     fn lines_of_another_version_stay() {
         let path = tempfile::tempdir().expect("a directory");
-        fs::write(path.path().join(FILE), "2 {\"new\":true}\ndamaged\n").expect("a file");
+        fs::write(path.path().join(FILE_NAME), "2 {\"new\":true}\ndamaged\n").expect("a file");
         push(&mut History::open(Some(claimed(path.path()))), "a");
         push(&mut History::open(Some(claimed(path.path()))), "b");
         assert_eq!(codes(path.path()), ["a", "b"]);
-        let text = fs::read_to_string(path.path().join(FILE)).expect("a file");
+        let text = fs::read_to_string(path.path().join(FILE_NAME)).expect("a file");
         assert!(text.starts_with("2 {\"new\":true}\n1 "), "{text}");
     }
 }

@@ -1,13 +1,12 @@
-//! What is new in the catalog.
+//! News: changes of the catalog, reported once.
 //!
-//! News are about the catalog of one version of the vendor's interface, not about one of the many keys that
-//! platforms, locales and countries make of it. Whoever compares a renewed copy with the one before therefore
-//! looks at the other copies of the version as well (see `cache::changes`), and what was told last about a
-//! package is not told again here: the copies of a version follow each other within minutes, and after a
-//! restart they come back from disk one by one.
+//! News are about the catalog of one version of the vendor's interface, not about one of the many keys that platforms,
+//! locales and countries make of it. `cache::changes` therefore compares a renewed feed with the other keys of its
+//! version as well. A change that is the last one in the history of its package is not reported again: the keys of a
+//! version are renewed within minutes of each other, and after a restart they come back from disk one by one.
 //!
-//! What is left goes to the log, the metrics, a history on disk and whoever is to be notified, on a thread of
-//! its own. Nobody waits for any of it.
+//! A thread of its own writes news to the log, the metrics, the history on disk and the notifications. Nothing waits for
+//! it.
 
 pub mod history;
 pub mod notify;
@@ -28,46 +27,86 @@ use crate::worker::{Rejected, Worker};
 use history::History;
 use notify::Outbox;
 
-/// Renewed feeds whose changes wait to be told.
-const QUEUE: usize = 64;
+/// Most reports that wait for the thread.
+const MAX_QUEUED_REPORTS: usize = 64;
 
-/// Longest wait for what is queued when the process ends: many times what a slow disk takes. One that hangs must
-/// not hold up the end.
+/// Longest wait for queued reports at shutdown: many times what a slow disk takes. A disk that hangs must not hold up
+/// the shutdown.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Codes named in a log line; beyond that only their number is told.
-const MAX_LOGGED: usize = 20;
+/// Most codes that a log line names. For the rest it gives a number.
+const MAX_LOGGED_CODES: usize = 20;
 
-/// What happened to a package.
+/// Kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// It is there for the first time.
+    /// The package has appeared.
     New,
-    /// It is there no more.
+    /// The package has disappeared.
     Gone,
-    /// Another one sells it.
+    /// The package has another seller.
     Switched,
 }
 
-/// One change in the catalog.
+/// One change of the catalog.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// What happened.
+    /// Kind of the change.
     pub change: Kind,
-    /// The package's code.
+    /// Code of the package.
     pub code: String,
-    /// Its name, if it has one.
+    /// Name of the package, if it has one.
     pub name: Option<String>,
-    /// Who sells it; of a package that is gone, who sold it.
+    /// Seller; of a package that is gone, the last one.
     pub seller: SellerName,
-    /// Who sold it before, if that is another one.
+    /// Previous seller, if it has changed.
     pub was: Option<SellerName>,
-    /// Is it on the whitelist?
+    /// True if the code is on the whitelist.
     pub whitelisted: bool,
 }
 
-/// A [`Seller`], in words.
+impl Change {
+    /// Returns the change from one seller to another, if they differ. A package that is not there has no seller.
+    pub(crate) fn between(
+        code: &str,
+        name: Option<String>,
+        before: Option<SellerName>,
+        after: Option<SellerName>,
+    ) -> Option<Self> {
+        let (change, seller, was) = match (before, after) {
+            (None, Some(after)) => (Kind::New, after, None),
+            (Some(before), None) => (Kind::Gone, before, None),
+            (Some(before), Some(after)) if before != after => (Kind::Switched, after, Some(before)),
+            _ => return None,
+        };
+        Some(Self { change, code: code.to_owned(), name, seller, was, whitelisted: false })
+    }
+
+    /// Returns the seller before the change, if the package was there.
+    pub(crate) fn seller_before(&self) -> Option<SellerName> {
+        match self.change {
+            Kind::New => None,
+            Kind::Gone => Some(self.seller),
+            Kind::Switched => self.was,
+        }
+    }
+
+    /// Returns the seller after the change, if the package is there.
+    pub(crate) fn seller_after(&self) -> Option<SellerName> {
+        match self.change {
+            Kind::New | Kind::Switched => Some(self.seller),
+            Kind::Gone => None,
+        }
+    }
+
+    /// Returns the approximate size in memory, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        size_of::<Self>() + self.code.len() + self.name.as_ref().map_or(0, String::len)
+    }
+}
+
+/// Serializable form of [`Seller`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SellerName {
@@ -76,34 +115,34 @@ pub enum SellerName {
     Plesk,
 }
 
-/// What a renewed feed brought.
+/// Changes that a renewed feed has confirmed.
 #[derive(Debug)]
 pub struct Report {
     /// Version of the vendor's interface, such as `v4`.
     pub api: &'static str,
-    /// When it came.
+    /// Time of the fetch.
     pub at: SystemTime,
-    /// Sorted.
+    /// Changes, sorted by kind and code.
     pub changes: Vec<Change>,
 }
 
-/// Takes reports.
+/// Handle of the thread that reports news.
 #[derive(Debug)]
-pub struct News(Worker<Job>);
+pub struct News(Worker<NewsJob>);
 
-/// What the thread has to do.
+/// Job of the thread.
 #[derive(Debug)]
-enum Job {
-    /// Read the history, so that damage is told at start.
+enum NewsJob {
+    /// Read the history, so that damage is logged at start.
     Open,
-    /// Tell what is new.
+    /// Report changes.
     Tell(Report),
 }
 
-/// Tells what is new, wherever it is to be told.
+/// State of the thread.
 struct Teller {
     directory: Option<Arc<CacheDirectory>>,
-    /// Read when it is first needed.
+    /// The history, read when it is first needed.
     history: Option<History>,
     whitelist: Arc<WatchedWhitelist>,
     metrics: Arc<Metrics>,
@@ -111,7 +150,7 @@ struct Teller {
 }
 
 impl News {
-    /// Starts the thread that tells. The history is kept in `directory`, if there is one.
+    /// Starts the thread. The history is kept in `directory`, if there is one.
     ///
     /// # Errors
     /// If no thread can be started.
@@ -123,26 +162,26 @@ impl News {
     ) -> io::Result<Self> {
         let panics = metrics.panics("news");
         let mut teller = Teller { directory, history: None, whitelist, metrics, outbox };
-        let worker = Worker::start("news", QUEUE, panics, move |job| match job {
-            Job::Open => drop(teller.history()),
-            Job::Tell(report) => teller.tell(report),
+        let worker = Worker::start("news", MAX_QUEUED_REPORTS, panics, move |job| match job {
+            NewsJob::Open => drop(teller.history()),
+            NewsJob::Tell(report) => teller.tell(report),
         })?;
         // It is the first, so there is room for it.
-        let _ = worker.send(Job::Open);
+        let _ = worker.send(NewsJob::Open);
         Ok(Self(worker))
     }
 
-    /// Has changes told. Never blocks.
+    /// Queues a report. Never blocks.
     pub fn report(&self, report: Report) {
-        if self.0.send(Job::Tell(report)) == Err(Rejected::Full) {
-            warn!("changes in the catalog are not told: the disk is too slow");
+        if self.0.send(NewsJob::Tell(report)) == Err(Rejected::Full) {
+            warn!("changes of the catalog are not reported: the disk is too slow");
         }
     }
 
-    /// Tells what is queued, for a limited time, and ends. Blocks on the disk.
+    /// Handles the queued reports within [`CLOSE_LIMIT`] and ends the thread. Blocks on the disk.
     pub fn close(&self) {
         if !self.0.close(CLOSE_LIMIT) {
-            warn!("changes in the catalog may not all be told: the disk is too slow");
+            warn!("changes of the catalog may not all be reported: the disk is too slow");
         }
     }
 }
@@ -161,7 +200,7 @@ impl Teller {
         let list = self.whitelist.current();
         for change in &mut changes {
             change.whitelisted = list.contains(&change.code);
-            let labels = metrics::Change { change: change.change.name(), seller: change.seller.name() };
+            let labels = metrics::ChangeLabels { change: change.change.name(), seller: change.seller.name() };
             self.metrics.changes.get_or_create(&labels).inc();
         }
         if let Some(outbox) = &self.outbox {
@@ -178,14 +217,14 @@ impl Teller {
     }
 }
 
-/// Shows the codes of some changes.
+/// Formats the codes of the changes that a filter selects.
 struct Codes<'a>(&'a [Change], Box<dyn Fn(&Change) -> bool>);
 
 impl fmt::Display for Codes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let codes: Vec<&str> = self.0.iter().filter(|c| self.1(c)).map(|change| &*change.code).collect();
-        write!(f, "{}", joined(&codes[..codes.len().min(MAX_LOGGED)]))?;
-        match codes.len().checked_sub(MAX_LOGGED) {
+        write!(f, "{}", joined(&codes[..codes.len().min(MAX_LOGGED_CODES)]))?;
+        match codes.len().checked_sub(MAX_LOGGED_CODES) {
             None | Some(0) => Ok(()),
             Some(more) => write!(f, " and {more} more"),
         }

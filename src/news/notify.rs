@@ -1,7 +1,7 @@
-//! Notifications: one POST of JSON for each renewed feed that brought something new.
+//! Notifications: one POST of JSON for each report.
 //!
-//! They wait in a bounded queue and are sent one after the other, with retries. What cannot be delivered is
-//! given up and logged; the history on disk has it all the same.
+//! Notifications wait in a bounded queue and are sent one after the other, with retries. One that cannot be delivered is
+//! dropped and logged; the history on disk has its changes all the same.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,58 +16,59 @@ use tracing::{debug, info, warn};
 use super::{Change, Kind};
 use crate::body;
 use crate::config::Webhook;
+use crate::hex::hex;
 use crate::metrics::{Metrics, Notified};
 use crate::panics;
 use crate::printable::{escaped, millis};
 use crate::upstream::retry_after::retry_after;
 use crate::upstream::{USER_AGENT, Upstream};
 
-/// Notifications waiting for the one that is being sent; beyond that they are dropped.
-const QUEUE: usize = 16;
-/// Longest wait for an answer, connecting included.
-const TIMEOUT: Duration = Duration::from_secs(10);
-/// Times that a notification is sent. With the pauses below that is within twenty minutes, which outlasts a
-/// restart of the other side.
-const ATTEMPTS: u32 = 12;
+/// Most notifications that wait. More are dropped.
+const MAX_QUEUED_NOTIFICATIONS: usize = 16;
+/// Longest wait for a response, the connection set-up included.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most attempts to deliver a notification. With the pauses below they take up to twenty minutes, which outlasts a
+/// restart of the receiver.
+const MAX_ATTEMPTS: u32 = 12;
 /// Pause after the first failure; each further one is twice as long.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
-/// Longest pause.
+/// Longest pause between two attempts.
 const MAX_PAUSE: Duration = Duration::from_secs(5 * 60);
-/// Most changes in one notification; an upheaval beyond that is looked up in the history.
+/// Most changes in one notification. The history has the rest.
 const MAX_CHANGES: usize = 1000;
-/// Most codes in its text.
-const MAX_NAMED: usize = 20;
+/// Most codes in the text of a notification.
+const MAX_NAMED_CODES: usize = 20;
 
-/// Takes notifications.
+/// Sending side of the queue of notifications.
 #[derive(Debug)]
 pub struct Outbox {
     queue: mpsc::Sender<Bytes>,
 }
 
-/// Sends them.
+/// Delivers the queued notifications.
 #[derive(Debug)]
 pub struct Notifier {
     hook: Webhook,
     client: Upstream,
     queue: mpsc::Receiver<Bytes>,
-    /// Is one on its way that the queue has no more?
+    /// True while a notification that has left the queue is being delivered.
     is_delivering: bool,
 }
 
-/// The body. A contract with whoever receives it, as documented in the README.
+/// Body of a notification, as documented in the README.
 #[derive(Debug, Serialize)]
 struct Notification<'a> {
-    /// For chats, which show this member and ignore the rest.
+    /// Text for chats, which show this member and ignore the rest.
     text: String,
     event: &'static str,
     /// Version of this format.
     format: u8,
-    /// Tells a repeated delivery from another one.
+    /// Identifier. Repeated deliveries of one notification have the same.
     id: String,
     at: String,
     api: &'a str,
     changes: &'a [Change],
-    /// Changes that are not listed.
+    /// Number of changes beyond [`MAX_CHANGES`].
     omitted: usize,
 }
 
@@ -77,30 +78,30 @@ enum DeliveryError {
     #[error("status {status}")]
     Status {
         status: StatusCode,
-        /// The pause that is asked for.
+        /// Pause that the receiver asks for.
         retry_after: Option<Duration>,
     },
     #[error("{0}")]
     Transport(String),
-    #[error("no answer within {} s", TIMEOUT.as_secs())]
+    #[error("no answer within {} s", RESPONSE_TIMEOUT.as_secs())]
     Timeout,
 }
 
-/// Makes the two sides of notifications to `hook`, which `client` reaches. Nothing is sent yet.
+/// Creates both sides of the queue of notifications for `hook`, which `client` connects to.
 pub fn notifier(hook: Webhook, client: Upstream) -> (Outbox, Notifier) {
-    let (sender, queue) = mpsc::channel(QUEUE);
+    let (sender, queue) = mpsc::channel(MAX_QUEUED_NOTIFICATIONS);
     (Outbox { queue: sender }, Notifier { hook, client, queue, is_delivering: false })
 }
 
 impl Outbox {
-    /// Has a notification sent.
+    /// Queues a notification, or drops and counts it if the queue is full.
     pub(super) fn post(&self, metrics: &Metrics, api: &str, at: SystemTime, changes: &[Change]) {
         let listed = &changes[..changes.len().min(MAX_CHANGES)];
         let notification = Notification {
             text: text(api, changes),
             event: "catalog-changed",
             format: 1,
-            id: format!("{:032x}", fastrand::u128(..)),
+            id: hex(&fastrand::u128(..).to_be_bytes()).to_string(),
             at: humantime::format_rfc3339_seconds(at).to_string(),
             api,
             changes: listed,
@@ -117,7 +118,7 @@ impl Outbox {
 }
 
 impl Notifier {
-    /// Sends notifications until `stop` is set; what is not delivered then is given up.
+    /// Delivers notifications until `stop` is set. Those that are left then are dropped.
     pub async fn run(mut self, metrics: Arc<Metrics>, mut stop: watch::Receiver<bool>) {
         let begun = tokio::select! {
             () = self.deliver_all(&metrics) => return,
@@ -141,7 +142,8 @@ impl Notifier {
         }
     }
 
-    /// Sends one until it is taken or given up. Cancel safe, but for what was sent.
+    /// Delivers one notification, with retries. Returns false if it is given up. When cancelled, it may have been
+    /// delivered.
     async fn deliver(&self, body: &Bytes) -> bool {
         for attempt in 1.. {
             let error = match self.send(body).await {
@@ -151,7 +153,7 @@ impl Notifier {
                 }
                 Err(error) => error,
             };
-            if attempt == ATTEMPTS || !error.is_worth_another_try() {
+            if attempt == MAX_ATTEMPTS || !error.is_worth_another_try() {
                 warn!(to = %self.hook, attempt, %error, "notification given up");
                 break;
             }
@@ -175,7 +177,7 @@ impl Notifier {
         if let Some(authorization) = &self.hook.authorization {
             headers.insert(header::AUTHORIZATION, authorization.clone());
         }
-        let answer = timeout(TIMEOUT, self.client.send(self.hook.target.clone(), request));
+        let answer = timeout(RESPONSE_TIMEOUT, self.client.send(self.hook.target.clone(), request));
         match answer.await.map_err(|_| DeliveryError::Timeout)? {
             Ok(response) if response.status().is_success() => Ok(()),
             Ok(response) => Err(DeliveryError::Status {
@@ -188,7 +190,7 @@ impl Notifier {
 }
 
 impl DeliveryError {
-    /// Will it help to ask again? Not if the other side says that the request is wrong.
+    /// Returns true if a retry may help. It does not if the receiver says that the request is wrong.
     fn is_worth_another_try(&self) -> bool {
         match self {
             Self::Status { status, .. } => {
@@ -199,7 +201,7 @@ impl DeliveryError {
         }
     }
 
-    /// Returns the least pause that the other side asks for, within reason.
+    /// Returns the pause that the receiver asks for, at most [`MAX_PAUSE`].
     fn pause(&self) -> Duration {
         match self {
             Self::Status { retry_after: Some(pause), .. } => (*pause).min(MAX_PAUSE),
@@ -212,14 +214,14 @@ fn count(metrics: &Metrics, outcome: &'static str) {
     metrics.notifications.get_or_create(&Notified { outcome }).inc();
 }
 
-/// Doubles up to the longest; `random` in 0..1 takes up to half of it off, so that many proxies do not knock
-/// together.
+/// Returns the pause after an attempt: doubled each time, up to [`MAX_PAUSE`]. `random` (0 to 1) takes off up to a half,
+/// so that many proxies do not retry at the same moment.
 fn pause(attempt: u32, random: f64) -> Duration {
     let full = MIN_PAUSE.saturating_mul(1 << (attempt - 1).min(16)).min(MAX_PAUSE);
     full.mul_f64(1.0 - random / 2.0)
 }
 
-/// Says in a line what changed.
+/// Formats the text of a notification.
 fn text(api: &str, changes: &[Change]) -> String {
     let named = |change: &Change| {
         let mut text =
@@ -232,7 +234,7 @@ fn text(api: &str, changes: &[Change]) -> String {
         }
         text + ")"
     };
-    let named: Vec<String> = changes.iter().take(MAX_NAMED).map(named).collect();
+    let named: Vec<String> = changes.iter().take(MAX_NAMED_CODES).map(named).collect();
     let more = match changes.len() - named.len() {
         0 => String::new(),
         more => format!(" and {more} more"),
@@ -270,7 +272,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_limit() {
-        let total: Duration = (1..ATTEMPTS).map(|attempt| pause(attempt, 0.0)).sum();
+        let total: Duration = (1..MAX_ATTEMPTS).map(|attempt| pause(attempt, 0.0)).sum();
         assert_eq!((pause(1, 0.0), pause(2, 1.0), total.as_secs()), (MIN_PAUSE, MIN_PAUSE, 1111));
         assert_eq!(pause(u32::MAX, 0.0), MAX_PAUSE);
     }

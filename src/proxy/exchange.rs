@@ -16,7 +16,8 @@ use tracing::{Level, debug, enabled, error, warn};
 use crate::body::{self, Body, BoxError};
 use crate::cache_status::CacheOutcome;
 use crate::error::Error;
-use crate::metrics::requests::{End, Ended, RouteName};
+use crate::hex::hex;
+use crate::metrics::requests::{BodyEnd, EndedRequest, RouteName};
 use crate::metrics::{Failed, Metrics};
 use crate::printable::millis;
 use crate::upstream::UpstreamError;
@@ -38,7 +39,7 @@ pub struct Exchange {
     status: Option<StatusCode>,
     outcome: CacheOutcome,
     sent: u64,
-    end: End,
+    end: BodyEnd,
     is_head: bool,
     /// SECURITY: only its path is logged. The query of what is passed on may hold tokens; the cache names its keys.
     target: Option<PathAndQuery>,
@@ -71,7 +72,7 @@ impl Exchange {
             status: None,
             outcome: CacheOutcome::Unused,
             sent: 0,
-            end: End::Dropped,
+            end: BodyEnd::Dropped,
             is_head: *request.method() == Method::HEAD,
             target: request.uri().path_and_query().cloned(),
             line,
@@ -127,7 +128,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let Self { route, status, outcome, sent, end, .. } = *self;
         let elapsed = self.started.elapsed();
-        self.metrics.requests.ended(&Ended { route, status, outcome, sent, elapsed, end });
+        self.metrics.requests.ended(&EndedRequest { route, status, outcome, sent, elapsed, end });
         if let Some(line) = &self.line {
             let AccessLine { client, method } = &**line;
             debug!(
@@ -158,14 +159,14 @@ impl http_body::Body for MeteredBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(context));
         match &frame {
-            None => self.exchange.end = End::Finished,
-            Some(Err(_)) => self.exchange.end = End::Failed,
+            None => self.exchange.end = BodyEnd::Finished,
+            Some(Err(_)) => self.exchange.end = BodyEnd::Failed,
             Some(Ok(frame)) => {
                 let len = frame.data_ref().map_or(0, Bytes::len) as u64;
                 self.exchange.sent += len;
                 self.left = self.left.map(|left| left.saturating_sub(len));
                 if frame.is_trailers() {
-                    self.exchange.end = End::Finished;
+                    self.exchange.end = BodyEnd::Finished;
                 }
             }
         }
@@ -185,8 +186,8 @@ impl Drop for MeteredBody {
     fn drop(&mut self) {
         // Nobody has to ask for an end that is known.
         let ended = self.left == Some(0) || self.inner.is_end_stream();
-        if ended && self.exchange.end == End::Dropped {
-            self.exchange.end = End::Finished;
+        if ended && self.exchange.end == BodyEnd::Dropped {
+            self.exchange.end = BodyEnd::Finished;
         }
     }
 }
@@ -232,7 +233,7 @@ impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Given(id) => f.write_str(id.to_str().unwrap_or("-")),
-            Self::Made(id) => write!(f, "{id:032x}"),
+            Self::Made(id) => hex(&id.to_be_bytes()).fmt(f),
         }
     }
 }
@@ -280,7 +281,7 @@ mod tests {
     }
 
     fn count(metrics: &Metrics, line: &str) -> String {
-        let text = metrics.encode(&crate::metrics::state::State::default()).expect("text");
+        let text = metrics.encode(&crate::metrics::state::Snapshot::default()).expect("text");
         text.lines().find_map(|other| other.strip_prefix(line)).unwrap_or("nothing").trim().to_owned()
     }
 

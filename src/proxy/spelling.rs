@@ -13,7 +13,7 @@ mod tests;
 use crate::feed::FeedKind;
 pub(crate) use fault::Fault;
 pub(crate) use query::{parts_name_feed, query_names_feed};
-use segment::{Cut, Name, Segment};
+use segment::{Cut, Name, PathSegment};
 
 /// What a path stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl<'a> PathClass<'a> {
         let mut empty_at = None;
         for text in path[at..].split('/') {
             fault::check_characters(path, at..at + text.len())?;
-            let segment = Segment::of(text.as_bytes());
+            let segment = PathSegment::of(text.as_bytes());
             let is_last = at + text.len() == path.len();
             match (segment.name, empty_at) {
                 (Name::Empty, None) if !is_last => empty_at = Some(at.saturating_sub(1)),
@@ -86,7 +86,7 @@ fn canonical(path: &str) -> Option<(&str, FeedKind)> {
 
 /// How much of a feed's path the last segments were.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Progress {
+enum FeedSearch {
     #[default]
     Nothing,
     Api,
@@ -100,7 +100,7 @@ enum Progress {
 /// The search for a feed's path in a row of segments.
 #[derive(Debug, Default)]
 struct Search<'a> {
-    progress: Progress,
+    progress: FeedSearch,
     /// True if some servers find a feed here and some do not.
     is_doubtful: bool,
     /// True if something follows the feed's name in its segment.
@@ -113,44 +113,44 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn add(&mut self, segment: &Segment<'a>, at: usize) {
+    fn add(&mut self, segment: &PathSegment<'a>, at: usize) {
         let is_odd = segment.cut == Cut::Odd;
         self.progress = match (self.progress, segment.name) {
-            (Progress::Found(kind), _) => Progress::Found(kind),
+            (FeedSearch::Found(kind), _) => FeedSearch::Found(kind),
             (same, Name::Empty) => same,
-            (Progress::Nothing, Name::Blank) => Progress::Nothing,
+            (FeedSearch::Nothing, Name::Blank) => FeedSearch::Nothing,
             // Some servers drop such a segment, and what follows it.
             (same, Name::Blank) => {
                 (self.is_doubtful, self.is_name_cut) = (true, true);
                 same
             }
-            (Progress::Name(kind), Name::Index) => Progress::Found(kind),
+            (FeedSearch::Name(kind), Name::Index) => FeedSearch::Found(kind),
             // A script with a path behind it, or parameters after which a server reads no further.
-            (Progress::Name(kind), _) if self.is_name_cut => {
+            (FeedSearch::Name(kind), _) if self.is_name_cut => {
                 self.is_doubtful = true;
-                Progress::Found(kind)
+                FeedSearch::Found(kind)
             }
             (_, Name::Api) => {
                 self.is_doubtful = is_odd;
-                Progress::Api
+                FeedSearch::Api
             }
-            (Progress::Api, Name::Version) => {
+            (FeedSearch::Api, Name::Version) => {
                 self.is_doubtful |= is_odd;
                 self.version = &segment.stem[1..];
-                Progress::Version
+                FeedSearch::Version
             }
-            (Progress::Version, Name::Feed(kind)) => {
+            (FeedSearch::Version, Name::Feed(kind)) => {
                 self.is_doubtful |= is_odd;
                 (self.is_name_cut, self.name_at) = (segment.cut != Cut::None, at);
-                Progress::Name(kind)
+                FeedSearch::Name(kind)
             }
-            _ => Progress::Nothing,
+            _ => FeedSearch::Nothing,
         };
     }
 
     fn found(&self) -> Option<FeedKind> {
         match self.progress {
-            Progress::Name(kind) | Progress::Found(kind) => Some(kind),
+            FeedSearch::Name(kind) | FeedSearch::Found(kind) => Some(kind),
             _ => None,
         }
     }

@@ -3,11 +3,11 @@
 use super::*;
 
 /// What the pretended file says.
-type File = Arc<Mutex<Part>>;
+type FakeFile = Arc<Mutex<Part>>;
 
 /// A number; `panic` makes the parser panic, `panic-log` the logging.
 #[derive(Debug)]
-struct Number(u64);
+struct ReloadedNumber(u64);
 
 #[derive(Debug, thiserror::Error)]
 #[error("no number: {0}")]
@@ -21,7 +21,7 @@ const FIRST: &str = "1";
 /// A value whose log line panics.
 const UNLOGGABLE: u64 = 13;
 
-impl Reloadable for Number {
+impl Reloadable for ReloadedNumber {
     type Origin = ();
     type Error = NoNumber;
     const NAME: &'static str = "number";
@@ -39,11 +39,11 @@ impl Reloadable for Number {
         unreachable!("tests read for themselves")
     }
 
-    fn parse((): &(), content: Content<'_, Self>) -> Result<Parsed<Self>, NoNumber> {
+    fn parse((): &(), content: FileContents<'_, Self>) -> Result<Parsed<Self>, NoNumber> {
         let bytes = content.parts[0].as_ref().map_err(|reason| NoNumber(reason.clone()))?;
         let text = String::from_utf8_lossy(bytes);
         assert_ne!(text, "panic");
-        let value = text.parse().map(Number).map_err(|_| NoNumber(text.into_owned()))?;
+        let value = text.parse().map(ReloadedNumber).map_err(|_| NoNumber(text.into_owned()))?;
         Ok(Parsed { value, warnings: Vec::new() })
     }
 
@@ -52,23 +52,23 @@ impl Reloadable for Number {
     }
 }
 
-fn start() -> (File, Arc<Reloading<Number>>) {
-    let file: File = Arc::new(Mutex::new(Ok(FIRST.into())));
+fn start() -> (FakeFile, Arc<Reloading<ReloadedNumber>>) {
+    let file: FakeFile = Arc::new(Mutex::new(Ok(FIRST.into())));
     let content = Arc::clone(&file);
     let number = Reloading::load_with((), Box::new(move |()| vec![content.lock().clone()]));
     (file, number.expect("a number"))
 }
 
-fn write(file: &File, text: &str) {
+fn write(file: &FakeFile, text: &str) {
     *file.lock() = Ok(text.into());
 }
 
 /// Makes one check after the other until it is finished; returns the pauses between them.
-fn finish(number: &Reloading<Number>, check: Check) -> Vec<Duration> {
+fn finish(number: &Reloading<ReloadedNumber>, check: Check) -> Vec<Duration> {
     std::iter::from_fn(|| number.check(check)).collect()
 }
 
-fn state(number: &Reloading<Number>) -> (u64, u64, bool) {
+fn state(number: &Reloading<ReloadedNumber>) -> (u64, u64, bool) {
     let status = number.status();
     (number.current().0, status.generation, status.in_force)
 }

@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
 use super::activity::Activity;
-use crate::metrics::connections::{Open, Port};
+use crate::metrics::connections::{OpenConnection, Port};
 
 /// How many connections there may be.
 #[derive(Debug, Clone, Default)]
@@ -46,7 +46,7 @@ pub(super) struct Place {
     connections: Arc<Connections>,
     id: u64,
     pub(super) activity: Arc<Activity>,
-    _open: Open,
+    _open: OpenConnection,
 }
 
 /// Why a connection gets no place.

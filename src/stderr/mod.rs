@@ -1,8 +1,8 @@
 //! Standard error: a bounded queue of lines and the thread that writes them.
 //!
-//! Whoever has something to say never waits for the file behind it, which may be a full pipe that nobody reads, a
-//! full disk or a closed terminal. Lines that do not fit the queue, or that cannot be written, are lost and
-//! counted; as soon as lines can be written again, one of them tells how many were lost.
+//! Logging never waits for the file behind standard error, which may be a full pipe that nobody reads, a full disk or a
+//! closed terminal. Lines that do not fit into the queue, or cannot be written, are lost and counted. As soon as lines
+//! can be written again, a notice says how many were lost.
 //!
 //! INVARIANT: nothing else in this program writes to standard error. `eprintln!` and its kin panic when a write
 //! fails, and block as long as the write does.
@@ -21,9 +21,9 @@ use rustix::io::Errno;
 
 use queue::Queue;
 
-/// Longest line that is written; what is beyond is cut, visibly. A line about a request has a few hundred bytes,
-/// and twice its target, which is some 8 KiB at most for common clients.
-pub const MAX_LINE: usize = 32 << 10;
+/// Longest line in bytes. Longer ones are cut visibly. A line about a request has a few hundred bytes, and twice its
+/// target, which common clients limit to some 8 KiB.
+pub const MAX_LINE_LEN: usize = 32 << 10;
 
 /// Longest wait for unwritten lines when the process ends: enough for a terminal or a collector that is slow, and
 /// far below the time that service managers grant.
@@ -35,7 +35,7 @@ const ORDER_LIMIT: Duration = Duration::from_millis(100);
 /// Bytes that a pipe with any room takes without blocking (`PIPE_BUF`, pipe(7)).
 const ATOMIC_WRITE: usize = 4096;
 
-/// One for the process, as standard error is.
+/// The only queue, because there is only one standard error.
 static QUEUE: Queue = Queue::new();
 
 /// True while the writing thread runs.
@@ -71,22 +71,22 @@ pub fn lost() -> u64 {
     QUEUE.lost()
 }
 
-/// Sets how the line reads, with its line end, that tells how many lines were lost.
+/// Sets the format of the notice about lost lines; it includes the line end.
 pub fn set_notice(notice: fn(u64) -> String) {
     QUEUE.set_notice(notice);
 }
 
-/// Waits, within limits, for what should be read before the data that is about to leave on standard output.
+/// Waits at most [`ORDER_LIMIT`] until earlier messages are written, before data goes to standard output.
 pub fn settle() {
     flush(ORDER_LIMIT);
 }
 
-/// Waits, within limits, for the last lines of a process that is about to end.
+/// Waits at most [`EXIT_LIMIT`] until all lines are written, before the process ends.
 pub fn finish() {
     flush(EXIT_LIMIT);
 }
 
-/// True if standard error is a terminal that shows colors, and its user wants them (<https://no-color.org>).
+/// Returns true if standard error is a terminal that shows colors, and its user wants them (<https://no-color.org>).
 pub fn is_colored() -> bool {
     let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
     io::stderr().is_terminal() && !is_set("NO_COLOR") && env::var_os("TERM").is_none_or(|term| term != "dumb")
@@ -103,7 +103,7 @@ fn send(line: &[u8]) {
     if HAS_WRITER.swap(true, Ordering::AcqRel) {
         return;
     }
-    let writer = Writer;
+    let writer = WriterThread;
     if thread::Builder::new().name("stderr".to_owned()).spawn(move || writer.run()).is_err() {
         // Dropping the closure, and the writer with it, has reset the flag. Whoever queues a line from now on
         // tries again; what was queued until now is written here.
@@ -112,21 +112,21 @@ fn send(line: &[u8]) {
 }
 
 /// The writing thread; resets the flag if it ever ends, so that the next line starts another one.
-struct Writer;
+struct WriterThread;
 
-impl Writer {
+impl WriterThread {
     fn run(&self) {
         QUEUE.write_for_ever(Patient);
     }
 }
 
-impl Drop for Writer {
+impl Drop for WriterThread {
     fn drop(&mut self) {
         HAS_WRITER.store(false, Ordering::Release);
     }
 }
 
-/// Standard error for a thread that may wait.
+/// Standard error for a thread that may block.
 ///
 /// Not `std::io::Stderr`, which takes a write to a closed file for a good one.
 struct Patient;
@@ -148,7 +148,7 @@ impl Write for Patient {
     }
 }
 
-/// Standard error for whoever cannot wait, because the system gives no thread that could.
+/// Standard error without blocking, for when no thread can be started.
 struct Impatient;
 
 impl Write for Impatient {
@@ -165,7 +165,7 @@ impl Write for Impatient {
     }
 }
 
-/// Waits until a write would not block, or for so long.
+/// Waits until a write would not block, or `limit` has passed.
 fn is_writable(limit: Option<&Timespec>) -> io::Result<bool> {
     let stderr = io::stderr();
     let mut files = [PollFd::new(&stderr, PollFlags::OUT)];

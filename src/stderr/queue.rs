@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::MAX_LINE;
+use super::MAX_LINE_LEN;
 
 /// Most lines that wait: more than a burst of requests logs while the reader is not scheduled.
 const MAX_LINES: usize = 8192;
@@ -19,7 +19,7 @@ const MAX_BYTES: usize = 1 << 20;
 /// Lines that wait to be written.
 #[derive(Debug)]
 pub(super) struct Queue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     /// Signaled when there is a line to write.
     filled: Condvar,
     /// Signaled when all lines are written.
@@ -29,11 +29,11 @@ pub(super) struct Queue {
 }
 
 #[derive(Debug)]
-struct State {
-    lines: VecDeque<Line>,
-    /// Length of all their texts.
+struct QueueState {
+    lines: VecDeque<QueuedLine>,
+    /// Total length of the queued lines, in bytes.
     bytes: usize,
-    /// Lost lines that no line in the queue tells of.
+    /// Lost lines that no notice in the queue covers.
     untold: u64,
     /// True while a line that left the queue is being written.
     writing: bool,
@@ -44,16 +44,16 @@ struct State {
 
 /// A line with its end.
 #[derive(Debug)]
-struct Line {
-    /// Lines lost before this one, to be told first.
+struct QueuedLine {
+    /// Number of lines lost before this one, for a notice that goes first.
     lost_before: u64,
-    /// Empty if only the loss is to be told.
+    /// The line; empty if there is only a notice.
     text: Vec<u8>,
 }
 
 impl Queue {
     pub(super) const fn new() -> Self {
-        let state = State {
+        let state = QueueState {
             lines: VecDeque::new(),
             bytes: 0,
             untold: 0,
@@ -81,12 +81,12 @@ impl Queue {
         }
         state.bytes += text.len();
         let lost_before = mem::take(&mut state.untold);
-        state.lines.push_back(Line { lost_before, text });
+        state.lines.push_back(QueuedLine { lost_before, text });
         drop(state);
         self.filled.notify_one();
     }
 
-    /// Writes lines as they come. Returns never.
+    /// Writes lines as they are queued. Never returns.
     pub(super) fn write_for_ever(&self, sink: impl Write) {
         let mut sink = LineSink { inner: sink, torn: false };
         loop {
@@ -132,8 +132,8 @@ impl Queue {
         self.state.lock().notice = notice;
     }
 
-    fn write(&self, sink: &mut LineSink<impl Write>, line: Line, notice: fn(u64) -> String) {
-        let Line { mut lost_before, text } = line;
+    fn write(&self, sink: &mut LineSink<impl Write>, line: QueuedLine, notice: fn(u64) -> String) {
+        let QueuedLine { mut lost_before, text } = line;
         let mut result = Ok(());
         if lost_before > 0 {
             result = sink.write_line(notice(lost_before).as_bytes());
@@ -150,19 +150,19 @@ impl Queue {
         }
     }
 
-    fn lose(&self, state: &mut State, lines: u64) {
+    fn lose(&self, state: &mut QueueState, lines: u64) {
         state.untold += lines;
         self.lost.fetch_add(lines, Ordering::Relaxed);
     }
 }
 
-impl State {
-    /// Takes the line that is to be written next.
-    fn next(&mut self) -> Option<Line> {
+impl QueueState {
+    /// Takes the next line from the queue.
+    fn next(&mut self) -> Option<QueuedLine> {
         let line = self.lines.pop_front().or_else(|| {
             // While writes fail, the next line is the next try.
             let untold = if self.failing { 0 } else { mem::take(&mut self.untold) };
-            (untold > 0).then(|| Line { lost_before: untold, text: Vec::new() })
+            (untold > 0).then(|| QueuedLine { lost_before: untold, text: Vec::new() })
         });
         self.writing = line.is_some();
         self.bytes -= line.as_ref().map_or(0, |line| line.text.len());
@@ -174,7 +174,7 @@ impl State {
     }
 }
 
-/// A file that lines are written to, each from the start of a line.
+/// Writer of whole lines: after a partial write, the next line starts on a line of its own.
 struct LineSink<W> {
     inner: W,
     /// True if the last line was written in part.
@@ -204,13 +204,13 @@ impl<W: Write> LineSink<W> {
     }
 }
 
-/// Copies a line, shortened to what is allowed.
+/// Copies a line, cut to [`MAX_LINE_LEN`].
 fn cut(line: &[u8]) -> Vec<u8> {
-    if line.len() <= MAX_LINE {
+    if line.len() <= MAX_LINE_LEN {
         return line.to_vec();
     }
     // Not within a character of UTF-8: the bytes after a character's first are 10xxxxxx.
-    let end = (0..=MAX_LINE).rev().find(|end| line[*end] & 0xc0 != 0x80).unwrap_or(0);
+    let end = (0..=MAX_LINE_LEN).rev().find(|end| line[*end] & 0xc0 != 0x80).unwrap_or(0);
     let mark = format!("… ({} bytes cut)\n", line.len() - end);
     [&line[..end], mark.as_bytes()].concat()
 }
@@ -230,12 +230,12 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(30);
 
     /// A file that takes `room` bytes, a few at once, and then fails.
-    struct Disk {
+    struct FakeDisk {
         room: usize,
         text: Vec<u8>,
     }
 
-    impl Disk {
+    impl FakeDisk {
         fn with_room(room: usize) -> Self {
             Self { room, text: Vec::new() }
         }
@@ -245,7 +245,7 @@ mod tests {
         }
     }
 
-    impl Write for Disk {
+    impl Write for FakeDisk {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let len = bytes.len().min(self.room).min(5);
             if len == 0 {
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(queue.lost(), 3);
         queue.state.lock().next();
         queue.push(b"later\n");
-        let mut disk = Disk::with_room(usize::MAX);
+        let mut disk = FakeDisk::with_room(usize::MAX);
         queue.drain(&mut disk);
         assert!(disk.text().starts_with("1\n2\n"));
         assert!(disk.text().ends_with(&format!("\n{}\nlost 3\nlater\n", MAX_LINES - 1)));
@@ -290,11 +290,11 @@ mod tests {
     #[test]
     fn a_loss_is_told_though_nothing_follows() {
         let queue = queue();
-        let line = vec![b'a'; MAX_LINE];
-        for _ in 0..MAX_BYTES / MAX_LINE + 2 {
+        let line = vec![b'a'; MAX_LINE_LEN];
+        for _ in 0..MAX_BYTES / MAX_LINE_LEN + 2 {
             queue.push(&line);
         }
-        let mut disk = Disk::with_room(usize::MAX);
+        let mut disk = FakeDisk::with_room(usize::MAX);
         queue.drain(&mut disk);
         assert_eq!((queue.lost(), disk.text.len()), (2, MAX_BYTES + "lost 2\n".len()));
         assert!(disk.text().ends_with("alost 2\n"));
@@ -304,20 +304,20 @@ mod tests {
     fn failed_writes_are_told_with_the_next_good_one() {
         let queue = queue();
         push_all(&queue, &["one\n", "two\n", "three\n"]);
-        let mut disk = Disk::with_room("one\ntw".len());
+        let mut disk = FakeDisk::with_room("one\ntw".len());
         queue.drain(&mut disk);
         assert_eq!((queue.lost(), disk.text()), (2, "one\ntw"));
         // Nothing more is tried before there is a line, or a full disk would be written to without pause.
         assert!(!queue.state.lock().is_busy());
         push_all(&queue, &["four\n", "five\n"]);
-        let mut disk = Disk::with_room(usize::MAX);
+        let mut disk = FakeDisk::with_room(usize::MAX);
         queue.drain(&mut disk);
         assert_eq!((queue.lost(), disk.text()), (2, "lost 2\nfour\nfive\n"));
     }
 
     #[test]
     fn a_torn_line_is_ended_before_the_next() {
-        let mut sink = LineSink { inner: Disk::with_room(5), torn: false };
+        let mut sink = LineSink { inner: FakeDisk::with_room(5), torn: false };
         assert!(sink.write_line(b"one\ntwo\n").is_err());
         sink.inner.room = 100;
         sink.write_line(b"three\n").expect("room");
@@ -328,7 +328,7 @@ mod tests {
     #[test]
     fn long_lines_are_cut_between_characters() {
         let check = |line: &str, expected: &str| assert_eq!(cut(line.as_bytes()), expected.as_bytes());
-        let most = "a".repeat(MAX_LINE);
+        let most = "a".repeat(MAX_LINE_LEN);
         check(&most, &most);
         check(&format!("{most}bc"), &format!("{most}… (2 bytes cut)\n"));
         let less = &most[1..];

@@ -19,7 +19,7 @@ use tracing::info;
 
 use super::connect::Connector;
 use crate::given::{Given, Source};
-use crate::reloading::{Content, Parsed, Part, Reloadable, Reloading, Settle};
+use crate::reloading::{FileContents, Parsed, Part, Reloadable, Reloading, Settle};
 use crate::watch::{self, FILE_POLL_INTERVAL};
 
 /// Largest file of roots that is read; Mozilla's bundle has some 220 KB.
@@ -108,7 +108,7 @@ impl Reloadable for Roots {
         }
     }
 
-    fn parse(trust: &Trust, content: Content<'_, Self>) -> Result<Parsed<Self>, RootsError> {
+    fn parse(trust: &Trust, content: FileContents<'_, Self>) -> Result<Parsed<Self>, RootsError> {
         match trust {
             Trust::File(path) => {
                 let pem = content.parts[0].as_ref().map_err(Clone::clone);
@@ -163,7 +163,7 @@ fn from_pem(pem: &[u8]) -> Result<RootCertStore, String> {
 
 /// Takes those of the system's certificates that can be used. Where there are none, the built-in ones are used,
 /// unless there were some before.
-fn from_system(content: Content<'_, Roots>) -> Result<Parsed<Roots>, RootsError> {
+fn from_system(content: FileContents<'_, Roots>) -> Result<Parsed<Roots>, RootsError> {
     let mut roots = RootCertStore::empty();
     let found = content.parts.iter().flatten().map(|der| CertificateDer::from_slice(der));
     roots.add_parsable_certificates(found);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     fn parse(parts: &[Part], last: Option<&Roots>) -> Result<Parsed<Roots>, RootsError> {
-        Roots::parse(&Trust::System, Content { parts, last })
+        Roots::parse(&Trust::System, FileContents { parts, last })
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a file has besides its content: owner, mode, ACL, extended attributes, flags.
+//! Attributes of a file: owner, mode, ACL, extended attributes and flags.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
@@ -29,7 +29,7 @@ const SETTABLE: IFlags = IFlags::SECURE_REMOVAL
 /// Checks that no flag of the file forbids all changes of its content.
 ///
 /// # Errors
-/// If one does, with what to do.
+/// If one does; the message says how to remove it.
 pub(super) fn check_changeable(file: &File) -> io::Result<()> {
     for (flag, name, letter) in [(IFlags::IMMUTABLE, "immutable", 'i'), (IFlags::APPEND, "append-only", 'a')]
     {
@@ -45,7 +45,7 @@ pub(super) fn check_changeable(file: &File) -> io::Result<()> {
 /// extended attributes; those in the namespace `trusted` are seen by root only.
 ///
 /// # Errors
-/// If `to` has not all of them afterwards, or has any that `from` has not.
+/// If the attributes of both files differ afterwards.
 pub(super) fn copy(from: &File, to: &File) -> io::Result<()> {
     let (wanted, present) = (from.metadata()?, to.metadata()?);
     if (wanted.uid(), wanted.gid()) != (present.uid(), present.gid()) {
@@ -79,7 +79,7 @@ pub(super) fn copy(from: &File, to: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the extended attributes that this process may see; none where the file system has no such thing.
+/// Returns the extended attributes that this process may read; none where the file system has no such thing.
 fn xattrs(file: &File) -> io::Result<BTreeMap<CString, Vec<u8>>> {
     let mut buffer = vec![0; MAX_XATTR_SIZE];
     let len = match flistxattr(file, &mut buffer[..]) {

@@ -1,4 +1,4 @@
-//! Edits of a whitelist's text that change nothing but the codes they are about.
+//! Edits of a whitelist's text. Everything but the edited codes stays as it is.
 //!
 //! The text is cut and spliced around the codes at the places that the TOML parser reports, so that comments,
 //! order, quotes, indentation and line ends stay as they are, byte for byte. The result is parsed again and must
@@ -11,7 +11,7 @@
 mod array;
 
 use self::array::{Array, newline};
-use super::{Entry, Finding};
+use super::{Finding, ListedCode};
 
 /// Why a text cannot be edited.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,18 +24,18 @@ pub enum EditError {
     Layout,
 }
 
-/// Result of [`hide`].
+/// Text after [`hide`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hidden {
-    /// The text.
+    /// The edited text.
     pub text: String,
     /// True if a comment that stood beside the code stays, and may be taken for one about the next code.
     pub leaves_comment: bool,
 }
 
-/// Lists `code`, with a comment beside it where it gets a line of its own.
+/// Adds `code` to the list, with a comment beside it where it gets a line of its own.
 ///
-/// Returns nothing if it is listed already. A file without the list gets one.
+/// Returns `None` if it is listed already. A file without a list gets one.
 ///
 /// # Errors
 /// If the text cannot be edited.
@@ -58,10 +58,10 @@ pub fn allow(text: &str, code: &str, comment: Option<&str>) -> Result<Option<Str
     proved(edited, &expected).map(Some)
 }
 
-/// Unlists `code`, all its duplicates included. A comment beside it goes too if it is `comment`, which
-/// [`allow`] wrote; all others are somebody's, and stay.
+/// Removes `code` and its duplicates from the list. A comment beside it is removed if it is `comment`, which [`allow`]
+/// wrote; all other comments stay.
 ///
-/// Returns nothing if it is not listed.
+/// Returns `None` if it is not listed.
 ///
 /// # Errors
 /// If the text cannot be edited.
@@ -89,7 +89,9 @@ pub fn hide(text: &str, code: &str, comment: Option<&str>) -> Result<Option<Hidd
     edited.map(hidden).transpose()
 }
 
-/// INVARIANT: an edit does what was meant or nothing.
+/// Parses the edited text and compares it with the expected codes.
+///
+/// INVARIANT: an edit does exactly what was asked for, or nothing.
 fn proved(edited: String, expected: &[&str]) -> Result<String, EditError> {
     match super::array(&edited) {
         Ok((_, entries)) if codes(&entries) == expected => Ok(edited),
@@ -97,11 +99,11 @@ fn proved(edited: String, expected: &[&str]) -> Result<String, EditError> {
     }
 }
 
-fn codes(entries: &[Entry]) -> Vec<&str> {
+fn codes(entries: &[ListedCode]) -> Vec<&str> {
     entries.iter().map(|entry| entry.code.as_str()).collect()
 }
 
-/// True if a file sets nothing at all.
+/// Returns true if a file sets no key at all.
 fn is_empty(text: &str) -> bool {
     toml::from_str::<toml::Table>(text).is_ok_and(|table| table.is_empty())
 }

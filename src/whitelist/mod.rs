@@ -1,9 +1,11 @@
 //! The whitelist: which paid extensions sold by Plesk stay visible.
 
 mod attributes;
+pub(crate) mod coverage;
 pub mod edit;
 pub mod mount;
 pub mod replace;
+pub(crate) mod suggestion;
 pub mod watch;
 
 use std::collections::HashSet;
@@ -17,7 +19,7 @@ use crate::digest::Digest;
 use crate::place::Place;
 use crate::printable;
 
-/// A set of codes, as read from one version of the file. It never changes.
+/// Codes of one version of the file; immutable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Whitelist {
     /// Digest of the codes.
@@ -25,25 +27,25 @@ pub struct Whitelist {
     codes: HashSet<Box<str>>,
 }
 
-/// Something to say about a place in the file.
+/// Error or warning about a place in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Where.
+    /// Place in the file.
     pub place: Place,
-    /// What is to be said.
+    /// Description of the problem.
     pub message: String,
 }
 
-/// One code as it stands in the file.
+/// A code and its place in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// The code.
+pub struct ListedCode {
+    /// The code itself.
     pub code: String,
-    /// Where it stands, quotes included, in bytes.
+    /// Byte range in the text, quotes included.
     pub span: Range<usize>,
 }
 
-/// The file as written.
+/// Content of the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
@@ -51,7 +53,7 @@ struct Raw {
 }
 
 impl Whitelist {
-    /// Parses the file's bytes; warnings are about entries that are allowed but can hardly be meant.
+    /// Parses the content of a file. Warnings are about entries that are valid, but probably not intended.
     ///
     /// # Errors
     /// The first thing that is wrong: bad syntax, an unknown key, a wrong type, no `extensions`. A file
@@ -61,7 +63,7 @@ impl Whitelist {
         let entries = entries(text)?;
         let mut codes: HashSet<Box<str>> = HashSet::with_capacity(entries.len());
         let mut warnings = Vec::new();
-        for Entry { code, span } in entries {
+        for ListedCode { code, span } in entries {
             let at = span.start;
             if code.trim() != code || code.is_empty() {
                 let meant = match code.trim() {
@@ -86,17 +88,17 @@ impl Whitelist {
         self.codes.contains(code)
     }
 
-    /// Returns what is listed, in no order.
+    /// Returns all codes, in no particular order.
     pub fn codes(&self) -> impl Iterator<Item = &str> {
         self.codes.iter().map(|code| &**code)
     }
 
-    /// Returns how many codes are listed.
+    /// Returns the number of codes.
     pub fn len(&self) -> usize {
         self.codes.len()
     }
 
-    /// Returns true if no code is listed.
+    /// Returns true if there are no codes.
     pub fn is_empty(&self) -> bool {
         self.codes.is_empty()
     }
@@ -124,12 +126,12 @@ pub fn text(bytes: &[u8]) -> Result<&str, Finding> {
 ///
 /// # Errors
 /// Those of [`Whitelist::parse`].
-pub fn entries(text: &str) -> Result<Vec<Entry>, Finding> {
+pub fn entries(text: &str) -> Result<Vec<ListedCode>, Finding> {
     Ok(array(text)?.1)
 }
 
 /// Reads the codes and where their array stands, brackets included.
-fn array(text: &str) -> Result<(Range<usize>, Vec<Entry>), Finding> {
+fn array(text: &str) -> Result<(Range<usize>, Vec<ListedCode>), Finding> {
     let raw: Raw = toml::from_str(text)
         // It repeats what the file says, which a log or a terminal will show.
         .map_err(|error| {
@@ -137,7 +139,7 @@ fn array(text: &str) -> Result<(Range<usize>, Vec<Entry>), Finding> {
             Finding::at(text, error.span().map_or(0, |span| span.start), message)
         })?;
     let span = raw.extensions.span();
-    let entry = |code: Spanned<String>| Entry { span: code.span(), code: code.into_inner() };
+    let entry = |code: Spanned<String>| ListedCode { span: code.span(), code: code.into_inner() };
     Ok((span, raw.extensions.into_inner().into_iter().map(entry).collect()))
 }
 

@@ -1,9 +1,9 @@
-//! Is the whitelist file itself a mount point?
+//! Detection of a whitelist file that is itself a mount point.
 
 use std::fs;
 use std::path::Path;
 
-/// Tells whether `path` is a mount point of its own, as with a Docker bind mount of a single file or a
+/// Returns true if `path` is a mount point of its own, as with a Docker bind mount of a single file or a
 /// Kubernetes `subPath`. Such a mount keeps showing the old file after a rename over it outside, so edits
 /// would never be seen.
 ///

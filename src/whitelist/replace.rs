@@ -16,18 +16,18 @@ use tempfile::NamedTempFile;
 use super::attributes;
 use crate::watch;
 
-/// How the content got there.
+/// Way in which the content was replaced.
 #[derive(Debug)]
 pub enum Replaced {
-    /// By a new file with the attributes of the old one, renamed over it.
+    /// A new file with the same attributes was renamed over the old one.
     Renamed,
-    /// Written into the file as it is, because a new one would lose something.
+    /// The file was written in place, because a new one would lose something.
     InPlace(Obstacle),
-    /// Not at all: the file is no longer what the edit was made of.
+    /// Nothing was written, because the file has changed since the edit began.
     Changed,
 }
 
-/// What keeps the file from being replaced by a new one.
+/// Reason why the file cannot be replaced by a new one.
 #[derive(Debug, thiserror::Error)]
 pub enum Obstacle {
     /// The other names would keep the old list.
@@ -41,17 +41,17 @@ pub enum Obstacle {
     Rename(io::Error),
 }
 
-/// A file that no other edit of this program changes until dropped.
+/// Lock on a file against other edits of this program.
 #[derive(Debug)]
 pub struct Editing {
-    /// The file itself, behind all links.
+    /// Path with all links resolved.
     path: PathBuf,
     directory: PathBuf,
     _lock: Option<File>,
 }
 
 impl Editing {
-    /// Waits for other edits of the file to end.
+    /// Locks a file. Waits until other edits of it have ended.
     ///
     /// # Errors
     /// If there is no such file.
@@ -145,13 +145,14 @@ impl Editing {
         Ok(backup)
     }
 
-    /// True if the file is no longer what the edit was made of, or no regular file any more.
+    /// Returns true if the file has changed since the edit began, or is no regular file any more.
     fn has_changed(&self, old: &[u8]) -> bool {
         !watch::read(&self.path, old.len() as u64).is_ok_and(|content| content == old)
     }
 }
 
-/// Writes the whole content. A reader in between sees a beginning of it, which is no list, and looks again.
+/// Overwrites a file. Whoever reads it meanwhile sees the beginning of the content, which is no valid list, and reads
+/// again.
 fn overwrite(file: &mut File, content: &[u8]) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
@@ -159,7 +160,7 @@ fn overwrite(file: &mut File, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// True if an error says that the file cannot be replaced, though it may be writable.
+/// Returns true if an error means that the file cannot be replaced, though it may be writable.
 fn is_obstacle(kind: ErrorKind) -> bool {
     matches!(
         kind,

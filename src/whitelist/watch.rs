@@ -1,4 +1,4 @@
-//! The whitelist's file while it is served, and the ways in which commands read it.
+//! The whitelist file: reloaded while it is served, and read once by commands.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,20 +9,20 @@ use tracing::{info, warn};
 
 use super::{Finding, Whitelist, mount};
 use crate::printable::joined;
-use crate::reloading::{Content, Parsed, Part, Reloadable, Reloading, Settle};
+use crate::reloading::{FileContents, Parsed, Part, Reloadable, Reloading, Settle};
 use crate::watch;
 
-/// How long a good file must stay as it is before it counts: editors write in several steps.
+/// Time that a valid file must stay unchanged before it is taken: editors write in several steps.
 const SETTLE: Duration = Duration::from_millis(30);
 
-/// How long a broken or missing file must stay so before it is reported: it may be half-written, or
-/// between an editor's backup and its new file.
+/// Time that a broken or missing file must stay so before it is reported: it may be half-written, or between an
+/// editor's backup and its new file.
 const SETTLE_BROKEN: Duration = Duration::from_millis(250);
 
 /// Largest file that is read; a list of all extensions there are has some 10 KB.
 pub const MAX_FILE_SIZE: u64 = 1 << 20;
 
-/// Why a whitelist cannot be used; names the file and the place.
+/// Error of reading a whitelist; names the file and the place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
@@ -38,12 +38,12 @@ pub enum LoadError {
     Parse {
         /// The file.
         path: PathBuf,
-        /// What is wrong where.
+        /// The problem and its place.
         finding: Finding,
     },
 }
 
-/// The newest good list of one file.
+/// The last good list of one file.
 pub type WatchedWhitelist = Reloading<Whitelist>;
 
 /// Loads the list of a file for the first time.
@@ -73,7 +73,7 @@ impl Reloadable for Whitelist {
         vec![watch::read(path, MAX_FILE_SIZE)]
     }
 
-    fn parse(path: &PathBuf, content: Content<'_, Self>) -> Result<Parsed<Self>, LoadError> {
+    fn parse(path: &PathBuf, content: FileContents<'_, Self>) -> Result<Parsed<Self>, LoadError> {
         let bytes = match &content.parts[0] {
             Ok(bytes) => bytes,
             Err(reason) => return Err(LoadError::Read { path: path.clone(), reason: reason.clone() }),
@@ -91,7 +91,7 @@ impl Reloadable for Whitelist {
     }
 }
 
-/// Reads the bytes of a list that is only looked at, so it may come through a pipe.
+/// Reads the content of a whitelist that is not edited, so it may come through a pipe.
 ///
 /// # Errors
 /// If it cannot be read, or is too large.
@@ -101,7 +101,7 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
     content.map_err(|reason| LoadError::Read { path: path.to_owned(), reason })
 }
 
-/// Reads the bytes of a list that is to be edited, so it must be a regular file.
+/// Reads the content of a whitelist that is to be edited, so it must be a regular file.
 ///
 /// # Errors
 /// If it cannot be read, or is too large.
@@ -109,7 +109,7 @@ pub fn read_editable(path: &Path) -> Result<Vec<u8>, LoadError> {
     watch::read(path, MAX_FILE_SIZE).map_err(|reason| LoadError::Read { path: path.to_owned(), reason })
 }
 
-/// Loads a list that is not watched, and so may come through a pipe.
+/// Loads a whitelist once. It may come through a pipe.
 ///
 /// # Errors
 /// If it cannot be read or is no whitelist.
@@ -144,13 +144,13 @@ mod tests {
     /// Fails the test if a reload takes longer than anyone would wait; what is asserted is that it comes.
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    struct Fixture {
+    struct WatchedFile {
         directory: tempfile::TempDir,
         list: Arc<WatchedWhitelist>,
         watch: Watch,
     }
 
-    impl Fixture {
+    impl WatchedFile {
         fn new() -> Self {
             let directory = tempfile::tempdir().expect("a directory");
             fs::write(directory.path().join("whitelist.toml"), text("first")).expect("a file");
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn sees_a_write_in_place() {
-        let fixture = Fixture::new();
+        let fixture = WatchedFile::new();
         fs::write(fixture.path("whitelist.toml"), text("second")).expect("a write");
         fixture.wait_for("second");
         assert!(!fixture.list.current().contains("first"));
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn sees_a_rename_over_and_a_backup_and_write() {
-        let fixture = Fixture::new();
+        let fixture = WatchedFile::new();
         fs::write(fixture.path("new"), text("second")).expect("a write");
         fs::rename(fixture.path("new"), fixture.path("whitelist.toml")).expect("a rename");
         fixture.wait_for("second");
@@ -221,7 +221,7 @@ mod tests {
         symlink("..v1", path("..data")).expect("a link");
         symlink("..data/whitelist.toml", path("whitelist.toml")).expect("a link");
         symlink("..v2", path("..data_tmp")).expect("a link");
-        let fixture = Fixture::watching(directory);
+        let fixture = WatchedFile::watching(directory);
         fs::rename(fixture.path("..data_tmp"), fixture.path("..data")).expect("a swap");
         fixture.wait_for("second");
     }
@@ -233,14 +233,14 @@ mod tests {
         // Events of a link's target come from a directory that is not watched.
         fs::write(away.path().join("list"), text("first")).expect("a write");
         symlink(away.path().join("list"), directory.path().join("whitelist.toml")).expect("a link");
-        let fixture = Fixture::watching(directory);
+        let fixture = WatchedFile::watching(directory);
         fs::write(away.path().join("list"), text("second")).expect("a write");
         fixture.wait_for("second");
     }
 
     #[test]
     fn keeps_the_last_good_list() {
-        let fixture = Fixture::new();
+        let fixture = WatchedFile::new();
         fs::write(fixture.path("whitelist.toml"), "extensions = [\"second\"\nx").expect("a write");
         fixture.wait_for_error("whitelist.toml:2:1: ");
         fs::write(fixture.path("whitelist.toml"), "").expect("a write");
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn reloads_when_told() {
-        let fixture = Fixture::new();
+        let fixture = WatchedFile::new();
         drop(fixture.watch.reload());
         fixture.wait("a new generation", |list| list.status().generation == 2);
         assert!(fixture.list.current().contains("first"));

@@ -25,7 +25,7 @@ async fn start() -> (Upstream, Proxy) {
     (upstream, proxy)
 }
 
-/// Sends bytes and returns all that comes back until the other side closes.
+/// Sends bytes and returns everything received until the peer closes.
 async fn exchange(address: SocketAddr, request: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     // A server that refuses early may close before it has read all.
@@ -35,7 +35,7 @@ async fn exchange(address: SocketAddr, request: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// Fails if a hidden package is in an answer, plain or encoded.
+/// Fails if a response has a hidden package in it, plain or encoded.
 fn assert_secret_is_kept(what: &str, answer: &[u8]) {
     let shows = |bytes: &[u8]| bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes());
     assert!(!shows(answer), "{what}: {:?}", String::from_utf8_lossy(answer));
@@ -56,7 +56,7 @@ async fn check(proxy: &Proxy, request: &[u8]) {
     assert_secret_is_kept(&String::from_utf8_lossy(request), &exchange(proxy.address, request).await);
 }
 
-/// Every one might lead to a feed.
+/// Targets that some server takes for a feed.
 const SPELLINGS: &[&str] = &[
     "/api/v4/packages",
     "/api/v4/packages?platform=unix&with-hidden",
@@ -188,7 +188,7 @@ async fn no_spelling_leads_to_the_whole_feed() {
     }
 }
 
-/// Rewrites a path in one of the ways that some server undoes.
+/// Rewrites a path in a way that some server undoes.
 fn disguise(path: &str, random: &mut Random) -> String {
     let at = (0..path.len()).map(|_| random.below(path.len())).find(|at| path.is_char_boundary(*at));
     let (before, after) = path.split_at(at.unwrap_or(0));
@@ -346,7 +346,7 @@ async fn no_field_leads_to_the_whole_feed() {
     assert_eq!((passed.body.as_slice(), passed.trailers.as_slice()), (b"x".as_slice(), [].as_slice()));
 }
 
-/// A server that does not read bodies: it takes them for the next request.
+/// An upstream that does not read bodies, and so takes them for the next request.
 async fn deaf_to_bodies(feed: String) -> SocketAddr {
     use tokio::io::{AsyncBufReadExt, BufReader};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -402,7 +402,7 @@ async fn no_body_is_taken_for_the_next_request() {
     }
 }
 
-/// One HTTP/2 request with fields as they are given; returns the frames that come back.
+/// Sends one HTTP/2 request with the given fields; returns the frames received.
 async fn http_2(address: SocketAddr, fields: &[(&str, &str)]) -> Vec<u8> {
     fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
         let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();

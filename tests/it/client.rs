@@ -1,4 +1,4 @@
-//! Clients: a proper one, and one that writes what it likes.
+//! Clients: one that follows HTTP, and one that writes any bytes.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Fails a test that would hang; nothing is asserted about time.
+/// Limit after which a test that hangs fails. Nothing else is asserted about time.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A whole answer.
+/// A complete response.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
-    /// The transfer broke off.
+    /// True if the transfer broke off.
     pub cut: bool,
 }
 
@@ -34,7 +34,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// Is this a refusal made by the proxy, and a proper one?
+    /// Fails unless this is a well-formed refusal by the proxy.
     pub fn assert_problem(&self, status: u16) {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
         assert_eq!(self.header("content-type"), "application/problem+json");
@@ -47,7 +47,7 @@ impl Answer {
     }
 }
 
-/// Sends a request on a connection of its own and returns the head of the answer.
+/// Sends a request on a new connection and returns the head of the response.
 pub async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Response<Incoming> {
     let (mut parts, body) = request.into_parts();
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
@@ -57,7 +57,7 @@ pub async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Respons
     tokio::time::timeout(PATIENCE, answer).await.expect("an answer in time").unwrap()
 }
 
-/// Reads an answer to its end.
+/// Reads a response to its end.
 pub async fn finish(response: Response<Incoming>) -> Answer {
     let (head, mut incoming) = response.into_parts();
     let mut body = Vec::new();
@@ -86,7 +86,7 @@ pub async fn get(address: SocketAddr, target: &str) -> Answer {
     request(address, get_request(target)).await
 }
 
-/// Writes `bytes` as they are and returns all that comes back until the other side closes.
+/// Writes `bytes` as they are and returns everything received until the peer closes.
 pub async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();

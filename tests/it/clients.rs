@@ -1,4 +1,4 @@
-//! Clients that take their time, take too much, or are too many.
+//! Slow clients, greedy clients, and too many clients.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::proxy::Proxy;
 use crate::upstream::{Step, Upstream, status};
 
-/// Sends a request on a connection that is kept and returns its answer.
+/// Sends a request on a kept connection and returns the response.
 async fn ask(stream: &mut TcpStream, target: &str) -> std::io::Result<String> {
     stream.write_all(format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await?;
     let mut answer = Vec::new();
@@ -29,7 +29,7 @@ async fn ask(stream: &mut TcpStream, target: &str) -> std::io::Result<String> {
     Ok(String::from_utf8(answer).unwrap())
 }
 
-/// Reads until the other side closes.
+/// Reads until the peer closes.
 async fn end(stream: &mut TcpStream) -> String {
     let mut rest = Vec::new();
     // A reset is an end as well.
@@ -192,7 +192,7 @@ async fn heads_have_a_largest_size() {
     assert_eq!(upstream.count(), 3);
 }
 
-/// An upstream that answers each request only when it gets a pass.
+/// An upstream that responds to each request only when it gets a pass.
 async fn turnstile() -> (Upstream, Arc<Semaphore>) {
     let gate = Arc::new(Semaphore::new(0));
     let closed = Arc::clone(&gate);

@@ -1,4 +1,4 @@
-//! Time that passes only when a test says so.
+//! A clock that tests control.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ impl Clock {
         Self { release: Some(release), holder: Some(holder) }
     }
 
-    /// Lets time pass in steps of a second, so that whatever is due happens in its order.
+    /// Advances the clock in steps of a second, so that timers fire in their order.
     pub async fn pass(&self, time: Duration) {
         for _ in 0..time.as_secs() {
             tokio::time::advance(Duration::from_secs(1)).await;
@@ -35,7 +35,7 @@ impl Clock {
         }
     }
 
-    /// Lets time pass at once.
+    /// Advances the clock in one step.
     pub async fn jump(&self, time: Duration) {
         tokio::time::advance(time).await;
     }

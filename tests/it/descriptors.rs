@@ -1,4 +1,4 @@
-//! File descriptors of the real binary: never lost, and running out of them is not the end.
+//! File descriptors of the real binary: none leaks, and the proxy survives running out of them.
 
 use std::fs;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::client::{get, until};
 use crate::process::Process;
 use crate::upstream::{Step, Upstream, head_of, status};
 
-/// Asks on a connection that is kept; `false` if nothing comes back within a moment.
+/// Sends a request on a kept connection; returns false if there is no response within a moment.
 async fn answers(stream: &mut TcpStream) -> bool {
     stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     let mut answer = [0; 1024];

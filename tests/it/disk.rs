@@ -1,4 +1,4 @@
-//! Copies on disk: there after a restart, never wrong, never a reason to fail.
+//! Copies on disk: they survive a restart, are never wrong, and never make a request fail.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -48,7 +48,7 @@ fn copies(directory: &Path) -> Vec<PathBuf> {
     entries.filter(|path| path.extension().is_some_and(|extension| extension == "copy")).collect()
 }
 
-/// Fills a cache directory and returns it with the address of an upstream that is gone.
+/// Fills a cache directory; returns it with the address of an upstream that has been stopped.
 async fn filled() -> (tempfile::TempDir, String, String) {
     let directory = tempfile::tempdir().unwrap();
     let upstream =
@@ -114,7 +114,7 @@ async fn a_file_of_another_key_is_not_taken_for_this_one() {
     get(proxy.address, PACKAGES).await.assert_problem(502);
 }
 
-/// Puts something in the place of all copies that cannot be read as long as it is there.
+/// Replaces all copies by something that cannot be read.
 fn hide(directory: &Path, replace: impl Fn(&Path)) {
     for path in copies(directory) {
         fs::rename(&path, path.with_extension("hidden")).unwrap();

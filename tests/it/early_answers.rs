@@ -1,5 +1,5 @@
-//! Answers that come before their request's body: the body is never read as a request, and every answer belongs
-//! to one request.
+//! Responses that arrive before the end of the request's body: the body is never read as a request, and every response
+//! belongs to one request.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,19 +17,19 @@ use crate::clock::Clock;
 use crate::https::Pair;
 use crate::proxy::Proxy;
 
-/// A body that is a request to whoever forgets that it is a body.
+/// A body that looks like a request.
 const BODY: &str = "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n";
 
-/// What the proxy answers to `BODY` if it takes it for a request.
+/// The proxy's response to `BODY` if it takes it for a request.
 const ANSWER_TO_BODY: &str = "\r\n\r\nok\n";
 
 /// A request that may follow on the same connection.
 const NEXT: &str = "GET /next HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
 
-/// An upstream that answers as soon as it has read a head and keeps its connections open.
+/// An upstream that responds as soon as it has read a head, and keeps its connections open.
 struct Early {
     address: SocketAddr,
-    /// What came in on each connection.
+    /// Bytes received on each connection.
     received: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
@@ -58,7 +58,7 @@ impl Early {
         format!("http://{}", self.address)
     }
 
-    /// Everything that came in, connection by connection.
+    /// Returns the bytes received on each connection.
     fn received(&self) -> Vec<String> {
         let all = self.received.lock().unwrap();
         all.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect()
@@ -113,7 +113,7 @@ async fn connect(proxy: &Proxy, tls: Option<&Pair>) -> Box<dyn Stream> {
     }
 }
 
-/// Reads until what came ends with `end`, or the other side closes.
+/// Reads until the input ends with `end`, or the peer closes.
 async fn read_until(stream: &mut (impl AsyncRead + Unpin), end: &str) -> String {
     let mut answer = Vec::new();
     let mut block = [0; 4096];
@@ -139,13 +139,13 @@ enum Framing {
     Chunked,
 }
 
-/// How a client sends its body.
+/// Manner in which a client sends its body.
 #[derive(Debug, Clone, Copy)]
 struct Manner {
     framing: Framing,
-    /// Fields beside that.
+    /// Further header fields.
     fields: &'static str,
-    /// How much of the body is sent with the head.
+    /// Number of bytes of the body that are sent with the head.
     before: usize,
     pause: Duration,
 }
@@ -359,10 +359,10 @@ async fn a_connection_to_the_upstream_with_an_unfinished_body_is_not_used_again(
     }
 }
 
-/// When an upstream says more than it was asked for.
+/// Time at which an upstream sends more than one response.
 #[derive(Debug, Clone, Copy)]
 enum Surplus {
-    /// In the same packet as the answer.
+    /// In the same packet as the response.
     WithTheAnswer,
     /// A moment after it.
     Later,

@@ -1,4 +1,4 @@
-//! What is no proper feed is never passed on and never kept.
+//! A response that is no valid feed is never passed on and never cached.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

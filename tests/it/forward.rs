@@ -1,4 +1,4 @@
-//! Everything that is no feed is streamed through untouched.
+//! Requests for anything but a feed are streamed through unchanged.
 
 use std::sync::Arc;
 

@@ -16,7 +16,7 @@ fn allowed(code: &str) -> bool {
     matches!(code, "wp-toolkit" | "docker")
 }
 
-/// Who sells a package, in the few ways that a generated one can say it.
+/// Returns the seller of a generated package.
 fn seller(package: &Value) -> Seller {
     match package["buy_url"].as_str() {
         None | Some("") => Seller::Free,

@@ -1,4 +1,4 @@
-//! An upstream that means harm: each of its tricks ends in bounded time and memory with the contract's answer.
+//! A hostile upstream: each attack ends in bounded time and memory, with the documented response.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ fn bytes(text: impl Into<Vec<u8>>) -> Step {
     Step::Send(text.into())
 }
 
-/// Answers that are no HTTP, or whose framing contradicts itself.
+/// Responses that are no HTTP, or whose framing is contradictory.
 fn broken_heads() -> Vec<(&'static str, Script)> {
     let with = |fields: &str| vec![head_of(200, fields), bytes("[1]"), Step::Close];
     vec![
@@ -58,7 +58,7 @@ fn broken_heads() -> Vec<(&'static str, Script)> {
     ]
 }
 
-/// Answers that begin well.
+/// Responses whose head is valid.
 fn broken_bodies() -> Vec<(&'static str, Script)> {
     let chunked = |body: &str| vec![head_of(200, "transfer-encoding: chunked\r\n"), bytes(body), Step::Close];
     let sized =
@@ -107,7 +107,7 @@ impl Turned {
         Self { upstream, proxy, turn }
     }
 
-    /// Has a copy, then a bad upstream: the copy stays in service.
+    /// Fills the cache and lets the upstream misbehave: the copy stays in service.
     async fn keeps_its_copy(&self, what: &str) {
         assert_eq!(self.proxy.get(PACKAGES).await.text(), "[\"good\"]", "{what}");
         self.turn.store(1, Ordering::SeqCst);
@@ -427,7 +427,7 @@ async fn a_body_ends_its_connection_to_the_upstream() {
     assert_eq!(nth, [0, 0, 1]);
 }
 
-/// What the storm does, by turns.
+/// Actions of the storm, in turn.
 fn stormy(n: usize) -> Script {
     match n % 8 {
         0 => vec![Step::Close],

@@ -1,4 +1,4 @@
-//! HTTP/2 with prior knowledge: its limits, and what its clients can hold up.
+//! HTTP/2 with prior knowledge: its limits, and clients that stall.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
 const GET_X: [(&str, &str); 4] =
     [(":method", "GET"), (":scheme", "http"), (":path", "/x"), (":authority", "a")];
 
-/// A connection that writes frames as it likes.
+/// A connection that writes any frames.
 struct Raw(TcpStream);
 
 impl Raw {
@@ -43,7 +43,7 @@ impl Raw {
         Self(stream)
     }
 
-    /// Writes as often as the other side takes it; returns how often that was.
+    /// Writes the same bytes until the peer takes no more; returns the number of writes.
     async fn flood(&mut self, most: usize, mut frame: impl FnMut(u32) -> Vec<u8>) -> usize {
         for n in 0..most {
             if self.0.write_all(&frame(n as u32)).await.is_err() {
@@ -78,7 +78,7 @@ impl Raw {
 
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// A proper client whose streams have a window of so many bytes.
+/// A client that follows HTTP, with a stream window of so many bytes.
 async fn client(proxy: &Proxy, window: u32) -> h2::client::SendRequest<Bytes> {
     let stream = TcpStream::connect(proxy.address).await.unwrap();
     let (client, connection) =

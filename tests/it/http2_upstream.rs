@@ -1,4 +1,4 @@
-//! An upstream that speaks HTTP/2, well and badly.
+//! Upstreams that speak HTTP/2, correctly and not.
 
 use std::path::PathBuf;
 use std::sync::Arc;

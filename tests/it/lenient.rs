@@ -32,7 +32,7 @@ pub async fn start(feed: String) -> Upstream {
     .await
 }
 
-/// Might a request be one for a feed?
+/// Returns true if a lenient server might take a request for one for a feed.
 pub fn is_feed(request: &Request) -> bool {
     let field = |wanted: &[&str]| {
         let names = |name: &str| wanted.contains(&name.replace('-', "_").to_ascii_uppercase().as_str());
@@ -50,7 +50,7 @@ pub fn is_feed(request: &Request) -> bool {
     targets.iter().any(|target| might_be_feed(target.as_bytes()))
 }
 
-/// Might a target lead to a feed, after any number of steps in any order?
+/// Returns true if a target may lead to a feed, after any number of steps in any order.
 pub fn might_be_feed(target: &[u8]) -> bool {
     /// More than any of the tests' targets has.
     const MOST: usize = 5_000;

@@ -18,6 +18,7 @@ mod bypass;
 mod cache;
 mod cli;
 mod clients;
+mod coverage;
 mod descriptors;
 mod disk;
 mod early_answers;

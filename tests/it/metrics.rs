@@ -1,4 +1,4 @@
-//! What Prometheus gets to see.
+//! The metrics for Prometheus.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -43,7 +43,7 @@ async fn waits_for(proxy: &Proxy, series: &str, expected: f64) {
     until(&format!("{series} {expected}"), async || value(&scrape(proxy).await, series) == expected).await;
 }
 
-/// A catalog with odd elements, and other paths that do not end well.
+/// An upstream with odd elements in its feed, whose other paths fail.
 async fn upstream(gate: Arc<Notify>) -> Upstream {
     let packages = array(&[plesk("wp-toolkit"), plesk("xovi"), free("git"), "7".into(), "{}".into()]);
     Upstream::start(move |request| match request.target.split('?').next().unwrap() {
@@ -253,7 +253,7 @@ async fn clients_cannot_make_series() {
     assert_eq!(value(&last, "catalog_proxy_cached_keys"), 120.0);
 }
 
-/// A scrape with everything in it that there can be, but for kinds of failures.
+/// A scrape with all series but those of failures.
 async fn full_scrape() -> String {
     let upstream = upstream(Arc::default()).await;
     let directory = tempfile::tempdir().unwrap();
@@ -267,7 +267,7 @@ async fn full_scrape() -> String {
     scrape(&proxy).await + &certificate_scrape().await
 }
 
-/// What a proxy with a certificate has more.
+/// Series that only a proxy with a certificate has.
 async fn certificate_scrape() -> String {
     let directory = tempfile::tempdir().unwrap();
     let (certificate, key) = Authority::new().sign("localhost", |_| ());

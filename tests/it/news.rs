@@ -1,4 +1,4 @@
-//! What is new in the catalog: told once, kept over restarts, sent to whoever wants to know.
+//! News of the catalog: reported once, kept over restarts, and sent as notifications.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -35,7 +35,7 @@ impl Shop {
     }
 }
 
-/// Always renews behind the next request.
+/// Makes copies stale at once, so that each request starts a renewal.
 fn renewing(config: &mut Config) {
     *config.cache.fresh_for = Duration::from_millis(1);
     config.cache.max_fresh_for = Some(*config.cache.fresh_for);
@@ -60,7 +60,7 @@ fn news(directory: &Path, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// What the history says, each change in a few words.
+/// Returns the history, each change in a few words.
 fn history(directory: &Path) -> Vec<String> {
     let output = news(directory, &["--format", "json"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -81,7 +81,7 @@ fn words(change: &Value) -> String {
     words
 }
 
-/// Asks until the history has so many changes; returns them.
+/// Sends requests until the history has so many changes; returns them.
 async fn renewed(proxy: &Proxy, directory: &Path, targets: &[&str], changes: usize) -> Vec<String> {
     until(&format!("{changes} changes"), async || {
         for target in targets {
@@ -193,6 +193,80 @@ async fn a_restart_hides_no_change_and_repeats_none() {
     renewed(&proxy, directory.path(), &[PACKAGES], 3).await;
     proxy.stop().await;
     assert_eq!(history(directory.path())[2], "v4 gone warden vendor");
+}
+
+/// An upstream whose two servers have different catalogs and answer in turn.
+async fn two_servers(catalogs: [Shop; 2]) -> Upstream {
+    let turn = Mutex::new(0);
+    Upstream::start(move |_| {
+        let mut turn = turn.lock().unwrap();
+        *turn += 1;
+        ok(catalogs[(*turn + 1) % 2].0.lock().unwrap().as_bytes())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn two_servers_that_disagree_make_no_news() {
+    let directory = tempfile::tempdir().unwrap();
+    let common: Vec<String> = (0..9).map(|n| free(&format!("common-{n}"))).collect();
+    let catalog = |packages: &[String]| [&common, packages].concat();
+    let old = Shop::new(&catalog(&[free("git")]));
+    let new = Shop::new(&catalog(&[plesk("git"), plesk("docker"), free("warden")]));
+    let upstream = two_servers([old.clone(), new.clone()]).await;
+    let hook = Upstream::start(|_| status(204, "text/plain", b"")).await;
+    let proxy = start(&upstream.url(), directory.path(), Some(&hook)).await;
+    let fetched = async |more: usize| {
+        let end = upstream.count() + more;
+        until("more fetches", async || {
+            proxy.get(PACKAGES).await;
+            upstream.count() >= end
+        })
+        .await;
+    };
+    fetched(8).await;
+    assert_eq!(history(directory.path()), [""; 0]);
+    // What both have is told, whatever else they disagree about.
+    old.now_has(&catalog(&[free("git"), free("warden")]));
+    assert_eq!(renewed(&proxy, directory.path(), &[PACKAGES], 1).await, ["v4 new warden free"]);
+    fetched(4).await;
+    old.now_has(&catalog(&[plesk("git"), plesk("docker"), free("warden")]));
+    let told = renewed(&proxy, directory.path(), &[PACKAGES], 3).await;
+    let all = ["v4 new warden free", "v4 new docker plesk whitelisted", "v4 switched git plesk was free"];
+    assert_eq!(told, all);
+    let delivered = "catalog_proxy_notifications_total{outcome=\"delivered\"} 2";
+    until("both notifications", async || metric(&proxy, delivered).await).await;
+    assert_eq!(hook.count(), 2);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_is_told_though_the_process_ends_between_its_two_fetches() {
+    let directory = tempfile::tempdir().unwrap();
+    let shop = Shop::new(&[free("git")]);
+    let upstream = shop.open().await;
+    // Each process fetches once: what it has restored is renewed ahead, and what it has fetched is fresh.
+    let once = async |outcome: &str, changes: usize| {
+        let proxy = Proxy::start_with(&upstream.url(), |config| {
+            config.cache_dir = Some(directory.path().to_owned().into());
+            *config.cache.fresh_for = Duration::from_secs(3600);
+        })
+        .await;
+        proxy.get(PACKAGES).await;
+        let fetched = format!(
+            "catalog_proxy_fetches_total{{feed=\"packages\",outcome=\"{outcome}\",phase=\"done\"}} 1"
+        );
+        until("a fetch", async || metric(&proxy, &fetched).await).await;
+        until("the changes", async || history(directory.path()).len() >= changes).await;
+        proxy.stop().await;
+    };
+    once("changed", 0).await;
+    shop.now_has(&[free("git"), free("warden")]);
+    once("changed", 0).await;
+    assert_eq!(history(directory.path()), [""; 0]);
+    once("unchanged", 1).await;
+    once("unchanged", 1).await;
+    assert_eq!(history(directory.path()), ["v4 new warden free"]);
 }
 
 #[tokio::test]
@@ -311,13 +385,15 @@ async fn one_who_never_answers_holds_nothing_up() {
     const CHANGES: usize = 20;
     for n in 1..=CHANGES {
         shop.now_has(&[free("git"), free(&n.to_string())]);
-        until("the new copy", async || {
-            get(process.address, PACKAGES).await.text().contains(&free(&n.to_string()))
+        // Each takes the place of the one before.
+        let told = format!("\"new\":\"{n}\"");
+        until("the news of the new copy", async || {
+            get(process.address, PACKAGES).await;
+            process.log().contains(&told)
         })
         .await;
     }
-    // The first one is new, and each further one takes the place of the one before.
-    until("all changes", async || history(directory.path()).len() == 2 * CHANGES - 1).await;
+    assert_eq!(history(directory.path()).len(), 2 * CHANGES - 1);
     until("a try", async || silent.count() == 1).await;
     process.signal("TERM");
     assert_eq!(process.wait().await.code(), Some(0));
@@ -356,7 +432,8 @@ async fn a_failure_is_told_once_and_the_pause_is_as_asked() {
     .await;
     let log = process.log();
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let warnings: Vec<_> = lines.iter().filter(|line| line["level"] == "WARN").collect();
+    let warnings: Vec<_> =
+        lines.iter().filter(|line| line["level"] == "WARN" && line["to"].is_string()).collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert_eq!(
         (&warnings[0]["error"], &warnings[0]["retry_in_ms"]),

@@ -13,16 +13,16 @@ use crate::process::Process;
 use crate::proxy::Proxy;
 use crate::tls::Authority;
 
-/// What the proxy on the way does when it is asked for a tunnel.
+/// Reaction of the outbound proxy to CONNECT.
 #[derive(Debug, Clone, Copy)]
 enum Reply {
-    /// Opens one to this port of ours, whatever was asked for.
+    /// Opens a tunnel to this local port, whatever was asked for.
     Tunnel(u16),
-    /// Says this and closes.
+    /// Responds with this and closes.
     Say(&'static str),
 }
 
-/// A proxy on the way that remembers what it was asked.
+/// An outbound proxy that records its requests.
 struct OutboundProxy {
     address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
@@ -94,7 +94,7 @@ fn assert_secure(answers: &[Answer]) {
     }
 }
 
-/// A name that only the proxy on the way can know.
+/// A host name that only the outbound proxy can resolve.
 const NAME: &str = "catalog.invalid";
 
 #[tokio::test]

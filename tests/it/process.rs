@@ -33,7 +33,7 @@ impl Process {
         Self::start_with(&upstream.url(), |_| ())
     }
 
-    /// Starts one with more arguments or variables.
+    /// Starts the binary with more arguments or variables.
     pub fn start_with(upstream: &str, change: impl FnOnce(&mut Command)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let whitelist = directory.path().join("whitelist.toml");
@@ -66,7 +66,7 @@ impl Process {
         Self { child, address, directory, log: lines }
     }
 
-    /// Everything logged so far.
+    /// Returns the log so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
@@ -77,7 +77,7 @@ impl Process {
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
-    /// The file that it watches.
+    /// Returns the path of its whitelist.
     pub fn whitelist(&self) -> PathBuf {
         self.directory.path().join("whitelist.toml")
     }
@@ -86,12 +86,12 @@ impl Process {
         self.child.id()
     }
 
-    /// How many file descriptors it has open.
+    /// Returns the number of open file descriptors.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
     }
 
-    /// Most memory it ever had, in bytes.
+    /// Returns the peak of its resident memory, in bytes.
     pub fn peak_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
@@ -103,7 +103,7 @@ impl Process {
         fs::write(self.directory.path().join("whitelist.toml"), list).unwrap();
     }
 
-    /// Ends it as a power cut would.
+    /// Kills it, as a power cut would.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -127,7 +127,7 @@ impl Drop for Process {
     }
 }
 
-/// What the proxy may take while it passes bodies on, whatever their size.
+/// Memory that the proxy may use while it passes bodies on, whatever their size.
 const MEMORY: u64 = 48 << 20;
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! An edit of the whitelist shows in the next answers; no request fails and the upstream is not asked.
+//! An edit of the whitelist shows in the next responses; no request fails, and none goes to the upstream.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,4 +1,4 @@
-//! What the machine may run out of: disk, directories, clocks that are right, patience of the admin.
+//! Failing resources of the machine: a full disk, missing directories, a wrong clock, rapid reloads.
 
 use std::fs;
 use std::path::Path;

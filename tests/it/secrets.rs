@@ -1,4 +1,4 @@
-//! What must never be in the logs: credentials and the queries of what is only passed on.
+//! Secrets that must never be logged: credentials, and the queries of pass-through requests.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! Ends of standard output and standard error that take nothing, or nothing any more.
+//! Standard output and standard error that cannot be written.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, PipeReader, Read, Write};
@@ -8,7 +8,7 @@ use std::process::Stdio;
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
 
-/// What is wrong with the file that a process writes to.
+/// Reason why a process's output cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sink {
     /// A pipe that is full, and that nobody reads for now.
@@ -22,7 +22,7 @@ pub enum Sink {
 }
 
 impl Sink {
-    /// Returns such a file, and what keeps it as it is: the pipe's other end.
+    /// Returns such a file, and the other end of the pipe, which keeps it so.
     pub fn open(self) -> (Stdio, Option<PipeReader>) {
         match self {
             Self::Stuck => {
@@ -63,7 +63,7 @@ fn closed_terminal() -> OwnedFd {
     rustix::fs::open(name, noctty, rustix::fs::Mode::empty()).unwrap()
 }
 
-/// Reads lines from a pipe in the background; what filled it comes before the first.
+/// Reads lines from a pipe in the background. Whatever filled the pipe comes before the first one.
 pub struct Lines(std::sync::mpsc::Receiver<String>);
 
 impl Lines {
@@ -97,7 +97,7 @@ impl Lines {
     }
 }
 
-/// Where a process listens, by the address that it listens on: its log may not say.
+/// Finds the address that a process listens on without its log.
 pub fn listening(pid: u32, ip: [u8; 4]) -> Option<std::net::SocketAddr> {
     let sockets: Vec<String> = fs::read_dir(format!("/proc/{pid}/fd"))
         .ok()?

@@ -1,20 +1,20 @@
-//! Requests that two servers could understand in two ways: refused, or passed on in one way only.
+//! Ambiguous requests: refused, or passed on with one meaning only.
 
 use crate::client::raw;
 use crate::proxy::Proxy;
 use crate::upstream::{Upstream, status};
 
-/// What becomes of a request.
+/// Expected handling of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
-    /// One answer of this status, a closed connection, and nothing for the upstream.
+    /// A response of this status, a closed connection, and no request to the upstream.
     Refused(u16),
-    /// Nothing for the upstream but the one request for /x with this much of a body, and a closed connection.
+    /// A single request for /x to the upstream, with this many bytes of body, and a closed connection.
     OneRequest(u64),
 }
 use Fate::{OneRequest, Refused};
 
-/// What an attacker wants to be taken for a request of its own.
+/// Bytes that an attacker wants to be taken for a request.
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n";
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::upstream::Upstream;
 
 const PACKAGES: &str = "/api/v4/packages";
 
-/// `serve` with such a standard error.
+/// A running `serve` whose standard error cannot be written.
 struct Deaf {
     child: Child,
     address: SocketAddr,
@@ -90,7 +90,7 @@ async fn upstream() -> Upstream {
     Upstream::with_feeds(array(&["docker", "xovi", "wp-toolkit"].map(plesk)), "[]").await
 }
 
-/// More lines than any queue should keep. The upstream has nothing else than feeds.
+/// More lines than the queue may keep. The upstream has nothing but feeds.
 async fn flood(deaf: &Deaf) {
     let long = "a".repeat(4 << 10);
     for n in 0..600 {

@@ -9,7 +9,7 @@ use crate::process::Process;
 use crate::proxy::{array, list, plesk};
 use crate::upstream::Upstream;
 
-/// The manager's end.
+/// The service manager's side of the socket.
 struct Manager {
     directory: tempfile::TempDir,
     socket: UnixDatagram,

@@ -1,4 +1,4 @@
-//! The upstream over TLS: verified against roots of our own.
+//! The upstream over TLS, verified against the test's own roots.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::client::until;
 use crate::proxy::Proxy;
 use crate::upstream::{converse, ok};
 
-/// A root of our own.
+/// A root certificate made by the test.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     directory: tempfile::TempDir,
@@ -50,7 +50,7 @@ impl Authority {
         (params.signed_by(&key, &self.issuer).unwrap(), key)
     }
 
-    /// Makes a certificate for `name` and what accepts connections with it.
+    /// Makes a certificate for `name` and an acceptor that uses it.
     pub fn acceptor(
         &self,
         name: &str,
@@ -103,7 +103,7 @@ where
     port
 }
 
-/// Asks for the feed and for a file, through a proxy that trusts `roots`.
+/// Requests the feed and a file through a proxy that trusts `roots`.
 async fn ask(port: u16, roots: Option<PathBuf>) -> [crate::client::Answer; 2] {
     let url = format!("https://localhost:{port}");
     let proxy = Proxy::start_with(&url, |config| config.upstream_ca = roots.map(Into::into)).await;

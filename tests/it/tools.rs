@@ -43,7 +43,7 @@ impl Session {
         fs::read_to_string(self.path("whitelist.toml")).unwrap()
     }
 
-    /// A command that ends by itself; one that serves where it should refuse would do so for ever.
+    /// Creates a command with a time limit, in case that it serves where it should refuse.
     pub fn command(&self, line: &str) -> Command {
         let mut command = Command::new("/usr/bin/timeout");
         // Whoever runs the tests may have a proxy, and settings of their own.
@@ -295,7 +295,7 @@ fn what_the_feed_says_commands_no_terminal() {
     }
 }
 
-/// What a terminal of so many columns gets; `script` (in Debian's essential bsdutils) makes one.
+/// Returns the output on a terminal of so many columns. `script` (from Debian's essential bsdutils) provides it.
 pub fn on_a_terminal(session: &Session, columns: usize, variables: &str, line: &str) -> String {
     let program = env!("CARGO_BIN_EXE_catalog-proxy");
     let shell = format!("stty rows 40 cols {columns} && {variables} {program} {line} 2>/dev/null");

@@ -1,4 +1,4 @@
-//! The commands at the edges of what they are given: odd settings, odd feeds, odd files.
+//! The commands with odd settings, feeds and files.
 
 use std::fs;
 use std::process::Output;
@@ -14,7 +14,7 @@ use crate::upstream::Upstream;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// What a command says, wherever, and its exit code.
+/// Checks the output of a command on both streams, and its exit code.
 fn said(output: &Output) -> (String, Option<i32>) {
     ([text(&output.stdout), text(&output.stderr)].concat(), output.status.code())
 }

@@ -1,4 +1,4 @@
-//! Files in the way of the commands and the proxy: pipes, and what else is no file.
+//! Commands and the proxy with pipes and other special files.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, symlink};
@@ -102,7 +102,7 @@ fn comments_of_the_admin_survive() {
     assert!(xovi.trim_end().ends_with("whitelist.toml:3"), "{said}");
 }
 
-/// What no reader would take is not written.
+/// A list that no reader would accept is not written.
 #[test]
 fn a_list_does_not_grow_beyond_its_limit() {
     let mut before = "extensions = [\n]\n#".to_owned();
@@ -114,7 +114,7 @@ fn a_list_does_not_grow_beyond_its_limit() {
     assert!(session.whitelist() == before);
 }
 
-/// Who could read the list can read it after an edit, under all its names.
+/// Whoever could read the list before an edit can read it afterwards, under all its names.
 #[test]
 fn an_edit_keeps_who_may_read_the_list() {
     const ACL: &str = "system.posix_acl_access";

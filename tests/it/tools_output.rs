@@ -1,4 +1,4 @@
-//! What commands do when standard error or standard output take nothing.
+//! Commands whose standard error or standard output cannot be written.
 
 use std::process::{Command, Output, Stdio};
 

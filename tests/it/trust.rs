@@ -1,4 +1,4 @@
-//! Whose word about a client is passed on.
+//! Trusted proxies: whose header fields about the client are passed on.
 
 use bytes::Bytes;
 use http::Request;

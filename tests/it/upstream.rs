@@ -1,4 +1,4 @@
-//! A scriptable upstream: it answers what a test tells it to, byte by byte if need be.
+//! A scriptable upstream: it sends the responses that a test gives it, byte by byte if need be.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -19,27 +19,27 @@ pub struct Request {
     pub body: Vec<u8>,
     pub body_len: u64,
     pub trailers: Vec<(String, String)>,
-    /// Which one it is on its connection, from 0.
+    /// Number of the request on its connection, from 0.
     pub nth: usize,
 }
 
-/// One step of an answer.
+/// One step of a response.
 #[derive(Clone)]
 pub enum Step {
     Send(Vec<u8>),
-    /// So many bytes of filler.
+    /// Sends so many bytes of filler.
     Fill(u64),
-    /// The same again and again, until the other side has enough.
+    /// Sends the same bytes again and again until the peer closes.
     Flood(Vec<u8>),
-    /// Wait until the test lets it go on.
+    /// Waits until the test opens the gate.
     Gate(Arc<Notify>),
-    /// Wait for one of the passes that the test hands out.
+    /// Waits for a pass from the test.
     Turnstile(Arc<Semaphore>),
-    /// Close without another word; otherwise the connection is kept.
+    /// Closes the connection, which is kept otherwise.
     Close,
 }
 
-/// What to answer.
+/// Steps of a response.
 pub type Script = Vec<Step>;
 
 /// A running upstream.
@@ -91,7 +91,7 @@ impl Upstream {
         self.requests.lock().unwrap().len()
     }
 
-    /// Ends it: its connections are cut, new ones refused.
+    /// Stops it. Its connections are cut, and new ones are refused.
     pub async fn stop(self) -> SocketAddr {
         self.task.abort();
         let _ = self.task.await;
@@ -128,7 +128,7 @@ pub fn chunk(bytes: &[u8]) -> Step {
     Step::Send(chunk)
 }
 
-/// Talks on one connection until either side ends it.
+/// Serves one connection until either side closes it.
 pub async fn converse<S, F>(stream: S, answer: Arc<F>, seen: Arc<Mutex<Vec<Request>>>)
 where
     S: AsyncRead + AsyncWrite + Unpin,

@@ -1,4 +1,4 @@
-//! Waiting has an end: for clients, for fetches in the queue, and for fetches that nobody waits for.
+//! Limits of waiting: of clients, of queued fetches, and of fetches that no client waits for.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ async fn silent() -> Upstream {
     .await
 }
 
-/// Asks for a key of its own and keeps the connection.
+/// Requests a key of its own and keeps the connection.
 async fn ask(address: SocketAddr, n: usize) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET /api/v4/packages?n={n} HTTP/1.1\r\nhost: x\r\n\r\n");

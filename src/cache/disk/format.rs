@@ -1,4 +1,4 @@
-//! The file format of a cached feed: bytes to feed and back, no disk.
+//! File format of a cached feed: encoding and decoding, without I/O.
 //!
 //! Every version's first line begins with the same two words and its number, so that no version takes another's file
 //! for damage.
@@ -23,17 +23,19 @@ use crate::cache::cached_feed::{CachedFeed, Feed, FeedIndex, Meta};
 use crate::cache::freshness::Freshness;
 use crate::feed::scan::ScanError;
 use crate::feed::{FeedKind, categories, packages};
+use crate::hex::hex;
+use crate::news::Change;
 
-/// First words of the first line, in every version.
+/// Beginning of the first line, in every version.
 const MAGIC: &str = "catalog-proxy copy ";
-/// What follows in this version.
+/// Version of the format, as it follows [`MAGIC`].
 const VERSION: &str = "1 ";
 /// Most digits of another version's number.
 const MAX_VERSION_DIGITS: usize = 9;
-/// As many bytes of a file's start tell its version.
+/// Length of the beginning of a file that identifies its version.
 pub(super) const VERSION_LEN: usize = MAGIC.len() + MAX_VERSION_DIGITS + 1;
 
-/// The second line.
+/// Second line of the file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
     key: String,
@@ -48,9 +50,12 @@ struct Header {
     etag: Option<String>,
     last_modified: Option<String>,
     content_type: Option<String>,
+    /// Optional, and ignored by versions that do not know it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unconfirmed: Vec<Change>,
 }
 
-/// Why a file cannot be used.
+/// Reason why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
     #[error("{0}")]
@@ -87,7 +92,7 @@ pub(super) fn is_other_version(start: &[u8]) -> bool {
     number && !rest.starts_with(VERSION.as_bytes())
 }
 
-/// Returns what stands in a file before the feed.
+/// Encodes everything in a file before the feed.
 ///
 /// # Errors
 /// If the header cannot be written as JSON.
@@ -104,6 +109,7 @@ pub fn head(key: &Key, copy: &CachedFeed, now: SystemTime) -> serde_json::Result
         etag: text(&copy.meta.etag),
         last_modified: text(&copy.meta.last_modified),
         content_type: text(&copy.meta.content_type),
+        unconfirmed: copy.meta.unconfirmed.to_vec(),
     };
     let mut line = serde_json::to_vec(&header)?;
     line.push(b'\n');
@@ -111,7 +117,7 @@ pub fn head(key: &Key, copy: &CachedFeed, now: SystemTime) -> serde_json::Result
     Ok([first.as_bytes(), &line].concat())
 }
 
-/// Proves a file that was last confirmed at `confirmed` to be a copy for `key`, and reads it.
+/// Decodes a file after checking that it is a valid copy for `key`. `confirmed` is the time of its last confirmation.
 ///
 /// # Errors
 /// If anything about it is wrong.
@@ -141,6 +147,7 @@ pub fn decode(
             held: seconds(header.held) + now.duration_since(stored).unwrap_or_default(),
             arrived: Instant::now(),
             refresh_after: Duration::ZERO,
+            unconfirmed: header.unconfirmed.into(),
         },
     })
 }
@@ -158,7 +165,7 @@ pub fn packages(file: &Bytes) -> Result<(Bytes, packages::PackagesIndex), Unusab
     Ok((feed, index))
 }
 
-/// Reads a span of time. Its sum with another one must not overflow, whatever a file says.
+/// Converts seconds to a duration, bounded so that sums do not overflow whatever a file says.
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds.min(u64::MAX / 8))
 }
@@ -200,7 +207,7 @@ pub(super) fn index(kind: FeedKind, body: &Bytes) -> Result<(Bytes, FeedIndex), 
 pub fn checksum<const N: usize>(parts: [&[u8]; N]) -> String {
     let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
     parts.iter().for_each(|part| hash.update(part));
-    hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(hash.finish().as_ref()).to_string()
 }
 
 #[cfg(test)]
@@ -208,6 +215,7 @@ mod tests {
     use http::uri::PathAndQuery;
 
     use super::*;
+    use crate::news::SellerName;
 
     #[test]
     fn tells_another_version_from_damage() {
@@ -246,10 +254,18 @@ mod tests {
         assert_eq!(copy(r#""a\nb""#, 0).meta.etag, None);
 
         // What was read is what is written.
-        let copy = copy(r#""\"v1\"""#, 7);
+        let mut copy = copy(r#""\"v1\"""#, 7);
         let head = head(&key, &copy, UNIX_EPOCH).expect("a header");
         let file = [&head, &*copy.feed.body].concat();
         let again = decode(&file.into(), &key, UNIX_EPOCH, SystemTime::now()).expect("a copy");
-        assert_eq!((again.meta.etag, again.meta.freshness), (copy.meta.etag, copy.meta.freshness));
+        assert_eq!((again.meta.etag, again.meta.freshness), (copy.meta.etag.clone(), copy.meta.freshness));
+        assert!(again.meta.unconfirmed.is_empty());
+        let change =
+            Change::between("a", Some("A".to_owned()), Some(SellerName::Free), Some(SellerName::Plesk));
+        copy.meta.unconfirmed = change.into_iter().collect();
+        let head = super::head(&key, &copy, UNIX_EPOCH).expect("a header");
+        let file = [&head, &*copy.feed.body].concat();
+        let again = decode(&file.into(), &key, UNIX_EPOCH, SystemTime::now()).expect("a copy");
+        assert_eq!((again.meta.unconfirmed.len(), &again.meta.unconfirmed), (1, &copy.meta.unconfirmed));
     }
 }

@@ -1,4 +1,4 @@
-//! A worker whose jobs may hang: whoever waits for one gives up as soon as the thread makes no progress.
+//! Worker whose jobs may hang: waiting for one ends as soon as the thread makes no progress.
 
 use std::io;
 use std::sync::Arc;
@@ -11,21 +11,21 @@ use tokio::time::timeout;
 
 use crate::worker::{Rejected, Worker};
 
-/// One thread with a queue, of which it is known whether it hangs.
+/// Worker that detects whether its thread hangs.
 #[derive(Debug)]
 pub(super) struct Lane<J: Send + 'static> {
     worker: Worker<J>,
-    progress: Arc<Progress>,
+    progress: Arc<LaneProgress>,
 }
 
 #[derive(Debug, Default)]
-struct Progress {
+struct LaneProgress {
     finished: AtomicU64,
     /// Set by whoever waits in vain, cleared by the thread.
     hangs: AtomicBool,
 }
 
-/// Why there is no reply to a job.
+/// Reason why there is no reply to a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoReply {
     /// The thread makes no progress.
@@ -42,7 +42,7 @@ impl<J: Send + 'static> Lane<J> {
         panics: Counter,
         handle: impl Fn(J) + Send + 'static,
     ) -> io::Result<Self> {
-        let progress = Arc::<Progress>::default();
+        let progress = Arc::<LaneProgress>::default();
         let reported = Arc::clone(&progress);
         let worker = Worker::start(name, capacity, panics, move |job| {
             // Reported when it panics, too.
@@ -95,7 +95,7 @@ impl<J: Send + 'static> Lane<J> {
 }
 
 /// Reports a finished job when dropped.
-struct Finished<'a>(&'a Progress);
+struct Finished<'a>(&'a LaneProgress);
 
 impl Drop for Finished<'_> {
     fn drop(&mut self) {

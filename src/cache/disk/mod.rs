@@ -49,7 +49,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// Longest wait for a change of the directory that is under way when it is given up.
 const GIVE_UP_LIMIT: Duration = Duration::from_secs(1);
 
-/// Interval of checks that the directory still is the one that was claimed.
+/// Interval of the checks that the directory is still the one that was claimed.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Pauses after failed attempts to claim the directory. The longest is half of what a process that drains has left
 /// when it gives the directory up.
@@ -99,7 +99,7 @@ impl Disk {
         };
         let (queued_writes, unsaved) = (Arc::<AtomicUsize>::default(), Arc::<Unsaved>::default());
         let writes = {
-            let writer = Writer {
+            let writer = DiskWriter {
                 directory: Arc::clone(&directory),
                 shelf: Arc::clone(&shelf),
                 queued: Arc::clone(&queued_writes),
@@ -140,7 +140,8 @@ impl Disk {
         }
     }
 
-    /// Has a feed written, or its file confirmed if it is there already. What cannot be written now is noted.
+    /// Queues a feed to be written, or its file to be confirmed if it has the feed already. A key that cannot be written
+    /// now is remembered as unsaved.
     pub fn save(&self, key: &Key, copy: &CachedFeed) {
         let queued = &self.queued_writes;
         let room = queued.load(Ordering::SeqCst) < MAX_QUEUED_WRITES;
@@ -172,7 +173,7 @@ impl Disk {
         }
     }
 
-    /// Looks after the directory until `stop` is set: claims it as soon as that is possible, and again when it was
+    /// Keeps the directory claimed until `stop` is set: claims it as soon as possible, and again when it has been
     /// replaced.
     pub async fn keep_claimed(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut failures = 0;
@@ -195,7 +196,7 @@ impl Disk {
         }
     }
 
-    /// Has the directory checked, and waits for that, however long the disk hangs.
+    /// Checks the directory on the writing thread, and waits for that, however long the disk hangs.
     async fn check(&self) {
         let (done, mut checked) = oneshot::channel();
         if self.writes.send(Write::Check(done)).is_err() {
@@ -206,17 +207,25 @@ impl Disk {
 
     /// Writes what is queued and takes nothing more, within a limit. Blocks.
     pub fn close(&self) {
+        self.close_within(CLOSE_LIMIT);
+    }
+
+    fn close_within(&self, limit: Duration) {
         // For what waits for the directory.
         let (last, _) = oneshot::channel();
         let _ = self.writes.send(Write::Check(last));
-        if !self.writes.close(CLOSE_LIMIT) {
+        if !self.writes.close(limit) {
             warn!("copies may not all be on disk: it is too slow");
         }
     }
 
     /// Gives the directory up for the next process. Blocks, but not for long.
     pub fn give_up(&self) {
-        if !self.directory.give_up(GIVE_UP_LIMIT) {
+        self.give_up_within(GIVE_UP_LIMIT);
+    }
+
+    fn give_up_within(&self, limit: Duration) {
+        if !self.directory.give_up(limit) {
             warn!("the cache directory is locked until a write ends");
         }
     }
@@ -238,15 +247,15 @@ fn read(shelf: &Shelf, Read { key, reply }: Read) {
     }
 }
 
-/// What the thread that writes has.
-struct Writer {
+/// State of the writing thread.
+struct DiskWriter {
     directory: Arc<CacheDirectory>,
     shelf: Arc<Shelf>,
     queued: Arc<AtomicUsize>,
     unsaved: Arc<Unsaved>,
 }
 
-impl Writer {
+impl DiskWriter {
     fn handle(&self, job: Write) {
         match job {
             Write::Save(key, copy) => {

@@ -34,7 +34,7 @@ const MAX_FILES: usize = 4096;
 /// Longest file that is read beside the bound of the directory, which a restart with a smaller one must not make
 /// unreadable. 64 MiB is the usual bound of a feed.
 const MIN_MAX_FILE_LEN: u64 = 1 << 30;
-/// A file whose feed does not change is written again after so long, for what upstream says about it may change.
+/// Age at which the file of an unchanged feed is written again, because the upstream's header fields may change.
 const REWRITE_AFTER: Duration = Duration::from_secs(60 * 60);
 /// A temporary file that is older was left behind by a crash; a younger one may be another process's where there
 /// are no locks.
@@ -50,7 +50,7 @@ pub(super) struct Shelf {
     files: Mutex<HashMap<String, Known>>,
 }
 
-/// What is known about a file without reading it.
+/// Facts about a file that are known without reading it.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     len: u64,
@@ -59,22 +59,27 @@ struct Known {
     holds: Holds,
 }
 
-/// What a file holds.
+/// Content of a file, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Holds {
-    /// Nobody looked yet.
+    /// Not read yet.
     Unknown,
-    /// A good feed.
-    Feed(Digest),
+    /// A valid feed with this digest and number of unconfirmed changes.
+    Feed(Digest, usize),
     /// Something of another version of the format.
     ///
     /// INVARIANT: such a file is neither overwritten nor removed, nor does it count against the bounds.
     OtherVersion,
 }
 
-/// A feed was not written because the directory is not claimed.
+/// Returns the content of a file that was written for a copy.
+fn holds(copy: &CachedFeed) -> Holds {
+    Holds::Feed(copy.feed.digest, copy.meta.unconfirmed.len())
+}
+
+/// Error of a write while the directory is not claimed.
 #[derive(Debug)]
-pub(super) struct NotClaimed;
+pub(super) struct DirectoryNotClaimed;
 
 impl Shelf {
     pub(super) fn new(directory: Arc<CacheDirectory>, max_bytes: u64) -> Self {
@@ -136,7 +141,7 @@ impl Shelf {
         };
         match decoded {
             Ok(copy) => {
-                self.learn(name, Holds::Feed(copy.feed.digest));
+                self.learn(name, holds(&copy));
                 return Some(copy);
             }
             Err(Unusable::Io(error)) if error.kind() == ErrorKind::NotFound => {
@@ -174,13 +179,18 @@ impl Shelf {
 
     /// Writes a feed, or confirms its file if that holds it already. A failure is logged; the file that was there
     /// stays.
-    pub(super) fn save(&self, key: &Key, copy: &CachedFeed, now: SystemTime) -> Result<(), NotClaimed> {
-        let hold = self.directory.hold().ok_or(NotClaimed)?;
+    pub(super) fn save(
+        &self,
+        key: &Key,
+        copy: &CachedFeed,
+        now: SystemTime,
+    ) -> Result<(), DirectoryNotClaimed> {
+        let hold = self.directory.hold().ok_or(DirectoryNotClaimed)?;
         let name = self.name_for(key);
         let known = self.files.lock().get(&name).copied();
         let holds_it = |known: Known| {
             let age = now.duration_since(known.written).unwrap_or(Duration::MAX);
-            known.holds == Holds::Feed(copy.feed.digest) && age < REWRITE_AFTER
+            known.holds == holds(copy) && age < REWRITE_AFTER
         };
         // A feed that did not change needs no megabytes written, only the time.
         if known.is_some_and(holds_it) && hold.set_modified(&name, now).is_ok() {
@@ -196,7 +206,7 @@ impl Shelf {
         // A failure was logged. The next refresh tries again.
         if hold.write(&name, &[&head, &copy.feed.body]).is_ok() {
             let len = (head.len() + copy.feed.body.len()) as u64;
-            let holds = Holds::Feed(copy.feed.digest);
+            let holds = holds(copy);
             self.files.lock().insert(name.clone(), Known { len, written: now, holds });
             self.evict(&hold, &name);
         }
@@ -208,7 +218,7 @@ impl Shelf {
         let [usual, beside] = names(key);
         let holds = self.files.lock().get(&usual).map(|known| known.holds);
         let other_version = match holds {
-            None | Some(Holds::Feed(_)) => false,
+            None | Some(Holds::Feed(..)) => false,
             Some(Holds::OtherVersion) => true,
             Some(Holds::Unknown) => self.is_other_version(&usual).unwrap_or(false),
         };
@@ -245,8 +255,8 @@ impl Shelf {
                 return;
             }
             let removable = match known.holds {
-                Holds::Feed(_) if skipped && name == newest => Removable::No,
-                Holds::Feed(_) => Removable::Yes,
+                Holds::Feed(..) if skipped && name == newest => Removable::No,
+                Holds::Feed(..) => Removable::Yes,
                 _ => match self.is_other_version(&name) {
                     Ok(false) => Removable::Yes,
                     Ok(true) => Removable::NotCounted,

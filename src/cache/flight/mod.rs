@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::cached_feed::CachedFeed;
-use super::changes::Comparison;
+use super::changes::{Comparison, Confirmed};
 use super::fetch::{Arrived, FetchError};
 use super::lookup::Found;
 use super::store::Inserted;
@@ -50,7 +50,7 @@ enum Work {
     /// There was no room to wait.
     Refused,
     /// The upstream was asked, and the answer was judged.
-    Settled(FlightEnd, Option<Comparison>),
+    Settled(FlightEnd, Option<Confirmed>),
 }
 
 impl Cache {
@@ -79,10 +79,11 @@ impl Cache {
                 }
             }
             Work::Refused => writer.finish(Err(FetchError::Busy)),
-            Work::Settled(ended, comparison) => {
+            Work::Settled(ended, confirmed) => {
+                let cached = ended.as_ref().ok().map(|found| found.cached.clone());
                 writer.finish(ended);
-                if let Some(comparison) = comparison {
-                    self.0.tell(comparison).await;
+                if let (Some(confirmed), Some(cached)) = (confirmed, cached) {
+                    self.0.tell(confirmed, &cached).await;
                 }
             }
         }
@@ -110,9 +111,13 @@ impl Cache {
         };
         let started = Instant::now();
         let fetched = inner.fetcher.fetch(key, last.as_ref(), publish).await;
+        let comparison = match &fetched {
+            Ok(cached) => inner.compare(key, last.as_ref(), cached).await,
+            Err(_) => None,
+        };
         // INVARIANT: no await from here to the end of the flight, so what was judged is also told.
-        let (ended, comparison) = inner.settle(key, last.as_ref(), fetched, started);
-        Work::Settled(ended, comparison)
+        let (ended, confirmed) = inner.settle(key, last.as_ref(), fetched, comparison, started);
+        Work::Settled(ended, confirmed)
     }
 }
 
@@ -143,8 +148,9 @@ impl Inner {
         key: &Key,
         last: Option<&CachedFeed>,
         fetched: Result<CachedFeed, FetchError>,
+        comparison: Option<Comparison>,
         started: Instant,
-    ) -> (FlightEnd, Option<Comparison>) {
+    ) -> (FlightEnd, Option<Confirmed>) {
         let now = Instant::now();
         let elapsed = now - started;
         let judged = fetched.and_then(|cached| match last.filter(|last| self.is_servable(last, now)) {
@@ -156,8 +162,9 @@ impl Inner {
         });
         match judged {
             Ok(cached) => {
-                let (found, comparison) = self.keep(key, last, cached, elapsed);
-                (Ok(found), comparison)
+                let changed = last.is_none_or(|last| last.feed.digest != cached.feed.digest);
+                let (found, confirmed) = self.keep(key, cached, comparison, changed, elapsed);
+                (Ok(found), confirmed)
             }
             Err(error) => {
                 self.count(key, error.failed(), elapsed);
@@ -174,21 +181,21 @@ impl Inner {
     fn keep(
         &self,
         key: &Key,
-        last: Option<&CachedFeed>,
-        cached: CachedFeed,
+        mut cached: CachedFeed,
+        comparison: Option<Comparison>,
+        changed: bool,
         elapsed: Duration,
-    ) -> (Found, Option<Comparison>) {
+    ) -> (Found, Option<Confirmed>) {
         let now = Instant::now();
-        let changed = last.is_none_or(|last| last.feed.digest != cached.feed.digest);
-        let (inserted, comparison) = {
+        let (inserted, confirmed) = {
             let _order = self.order.lock();
-            let last = last.filter(|_| changed);
-            let comparison = last.and_then(|last| self.compare(key, last, &cached, now));
-            (self.store.insert(key, cached, now), comparison)
+            let confirmed = comparison.and_then(|comparison| self.confirm(key, comparison, &mut cached, now));
+            (self.store.insert(key, cached, now), confirmed)
         };
         let Inserted { cached, stored } = inserted;
         self.failures.forget(key);
-        if let Some(disk) = &self.disk {
+        // What has news is saved when they are told.
+        if let Some(disk) = self.disk.as_ref().filter(|_| confirmed.is_none()) {
             disk.save(key, &cached);
         }
         let (elements, bytes) = (cached.feed.len(), cached.feed.body.len());
@@ -199,6 +206,6 @@ impl Inner {
             warn!(%key, bytes, "the feed is larger than the cache, so it is fetched for each request");
         }
         let outcome = if stored { CacheOutcome::Stored } else { CacheOutcome::Miss };
-        (Found { cached, outcome }, comparison)
+        (Found { cached, outcome }, confirmed)
     }
 }

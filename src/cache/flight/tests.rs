@@ -35,9 +35,9 @@ struct Scripted {
     status: Arc<Mutex<Vec<(u16, &'static str)>>>,
 }
 
-struct Opened(Arc<AtomicUsize>);
+struct OpenResponses(Arc<AtomicUsize>);
 
-impl Drop for Opened {
+impl Drop for OpenResponses {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
@@ -67,7 +67,7 @@ impl Scripted {
     async fn answer(&self, target: &http::uri::PathAndQuery) -> Result<Response<Body>, UpstreamError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.open.fetch_add(1, Ordering::SeqCst);
-        let _open = Opened(Arc::clone(&self.open));
+        let _open = OpenResponses(Arc::clone(&self.open));
         let delay = *self.delay.lock();
         tokio::time::sleep(delay).await;
         let (status, retry_after) = self.status.lock().pop().unwrap_or((200, ""));

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use super::Search;
-use super::segment::{Name, Segment};
+use super::segment::{Name, PathSegment};
 
 /// Returns whether a query of `path` names a feed's path: front controllers take the path from a parameter,
 /// and some servers append the query to the path.
@@ -26,7 +26,7 @@ pub(crate) fn parts_name_feed(text: &[u8]) -> bool {
 fn leads_to_feed<'a>(segments: impl Iterator<Item = &'a [u8]>) -> bool {
     let mut search = Search::default();
     let (mut has_parent, mut in_order) = (false, 0);
-    for segment in segments.map(Segment::of) {
+    for segment in segments.map(PathSegment::of) {
         match (in_order, segment.name) {
             (_, Name::Dot) => continue,
             (_, Name::DotDot) => has_parent = true,

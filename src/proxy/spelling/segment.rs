@@ -33,14 +33,14 @@ pub(super) enum Cut {
 
 /// A segment, cut at its first `.`, `;`, `,`, `:` or `&`.
 #[derive(Debug)]
-pub(super) struct Segment<'a> {
+pub(super) struct PathSegment<'a> {
     pub(super) name: Name,
     /// What is before the cut.
     pub(super) stem: &'a [u8],
     pub(super) cut: Cut,
 }
 
-impl<'a> Segment<'a> {
+impl<'a> PathSegment<'a> {
     /// Reads a segment: one of a path in normal form, or one that has been decoded.
     pub(super) fn of(text: &'a [u8]) -> Self {
         let unpadded = trim_blanks(text);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::whitelist::Entry;
+use crate::whitelist::ListedCode;
 
 /// Indentation of a code where the file shows none.
 const INDENT: &str = "  ";
@@ -12,7 +12,7 @@ pub(super) struct Array<'a> {
     pub(super) text: &'a str,
     /// Where the array stands, brackets included.
     pub(super) span: Range<usize>,
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<ListedCode>,
 }
 
 impl Array<'_> {
@@ -128,7 +128,7 @@ impl Array<'_> {
 
     /// Returns the blanks before the last code or comment that begins a line.
     fn indent(&self) -> &str {
-        let own_line = |entry: &&Entry| self.begins_line(entry.span.start);
+        let own_line = |entry: &&ListedCode| self.begins_line(entry.span.start);
         if let Some(entry) = self.entries.iter().rev().find(own_line) {
             return &self.text[self.line_start(entry.span.start)..entry.span.start];
         }

@@ -28,12 +28,13 @@ pub(in crate::cache::disk) fn copy(body: &'static str) -> CachedFeed {
         held: Duration::ZERO,
         arrived: Instant::now(),
         refresh_after: Duration::ZERO,
+        unconfirmed: Arc::default(),
     };
     CachedFeed { feed: Arc::new(Feed::new(body, index)), meta }
 }
 
 /// A shelf on a directory of its own, whose operations fail as told.
-struct Fixture {
+struct ShelfFixture {
     path: tempfile::TempDir,
     shelf: Shelf,
     directory: Arc<CacheDirectory>,
@@ -42,7 +43,7 @@ struct Fixture {
     faults: Arc<[AtomicI32; Operation::ALL.len()]>,
 }
 
-impl Fixture {
+impl ShelfFixture {
     fn new(max_bytes: u64) -> Self {
         Self::on(tempfile::tempdir().expect("a directory"), max_bytes)
     }
@@ -101,7 +102,7 @@ impl Fixture {
 
 #[test]
 fn a_clock_that_jumps_makes_no_copy_wrong() {
-    let fixture = Fixture::new(u64::MAX);
+    let fixture = ShelfFixture::new(u64::MAX);
     let now = SystemTime::now();
     let check = |saved: SystemTime, loaded: SystemTime, held: Duration| {
         fixture.shelf.save(&key("q"), &copy("[1,2]"), saved).expect("a claim");
@@ -122,7 +123,7 @@ fn a_clock_that_jumps_makes_no_copy_wrong() {
 
 #[test]
 fn no_error_of_reading_costs_the_file() {
-    let fixture = Fixture::new(u64::MAX);
+    let fixture = ShelfFixture::new(u64::MAX);
     fixture.save("q", "[1]");
     // EIO, EACCES, ENFILE, EMFILE, EROFS, ESTALE; and ENOENT of a directory that is away for a while.
     for (n, errno) in [5, 13, 23, 24, 30, 116].into_iter().enumerate() {
@@ -142,7 +143,7 @@ fn no_error_of_reading_costs_the_file() {
 
 #[test]
 fn a_write_that_fails_leaves_the_old_file() {
-    let fixture = Fixture::new(u64::MAX);
+    let fixture = ShelfFixture::new(u64::MAX);
     fixture.save("q", "[1]");
     // ENOSPC, EROFS, EIO.
     for errno in [28, 30, 5] {
@@ -169,7 +170,7 @@ fn a_write_that_fails_leaves_the_old_file() {
 fn a_directory_that_cannot_be_synced_is_no_failed_write() {
     // EINVAL, EOPNOTSUPP: not known there. EIO: counted, but the file is there.
     for (errno, failures) in [(22, 0), (95, 0), (5, 1)] {
-        let fixture = Fixture::new(u64::MAX);
+        let fixture = ShelfFixture::new(u64::MAX);
         fixture.fail(Operation::Sync, errno);
         fixture.save("q", "[1]");
         assert_eq!(fixture.load("q").as_deref(), Some("[1]"), "{errno}");
@@ -182,7 +183,7 @@ fn a_directory_that_cannot_be_synced_is_no_failed_write() {
 fn only_what_is_proved_bad_is_removed() {
     type Damage = fn(&mut Vec<u8>);
     let check = |name: &str, removed: bool, damage: Damage| {
-        let fixture = Fixture::new(u64::MAX);
+        let fixture = ShelfFixture::new(u64::MAX);
         fixture.save("q", "[1]");
         let path = fixture.file("q");
         let mut file = fs::read(&path).expect("a file");
@@ -205,7 +206,7 @@ fn only_what_is_proved_bad_is_removed() {
 
 #[test]
 fn a_file_under_the_name_of_another_key_is_not_used() {
-    let fixture = Fixture::new(u64::MAX);
+    let fixture = ShelfFixture::new(u64::MAX);
     fixture.save("a", "[1]");
     fixture.save("b", "[2]");
     fs::copy(fixture.file("a"), fixture.file("b")).expect("a file");
@@ -214,7 +215,7 @@ fn a_file_under_the_name_of_another_key_is_not_used() {
 
 #[test]
 fn another_version_keeps_its_file_beside_this_ones() {
-    let fixture = Fixture::new(u64::MAX);
+    let fixture = ShelfFixture::new(u64::MAX);
     let newer = "catalog-proxy copy 2 who knows\n";
     fs::write(fixture.file("q"), newer).expect("a file");
     // This one does not know yet what is there.
@@ -232,7 +233,7 @@ fn another_version_keeps_its_file_beside_this_ones() {
 
 #[test]
 fn evicts_the_oldest_and_nothing_because_of_an_error() {
-    let fixture = Fixture::new(u64::MAX);
+    let fixture = ShelfFixture::new(u64::MAX);
     let now = SystemTime::now();
     for (n, query) in ["a", "b", "c"].into_iter().enumerate() {
         let at = now - DAY + Duration::from_secs(n as u64);
@@ -256,7 +257,7 @@ fn evicts_the_oldest_and_nothing_because_of_an_error() {
 
 #[test]
 fn files_of_a_crash_are_removed_and_others_are_not() {
-    let fixture = Fixture::new(u64::MAX);
+    let fixture = ShelfFixture::new(u64::MAX);
     let path = fixture.path.path();
     for name in [".tmp-abc", "else", "0.copy", ".hidden"] {
         fs::write(path.join(name), "x").expect("a file");
@@ -270,7 +271,7 @@ fn files_of_a_crash_are_removed_and_others_are_not() {
 
 #[test]
 fn another_directory_in_its_place_is_claimed_before_it_is_written() {
-    let fixture = Fixture::new(u64::MAX);
+    let fixture = ShelfFixture::new(u64::MAX);
     fixture.save("q", "[1]");
     let away = fixture.path.path().with_extension("away");
     fs::rename(fixture.path.path(), &away).expect("a rename");
