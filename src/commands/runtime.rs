@@ -19,6 +19,15 @@ const MAX_IO_EVENTS_PER_TICK: u16 = 240;
 /// the service manager there are ten at most; and some for blocking calls.
 const OTHER_THREADS: usize = 16;
 
+/// Addresses that the stack of a thread takes: Rust's default.
+const STACK_SIZE: usize = 2 << 20;
+
+/// Memory that there must be beside the stacks: what is loaded before the first request.
+const SPARE_MEMORY: usize = 16 << 20;
+
+/// Memory that is left for an error about threads.
+const KEPT_MEMORY: usize = 1 << 20;
+
 /// Runs what serves to its end.
 ///
 /// # Errors
@@ -46,23 +55,31 @@ fn workers() -> usize {
     variable.filter(|number| *number > 0).unwrap_or_else(cores)
 }
 
-/// Has `count` threads running at once for a moment.
+/// Has `count` threads running at once for a moment, when there is memory for them.
 ///
 /// Tokio panics if its first worker cannot be started; if a later one cannot, it goes on with fewer, and with
 /// none for blocking calls, which then never return.
 fn ensure_threads(count: usize) -> Result<(), Failure> {
-    let gate = Mutex::new(());
-    let started = thread::scope(|scope| {
-        let closed = gate.lock();
-        let started: io::Result<()> = (0..count)
-            .try_for_each(|_| thread::Builder::new().spawn_scoped(scope, || drop(gate.lock())).map(drop));
-        drop(closed);
-        started
-    });
+    let reserve = |size| Vec::<u8>::new().try_reserve_exact(size).map_err(io::Error::other);
+    let started = reserve(count * STACK_SIZE + SPARE_MEMORY).and_then(|()| start_threads(count));
     started.map_err(|error| {
         Failure::failed(format!(
             "cannot start {count} threads: {error}; the limit on processes (ulimit -u, TasksMax=, pids.max) or \
-             on memory is too low"
+             on memory (ulimit -v, LimitAS=) is too low"
         ))
+    })
+}
+
+fn start_threads(count: usize) -> io::Result<()> {
+    // If the threads take all memory there is, the error's text needs some: a failed allocation is an abort.
+    let mut kept = Vec::<u8>::new();
+    kept.try_reserve_exact(KEPT_MEMORY).map_err(io::Error::other)?;
+    let gate = Mutex::new(());
+    thread::scope(|scope| {
+        let closed = gate.lock();
+        let started = (0..count)
+            .try_for_each(|_| thread::Builder::new().spawn_scoped(scope, || drop(gate.lock())).map(drop));
+        drop((closed, kept));
+        started
     })
 }
