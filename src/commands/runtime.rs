@@ -4,9 +4,12 @@ use std::env;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use super::Failure;
 
@@ -18,6 +21,9 @@ const MAX_IO_EVENTS_PER_TICK: u16 = 240;
 /// Threads beside the runtime's workers: for watched files and their events, copies, news, encodings, the log and
 /// the service manager there are ten at most; and some for blocking calls.
 const OTHER_THREADS: usize = 16;
+
+/// How long a thread for blocking calls stays without one: tokio's default.
+const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// Addresses that the stack of a thread takes: Rust's default.
 const STACK_SIZE: usize = 2 << 20;
@@ -40,12 +46,25 @@ pub(super) fn run(serving: impl Future<Output = Result<(), Failure>>) -> Result<
         .enable_all()
         .max_io_events_per_tick(MAX_IO_EVENTS_PER_TICK.into())
         .event_interval(MAX_IO_EVENTS_PER_TICK.into())
+        .thread_keep_alive(BLOCKING_KEEP_ALIVE)
         .build()
         .map_err(Failure::failed)?;
+    runtime.spawn(keep_one_blocking_thread());
     let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(serving)));
     // Dropping it would wait for blocking calls, and a disk or a resolver may hang.
     runtime.shutdown_background();
     ended.unwrap_or_else(|payload| resume_unwind(payload))
+}
+
+/// Has one thread for blocking calls at any time.
+///
+/// When the system gives no thread, a blocking call waits for the threads there are; if there is none, tokio panics.
+async fn keep_one_blocking_thread() {
+    loop {
+        // It fails only when the runtime ends.
+        let _ = spawn_blocking(|| ()).await;
+        sleep(BLOCKING_KEEP_ALIVE / 2).await;
+    }
 }
 
 /// Returns how many worker threads there should be: as many as cores, or as tokio's own variable says.
