@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use catalog_proxy::body;
-use catalog_proxy::catalog::{Catalog, Key};
-use catalog_proxy::config::Cache;
+use catalog_proxy::cache::{Cache, Key};
+use catalog_proxy::config::CacheConfig;
 use catalog_proxy::feed::FeedKind;
 use catalog_proxy::metrics::connections::Port;
 use catalog_proxy::server::{self, Connections, Quotas};
@@ -59,21 +59,24 @@ async fn upstream(shape: Shape, bodies: Bodies) -> Upstream {
     Upstream::new(origin, None, Outbound::direct()).expect("a client")
 }
 
-async fn filled(shape: Shape, bodies: Bodies) -> Catalog {
-    let config = Cache { size: (4 << 30).into(), ..Cache::default() };
-    let catalog = Catalog::new(upstream(shape, bodies).await, &config, None, None, std::sync::Arc::default());
+async fn filled(shape: Shape, bodies: Bodies) -> Cache {
+    let config = CacheConfig { size: (4 << 30).into(), ..CacheConfig::default() };
+    let cache = Cache::new(upstream(shape, bodies).await, &config, None, None, std::sync::Arc::default());
     for n in 0..KEYS {
-        catalog.landed(catalog.look_up(&key(n))).await.expect("a copy");
+        cache.look_up(&key(n)).found().await.expect("a feed");
     }
-    catalog
+    cache
 }
 
 fn key(n: usize) -> Key {
     Key::new(FeedKind::Packages, &format!("/api/v4/packages?{n}").parse().expect("a target"))
 }
 
-fn list(generation: u64) -> Whitelist {
-    Whitelist::parse(b"extensions = [\"wp-toolkit\", \"docker\"]", generation).expect("a list").0
+/// Returns the list that shows the packages whose bits in `number` are set: each number decides in another way.
+fn list(feed: &Feed, number: u64) -> Whitelist {
+    let shown = feed.plesk_codes().take(64).enumerate().filter(|(n, _)| number >> n & 1 == 1);
+    let codes: Vec<&str> = shown.map(|(_, code)| code).collect();
+    Whitelist::parse(format!("extensions = {codes:?}").as_bytes()).expect("a list").0
 }
 
 /// Resident memory, in KiB.
@@ -91,23 +94,23 @@ fn cache(criterion: &mut Criterion) {
     );
     for (name, bodies) in [("equal", Bodies::Equal), ("distinct", Bodies::Distinct)] {
         let before = resident();
-        let catalog = runtime.block_on(filled(Shape::SMALL, bodies));
+        let cache = runtime.block_on(filled(Shape::SMALL, bodies));
         println!("  {name} bodies: {:.1} KiB", (resident() - before) as f64 / KEYS as f64);
-        drop(catalog);
+        drop(cache);
     }
 
-    let catalog = runtime.block_on(filled(Shape::VENDOR, Bodies::Equal));
-    let mut generation = 1;
+    let cache = runtime.block_on(filled(Shape::VENDOR, Bodies::Equal));
+    let (feed, mut number) = (Feed::new(Shape::VENDOR), 0);
     criterion.bench_function("first answer after an edit, 2.3 MB feed, 200 keys", |bencher| {
         bencher.iter_custom(|times| {
             let mut elapsed = Duration::ZERO;
             for _ in 0..times {
-                generation += 1;
-                let list = std::sync::Arc::new(list(generation));
+                number += 1;
+                let list = std::sync::Arc::new(list(&feed, number));
                 let start = Instant::now();
                 runtime.block_on(async {
-                    let (copy, _) = catalog.landed(catalog.look_up(&key(7))).await.expect("a copy");
-                    black_box(catalog.view(&copy, None, &list).await.expect("a view"));
+                    let found = cache.look_up(&key(7)).found().await.expect("a feed");
+                    black_box(cache.view(&found.cached.feed, None, &list).await.expect("a view"));
                 });
                 elapsed += start.elapsed();
             }

@@ -34,9 +34,9 @@ pub fn answer(
 
 fn metrics(proxy: &Proxy, certificate: Option<CertificateState>) -> Response<Body> {
     let (list, status) = (proxy.whitelist.current(), proxy.whitelist.status());
-    let mut state = proxy.catalog.observe(&list);
+    let mut state = proxy.cache.observe(&list);
     state.whitelist = WhitelistState {
-        generation: list.generation,
+        generation: status.generation,
         extensions: list.len(),
         loaded_at: Some(status.loaded_at),
         reload_succeeded: status.in_force,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tracing::Level;
 
-use crate::catalog::fetch::FetchError;
+use crate::cache::fetch::FetchError;
 use crate::upstream::{Failure, UpstreamError};
 
 /// Why a request is not served.

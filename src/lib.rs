@@ -1,11 +1,13 @@
 //! A filtering, caching reverse proxy for Plesk's extension catalog.
 //!
 //! The modules in reading order; arrows of use point down this list only. `feed`, `whitelist` itself and
-//! its `edit`, `catalog::freshness`, `proxy::route` and `proxy::headers` are pure: bytes, values and `now`
+//! its `edit`, `cache::freshness`, `proxy::route` and `proxy::headers` are pure: bytes, values and `now`
 //! in, values out. ARCHITECTURE.md has the picture and the invariants.
 #![deny(unsafe_code)]
 
 pub mod commands;
+
+pub mod app;
 
 pub mod admin;
 pub mod logging;
@@ -15,7 +17,7 @@ pub mod proxy;
 
 pub mod error;
 
-pub mod catalog;
+pub mod cache;
 
 pub mod news;
 
@@ -29,10 +31,13 @@ pub mod config;
 
 pub mod cli;
 
+mod backoff;
 pub mod body;
 pub mod cache_directory;
+pub mod cache_status;
 #[cfg(test)]
 mod cancel;
+pub mod digest;
 pub mod given;
 mod limits;
 pub mod metrics;

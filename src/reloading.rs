@@ -69,8 +69,6 @@ pub struct Settle {
 pub struct Content<'a, T> {
     /// The files' content, in their order.
     pub parts: &'a [Part],
-    /// Number that the load will have if it succeeds.
-    pub generation: u64,
     /// The value in force, unless it is the first load.
     pub last: Option<&'a T>,
 }
@@ -139,8 +137,7 @@ impl<T: Reloadable> Reloading<T> {
 
     fn load_with(origin: T::Origin, read: Reader<T>) -> Result<Arc<Self>, T::Error> {
         let parts = read(&origin);
-        let Parsed { value, warnings } =
-            T::parse(&origin, Content { parts: &parts, generation: 1, last: None })?;
+        let Parsed { value, warnings } = T::parse(&origin, Content { parts: &parts, last: None })?;
         let status = Status { loaded_at: SystemTime::now(), generation: 1, last_error: None, in_force: true };
         let reloading = Self {
             origin,
@@ -222,8 +219,7 @@ impl<T: Reloadable> Reloading<T> {
 
     fn parse(&self, parts: &[Part]) -> Result<Parsed<T>, T::Error> {
         let last = self.current.load();
-        let generation = self.status.lock().generation + 1;
-        let content = Content { parts, generation, last: Some(&**last) };
+        let content = Content { parts, last: Some(&**last) };
         catch_unwind(AssertUnwindSafe(|| T::parse(&self.origin, content))).unwrap_or_else(|payload| {
             self.status.lock().in_force = false;
             resume_unwind(payload)

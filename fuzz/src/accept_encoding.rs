@@ -1,6 +1,6 @@
 //! `Accept-Encoding`: total, faithful to what is refused, and indifferent to how the same is written.
 
-use catalog_proxy::catalog::encode::Encoding;
+use catalog_proxy::cache::encode::Encoding;
 use catalog_proxy::proxy::negotiate::Accepted;
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderValue};

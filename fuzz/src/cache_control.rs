@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use catalog_proxy::catalog::freshness::{Freshness, Policy};
+use catalog_proxy::cache::freshness::{Freshness, Policy};
 use catalog_proxy::upstream::retry_after::retry_after;
 use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue};

@@ -1,7 +1,7 @@
 //! Routes: no spelling of a feed's path that some upstream might take for it is ever forwarded.
 
 use arbitrary::{Result, Unstructured};
-use catalog_proxy::catalog::Key;
+use catalog_proxy::cache::Key;
 use catalog_proxy::proxy::route::{MAX_TARGET, Refusal, Route};
 use http::{Method, Uri};
 

@@ -3,9 +3,9 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use catalog_proxy::catalog::Key;
-use catalog_proxy::catalog::copy::{Content, Copy, Index};
-use catalog_proxy::catalog::disk::format::{checksum, decode, head};
+use catalog_proxy::cache::Key;
+use catalog_proxy::cache::cached_feed::{Feed, CachedFeed, FeedIndex};
+use catalog_proxy::cache::disk::format::{checksum, decode, head};
 use catalog_proxy::feed::FeedKind;
 use catalog_proxy::whitelist::Whitelist;
 use http::uri::PathAndQuery;
@@ -38,10 +38,10 @@ pub fn check(data: &[u8]) {
     let other = Key::new(kind, &PathAndQuery::from_static("/api/v4/packages?other"));
     assert!(decode(&file, &other, now, now).is_err(), "another key's file was taken");
 
-    let again = [&head(&key, &copy, now).expect("a header"), &*copy.content.body].concat();
+    let again = [&head(&key, &copy, now).expect("a header"), &*copy.feed.body].concat();
     let again = decode(&again.into(), &key, now, now).expect("what was written is read");
-    assert_eq!(again.content.digest, copy.content.digest);
-    assert_eq!(again.content.body, copy.content.body);
+    assert_eq!(again.feed.digest, copy.feed.digest);
+    assert_eq!(again.feed.body, copy.feed.body);
     assert_eq!(again.meta.etag, copy.meta.etag);
     assert_eq!(again.meta.last_modified, copy.meta.last_modified);
     assert_eq!(again.meta.content_type, copy.meta.content_type);
@@ -56,17 +56,17 @@ fn sealed(content: &[u8]) -> Vec<u8> {
 }
 
 /// Does with a copy what requests do.
-fn uses(copy: &Copy) {
+fn uses(copy: &CachedFeed) {
     let now = copy.meta.arrived + Duration::from_secs(1);
     copy.age(now);
     copy.fresh_for(now);
     copy.stale_since(now);
     copy.stale_here(now);
-    let (list, _) = Whitelist::parse(b"extensions = [\"docker\"]", 1).expect("a list");
-    let Content { body, index, .. } = &*copy.content;
-    let view = copy.content.view(None, &list);
+    let (list, _) = Whitelist::parse(b"extensions = [\"docker\"]").expect("a list");
+    let Feed { body, index, .. } = &*copy.feed;
+    let view = copy.feed.view(None, &list);
     assert!(view.body.len() <= body.len());
-    if let Index::Packages(index) = index {
+    if let FeedIndex::Packages(index) = index {
         assert!(index.entries.iter().all(|entry| entry.span.end <= body.len()));
     }
 }

@@ -9,7 +9,7 @@ use toml::{Table, Value};
 /// Checks one file.
 pub fn check(data: &[u8]) {
     let expected = codes(data);
-    match Whitelist::parse(data, 7) {
+    match Whitelist::parse(data) {
         Ok((list, warnings)) => {
             let codes = expected.expect("a file that says anything else was taken");
             let distinct: HashSet<&str> = codes.iter().map(String::as_str).collect();
@@ -19,7 +19,7 @@ pub fn check(data: &[u8]) {
             assert_eq!(list.generation, 7);
             let odd = codes.iter().filter(|code| code.trim() != **code || code.is_empty()).count();
             assert_eq!(warnings.len(), codes.len() - distinct.len() + odd);
-            let (none, _) = Whitelist::parse(b"extensions = []", 8).expect("a list");
+            let (none, _) = Whitelist::parse(b"extensions = []").expect("a list");
             assert_eq!(list.minus(&none).into_iter().collect::<HashSet<_>>(), distinct);
             assert!(list.minus(&list).is_empty());
             warnings.iter().for_each(|warning| is_inside(data, warning.place.line, warning.place.column));

@@ -23,7 +23,6 @@ pub(super) struct Validity {
 
 /// What is wrong with a certificate's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
 pub enum Overdue {
     #[error("the certificate expired at {}", humantime::format_rfc3339_seconds(*.0))]
     Ended(SystemTime),

@@ -55,7 +55,6 @@ impl Sources {
 }
 
 /// How a table is written.
-#[allow(missing_docs, reason = "it would be help text, which the names do not need")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TableFormat {
     Table,
@@ -63,7 +62,6 @@ pub enum TableFormat {
 }
 
 /// How an answer is written.
-#[allow(missing_docs, reason = "it would be help text, which the names do not need")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TextFormat {
     Text,
@@ -71,7 +69,6 @@ pub enum TextFormat {
 }
 
 /// Who sells, as typed.
-#[allow(missing_docs, reason = "it would be help text, which the names do not need")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SellerName {
     Free,

@@ -12,11 +12,11 @@ use http::uri::PathAndQuery;
 
 use super::terminal::printable;
 use super::{FAILED, Failure};
-use crate::catalog::Key;
-use crate::catalog::copy::{Content, Index};
-use crate::catalog::disk;
-use crate::catalog::fetch::Fetcher;
-use crate::catalog::freshness::Policy;
+use crate::cache::Key;
+use crate::cache::cached_feed::{Feed, FeedIndex};
+use crate::cache::disk;
+use crate::cache::fetch::Fetcher;
+use crate::cache::freshness::Policy;
 use crate::config::Config;
 use crate::feed::listing::{self, Listed};
 use crate::feed::package::Seller;
@@ -203,8 +203,8 @@ impl Asking {
     pub async fn packages(&self) -> Result<Vec<Listed>, Failure> {
         let content = self.feed(FeedKind::Packages, PACKAGES).await?;
         match &content.index {
-            Index::Packages(index) => Ok(listing::list(&content.body, index)),
-            Index::Categories(_) => Ok(Vec::new()),
+            FeedIndex::Packages(index) => Ok(listing::list(&content.body, index)),
+            FeedIndex::Categories(_) => Ok(Vec::new()),
         }
     }
 
@@ -216,7 +216,7 @@ impl Asking {
         Ok(self.feed(FeedKind::Categories, CATEGORIES).await?.len())
     }
 
-    async fn feed(&self, kind: FeedKind, target: &'static str) -> Result<Arc<Content>, Failure> {
+    async fn feed(&self, kind: FeedKind, target: &'static str) -> Result<Arc<Feed>, Failure> {
         let key = Key::new(kind, &PathAndQuery::from_static(target));
         let copy = self.fetcher.fetch(&key, None, |_| ()).await.map_err(|error| {
             // SECURITY: it may name where the upstream redirected to.
@@ -224,7 +224,7 @@ impl Asking {
             let causes = if causes == what { String::new() } else { format!(" ({})", printable(&causes)) };
             Failure::failed(format_args!("no {}: {what}{causes}", kind.name())).about(self.origin.clone())
         })?;
-        Ok(copy.content)
+        Ok(copy.feed)
     }
 }
 

@@ -13,8 +13,9 @@ use tokio::sync::watch;
 
 use super::Failure;
 use super::runtime;
-use super::serve::{Service, shutdown_signal};
+use super::serve::shutdown_signal;
 use super::terminal::print;
+use crate::app::App;
 use crate::body::{self, Body};
 use crate::cli::LogFormat;
 use crate::config::{Config, Origin};
@@ -48,17 +49,17 @@ pub fn demo(listen: SocketAddr) -> Result<(), Failure> {
             whitelist: whitelist.clone().into(),
             ..Config::default()
         };
-        let service = Service::bind(&config).await?;
+        let app = App::bind(&config).await?;
         let (_stop, stopped) = watch::channel(false);
         let total = *config.limits.connections;
         let quotas = Quotas { total, per_address: total, exempt: Vec::new() };
         let connections = Connections::new(quotas, Port::default(), Counter::default());
         let answer = |request: Request<Incoming>, _| std::future::ready(vendor(&request));
         tokio::spawn(server::serve(sample, connections, None, answer, stopped));
-        for address in service.addresses() {
-            print(&what_to_try(address, service.admin_address(), &config.upstream, &whitelist))?;
+        for address in app.addresses() {
+            print(&what_to_try(address, app.admin_address(), &config.upstream, &whitelist))?;
         }
-        service.run(shutdown_signal().map_err(Failure::failed)?).await
+        Ok(app.run(shutdown_signal().map_err(Failure::failed)?).await?)
     })
 }
 

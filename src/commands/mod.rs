@@ -3,7 +3,6 @@
 pub mod catalog_source;
 pub mod check;
 pub mod demo;
-mod descriptors;
 pub mod diff;
 pub mod edit;
 pub mod explain;
@@ -16,7 +15,6 @@ pub mod panel_ini;
 mod runtime;
 pub mod serve;
 pub mod table;
-mod tasks;
 pub mod terminal;
 pub mod whitelist_file;
 
@@ -25,6 +23,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
+use crate::app::AppError;
 use crate::certificate::TlsError;
 use crate::cli::{Action, Cli, NoCommand};
 use crate::config::{ConfigError, WHITELIST};
@@ -158,6 +157,18 @@ impl From<String> for Subject {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::wrong(error)
+    }
+}
+
+impl From<AppError> for Failure {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::Whitelist(error) => error.into(),
+            AppError::Certificate(error) => error.into(),
+            AppError::Roots(error) => error.into(),
+            AppError::Outbound(error) => error.into(),
+            error @ (AppError::Listen { .. } | AppError::Io(_) | AppError::Task(_)) => Self::failed(error),
+        }
     }
 }
 

@@ -29,7 +29,7 @@ impl WhitelistFile {
     pub fn read(path: &Path) -> Result<Self, LoadError> {
         let bytes = read_file(path)?;
         let refused = |finding| LoadError::Parse { path: path.to_owned(), finding };
-        let (list, warnings) = Whitelist::parse(&bytes, 1).map_err(refused)?;
+        let (list, warnings) = Whitelist::parse(&bytes).map_err(refused)?;
         let text = whitelist::text(&bytes).map_err(refused)?.to_owned();
         let entries = whitelist::entries(&text).map_err(refused)?;
         Ok(Self { path: path.to_owned(), text, list, entries, warnings })

@@ -67,7 +67,7 @@ pub struct Config {
     /// File of the whitelist.
     pub whitelist: Given<PathBuf>,
     /// Bounds and lifetimes of the cache.
-    pub cache: Cache,
+    pub cache: CacheConfig,
     /// Directory in which feeds outlive the process.
     pub cache_dir: Option<Given<PathBuf>>,
     /// How long clients may keep a feed without asking again.
@@ -95,7 +95,7 @@ pub enum Admin {
 
 /// Bounds and lifetimes of the cache.
 #[derive(Debug, Clone)]
-pub struct Cache {
+pub struct CacheConfig {
     /// Most memory, in bytes.
     pub size: Given<u64>,
     /// Freshness lifetime if the upstream does not tell one.
@@ -128,7 +128,7 @@ pub struct Limits {
     pub request_body: Given<u64>,
 }
 
-impl Cache {
+impl CacheConfig {
     /// Says what is wrong with the bounds, if they can hardly be meant so.
     pub fn objection(&self) -> Option<String> {
         // What the cache keeps beside the feed itself is its own business: this is about orders of magnitude.
@@ -194,7 +194,7 @@ impl Config {
             whitelist: layers
                 .path("--whitelist", |settings| settings.whitelist.as_ref())
                 .unwrap_or(defaults.whitelist),
-            cache: Cache {
+            cache: CacheConfig {
                 size: layers
                     .bytes("--cache-size", |settings| settings.cache_size)
                     .unwrap_or(defaults.cache.size),
@@ -251,7 +251,7 @@ impl Default for Config {
             upstream_ca: None,
             outbound: ProxyVariables::default(),
             whitelist: PathBuf::from(WHITELIST).into(),
-            cache: Cache::default(),
+            cache: CacheConfig::default(),
             cache_dir: None,
             client_max_age: None,
             limits: Limits::default(),
@@ -272,7 +272,7 @@ impl Default for Limits {
     }
 }
 
-impl Default for Cache {
+impl Default for CacheConfig {
     fn default() -> Self {
         Self {
             size: CACHE_SIZE_BYTES.into(),

@@ -27,7 +27,6 @@ pub struct ScanError {
 
 /// Reason why an input is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
 pub enum Problem {
     #[error("not a JSON array")]
     NotAnArray,

@@ -61,7 +61,7 @@ pub struct Metrics {
     /// How long they took.
     pub fetch_durations: Latencies<FeedName>,
     /// When each feed was last fetched or confirmed, in seconds since 1970.
-    pub last_fetches: Family<Feed, Gauge>,
+    pub last_fetches: Family<FeedLabels, Gauge>,
     /// Requests that could not be passed on.
     pub forward_failures: Family<Failed, Counter>,
     /// Fetches that gave their place up because nobody waited for them any more and another one wanted it.
@@ -89,7 +89,7 @@ pub struct FeedName {
 
 /// A feed of one version of the vendor's interface.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Feed {
+pub struct FeedLabels {
     /// `packages` or `categories`.
     pub feed: &'static str,
     /// `v1` to `v9`, or `other`.

@@ -12,10 +12,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{Latencies, latencies};
+use crate::cache_status::CacheOutcome;
 
 /// What a request is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
 pub enum RouteName {
     Packages,
     Categories,
@@ -23,21 +23,6 @@ pub enum RouteName {
     Readyz,
     Forward,
     Refused,
-}
-
-/// How the cache served a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CacheResult {
-    /// With a fresh copy.
-    Hit,
-    /// With a stale one.
-    Stale,
-    /// With what was fetched for it.
-    Miss,
-    /// With what was fetched for another request.
-    Collapsed,
-    /// Not at all.
-    None,
 }
 
 /// How an answer ended.
@@ -56,7 +41,7 @@ pub enum End {
 pub struct Requests {
     total: Family<Labels, Counter>,
     /// Those of the family that were used, by [`Requests::cell`].
-    cells: [OnceLock<Counter>; RouteName::ALL.len() * CLASSES.len() * CacheResult::ALL.len()],
+    cells: [OnceLock<Counter>; RouteName::ALL.len() * CLASSES.len() * CacheOutcome::ALL.len()],
     in_flight: Gauge,
     /// Bytes of the bodies of requests; only those that are passed on have any.
     pub received: Counter,
@@ -71,8 +56,8 @@ pub struct Ended {
     pub route: RouteName,
     /// Status of the answer, if there was one.
     pub status: Option<StatusCode>,
-    /// How the cache served it.
-    pub cache: CacheResult,
+    /// What the cache did for it.
+    pub outcome: CacheOutcome,
     /// Bytes of the answer's body.
     pub sent: u64,
     /// Since its head arrived.
@@ -138,21 +123,6 @@ impl RouteName {
     }
 }
 
-impl CacheResult {
-    const ALL: [Self; 5] = [Self::Hit, Self::Stale, Self::Miss, Self::Collapsed, Self::None];
-
-    /// Returns its name in logs and metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Stale => "stale",
-            Self::Miss => "miss",
-            Self::Collapsed => "collapsed",
-            Self::None => "none",
-        }
-    }
-}
-
 impl End {
     /// Returns its name in logs and metrics.
     pub fn name(self) -> &'static str {
@@ -183,15 +153,16 @@ impl Default for Requests {
         };
         // What can be expected is there from the start, so that its first increase shows.
         for feed in [RouteName::Packages, RouteName::Categories] {
-            for cache in [CacheResult::Hit, CacheResult::Stale, CacheResult::Miss, CacheResult::Collapsed] {
+            for cache in [CacheOutcome::Hit, CacheOutcome::Stale, CacheOutcome::Miss, CacheOutcome::Collapsed]
+            {
                 requests.cell(feed, 2, cache);
             }
-            requests.cell(feed, 3, CacheResult::Hit);
-            requests.cell(feed, 3, CacheResult::Stale);
-            requests.cell(feed, 5, CacheResult::None);
+            requests.cell(feed, 3, CacheOutcome::Hit);
+            requests.cell(feed, 3, CacheOutcome::Stale);
+            requests.cell(feed, 5, CacheOutcome::Unused);
         }
         for class in 2..CLASSES.len() {
-            requests.cell(RouteName::Forward, class, CacheResult::None);
+            requests.cell(RouteName::Forward, class, CacheOutcome::Unused);
         }
         requests
     }
@@ -221,11 +192,11 @@ impl Requests {
         }
         let class = request.status.map_or(0, |status| usize::from(status.as_u16() / 100));
         // What is no class of its own is an error of the other side's.
-        self.cell(request.route, class.min(CLASSES.len() - 1), request.cache).inc();
+        self.cell(request.route, class.min(CLASSES.len() - 1), request.outcome).inc();
     }
 
-    fn cell(&self, route: RouteName, class: usize, cache: CacheResult) -> &Counter {
-        let at = (route as usize * CLASSES.len() + class) * CacheResult::ALL.len() + cache as usize;
+    fn cell(&self, route: RouteName, class: usize, cache: CacheOutcome) -> &Counter {
+        let at = (route as usize * CLASSES.len() + class) * CacheOutcome::ALL.len() + cache as usize;
         self.cells[at].get_or_init(|| {
             let labels = Labels { route: route.name(), status: CLASSES[class], cache: cache.name() };
             self.total.get_or_create_owned(&labels)
@@ -276,11 +247,11 @@ mod tests {
         let requests = Requests::default();
         for route in RouteName::ALL {
             for status in [None, Some(100), Some(204), Some(304), Some(404), Some(503), Some(999)] {
-                for cache in CacheResult::ALL {
+                for outcome in CacheOutcome::ALL {
                     requests.begun();
                     let status = status.map(|code| StatusCode::from_u16(code).expect("a status"));
                     let elapsed = Duration::from_millis(1);
-                    requests.ended(&Ended { route, status, cache, sent: 1, elapsed, end: End::Finished });
+                    requests.ended(&Ended { route, status, outcome, sent: 1, elapsed, end: End::Finished });
                 }
             }
         }
@@ -288,8 +259,11 @@ mod tests {
         let get = |route, status, cache| requests.total.get_or_create(&Labels { route, status, cache }).get();
         for route in RouteName::ALL {
             for status in CLASSES {
-                for cache in CacheResult::ALL {
-                    let expected = if status == "5xx" { 2 } else { 1 };
+                for cache in CacheOutcome::ALL {
+                    // Two statuses are 5xx, and two outcomes are told as a miss.
+                    let statuses = if status == "5xx" { 2 } else { 1 };
+                    let outcomes = CacheOutcome::ALL.iter().filter(|other| other.name() == cache.name());
+                    let expected = statuses * outcomes.count() as u64;
                     assert_eq!(
                         get(route.name(), status, cache.name()),
                         expected,

@@ -7,7 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
-use super::{Failed, Feed};
+use super::{Failed, FeedLabels};
 
 /// The state of the proxy.
 #[derive(Debug, Clone, Default)]
@@ -40,7 +40,7 @@ pub struct State {
 #[derive(Debug, Clone)]
 pub struct FeedState {
     /// Which.
-    pub feed: Feed,
+    pub feed: FeedLabels,
     /// Age of the oldest copy.
     pub age: Duration,
     /// How long the copy has been stale that is so the longest because it cannot be renewed.
@@ -128,7 +128,7 @@ impl State {
         let ages = self.family(|feed| seconds(feed.age));
         let stale = self.family(|feed| seconds(feed.stale));
         let elements = self.family(|feed| feed.elements as i64);
-        let (hidden, odd) = (Family::<Feed, Gauge>::default(), Family::<Odd, Gauge>::default());
+        let (hidden, odd) = (Family::<FeedLabels, Gauge>::default(), Family::<Odd, Gauge>::default());
         for FeedState { feed, packages, .. } in &self.feeds {
             let Some(packages) = packages else { continue };
             set(&hidden, feed, packages.hidden as i64);
@@ -145,7 +145,7 @@ impl State {
         registry.register("feed_odd_elements", "Elements in it that are no packages with a code", odd);
     }
 
-    fn family(&self, value: impl Fn(&FeedState) -> i64) -> Family<Feed, Gauge> {
+    fn family(&self, value: impl Fn(&FeedState) -> i64) -> Family<FeedLabels, Gauge> {
         let family = Family::default();
         for feed in &self.feeds {
             set(&family, &feed.feed, value(feed));

@@ -2,7 +2,7 @@
 //!
 //! News are about the catalog of one version of the vendor's interface, not about one of the many keys that
 //! platforms, locales and countries make of it. Whoever compares a renewed copy with the one before therefore
-//! looks at the other copies of the version as well (see `catalog::changes`), and what was told last about a
+//! looks at the other copies of the version as well (see `cache::changes`), and what was told last about a
 //! package is not told again here: the copies of a version follow each other within minutes, and after a
 //! restart they come back from disk one by one.
 //!
@@ -70,7 +70,6 @@ pub struct Change {
 /// A [`Seller`], in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "as there")]
 pub enum SellerName {
     Free,
     Vendor,

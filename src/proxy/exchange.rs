@@ -1,4 +1,4 @@
-//! A request and its answer, from the first to the last byte: what is counted and logged about it, once.
+//! Meters one request and its response: counts and logs both exactly once, whatever the ending.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,19 +11,21 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
-use tracing::{Level, debug, enabled};
+use tracing::{Level, debug, enabled, error, warn};
 
-use crate::body::{Body, BoxError};
-use crate::catalog::{Arrival, Freshness, Joined};
-use crate::metrics::Metrics;
-use crate::metrics::requests::{CacheResult, End, Ended, RouteName};
+use crate::body::{self, Body, BoxError};
+use crate::cache_status::CacheOutcome;
+use crate::error::Error;
+use crate::metrics::requests::{End, Ended, RouteName};
+use crate::metrics::{Failed, Metrics};
 use crate::printable::millis;
+use crate::upstream::UpstreamError;
 
-/// Names one request in everybody's logs.
+/// Field with the request's id, which all logs on its way share.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Longest request id that is taken over: three times what load balancers make.
-const MAX_ID: usize = 128;
+/// Longest request id that is accepted from a client, in bytes: three times what load balancers make.
+const MAX_ID_LEN: usize = 128;
 
 /// A request that is being answered. Its end is reported when it is dropped, so exactly once, wherever a
 /// future or a body of it is abandoned.
@@ -34,23 +36,24 @@ pub struct Exchange {
     id: Id,
     started: Instant,
     status: Option<StatusCode>,
-    cache: CacheResult,
+    outcome: CacheOutcome,
     sent: u64,
     end: End,
-    /// What only a log line needs, if there will be one.
-    line: Option<Box<Line>>,
+    is_head: bool,
+    /// SECURITY: only its path is logged. The query of what is passed on may hold tokens; the cache names its keys.
+    target: Option<PathAndQuery>,
+    /// What only the access line needs; `None` if there will be none.
+    line: Option<Box<AccessLine>>,
 }
 
 #[derive(Debug)]
-struct Line {
+struct AccessLine {
     client: IpAddr,
     method: Method,
-    /// Only its path is logged: the query of what is passed on may hold tokens.
-    target: Option<PathAndQuery>,
 }
 
 impl Exchange {
-    /// Begins with the head of a request that `client` sent.
+    /// Starts metering a request of `client`.
     pub(super) fn begin<B>(
         metrics: &Arc<Metrics>,
         route: RouteName,
@@ -58,75 +61,94 @@ impl Exchange {
         client: IpAddr,
     ) -> Self {
         metrics.requests.begun();
-        let line = enabled!(Level::DEBUG).then(|| {
-            let (method, target) = (request.method().clone(), request.uri().path_and_query().cloned());
-            Box::new(Line { client, method, target })
-        });
+        let line =
+            enabled!(Level::DEBUG).then(|| Box::new(AccessLine { client, method: request.method().clone() }));
         Self {
             metrics: Arc::clone(metrics),
             route,
             id: Id::of(request.headers()),
             started: Instant::now(),
             status: None,
-            cache: CacheResult::None,
+            outcome: CacheOutcome::Unused,
             sent: 0,
             end: End::Dropped,
+            is_head: *request.method() == Method::HEAD,
+            target: request.uri().path_and_query().cloned(),
             line,
         }
     }
 
-    /// Returns the request's id: the one it came with, or a new one.
+    /// Returns the request's id.
     pub(super) fn id(&self) -> &Id {
         &self.id
     }
 
-    /// Notes how the cache served the request.
-    pub(super) fn came(&mut self, arrival: Arrival) {
-        self.cache = match arrival {
-            Arrival::Copy(Freshness::Fresh) => CacheResult::Hit,
-            Arrival::Copy(Freshness::Stale) => CacheResult::Stale,
-            Arrival::Fetched(Joined::Started, _) => CacheResult::Miss,
-            Arrival::Fetched(Joined::Collapsed, _) => CacheResult::Collapsed,
-        };
+    /// Records what the cache did for the request.
+    pub(super) fn set_outcome(&mut self, outcome: CacheOutcome) {
+        self.outcome = outcome;
     }
 
-    /// Watches the answer from its head to its end.
+    /// Returns what the cache did for the request.
+    pub(super) fn outcome(&self) -> CacheOutcome {
+        self.outcome
+    }
+
+    /// Logs why the request is not served, and counts it if that was passing it on.
+    pub(super) fn report(&self, error: &Error) {
+        if let Error::Forward(UpstreamError { failure, .. }) = error {
+            let failed = Failed { outcome: failure.name(), phase: failure.phase() };
+            self.metrics.forward_failures.get_or_create(&failed).inc();
+        }
+        let path = self.target.as_ref().map_or("", PathAndQuery::path);
+        let (cause, request_id) = (error.chain(), &self.id);
+        match error.answer().level {
+            Level::ERROR => error!(path, %error, cause, %request_id, "request failed"),
+            Level::WARN => warn!(path, %error, cause, %request_id, "request failed"),
+            _ => debug!(path, %error, cause, %request_id, "request failed"),
+        }
+    }
+
+    /// Meters a response from its head to its end. One to HEAD is what GET would say, without the body
+    /// (RFC 9110 §9.3.2).
     ///
     /// An upstream that names the request itself keeps its word, like the rest of what is passed through.
-    pub(super) fn answer(mut self, mut response: Response<Body>) -> Response<Watched> {
+    pub(super) fn answer(mut self, mut response: Response<Body>) -> Response<MeteredBody> {
         self.status = Some(response.status());
         self.metrics.requests.answered(self.route, self.started.elapsed());
+        if self.is_head {
+            *response.body_mut() = body::empty();
+        }
         response.headers_mut().entry(X_REQUEST_ID).or_insert_with(|| self.id.value());
-        response.map(|inner| Watched { left: inner.size_hint().exact(), inner, exchange: self })
+        response.map(|inner| MeteredBody { left: inner.size_hint().exact(), inner, exchange: self })
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let Self { route, status, cache, sent, end, .. } = *self;
+        let Self { route, status, outcome, sent, end, .. } = *self;
         let elapsed = self.started.elapsed();
-        self.metrics.requests.ended(&Ended { route, status, cache, sent, elapsed, end });
+        self.metrics.requests.ended(&Ended { route, status, outcome, sent, elapsed, end });
         if let Some(line) = &self.line {
-            let Line { client, method, target } = &**line;
+            let AccessLine { client, method } = &**line;
             debug!(
-                client.addr = %client, %method, path = target.as_ref().map_or("", PathAndQuery::path),
-                route = route.name(), status = status.map(|status| status.as_u16()), cache = cache.name(),
+                client.addr = %client, %method, path = self.target.as_ref().map_or("", PathAndQuery::path),
+                route = route.name(), status = status.map(|status| status.as_u16()), cache = outcome.name(),
                 bytes = sent, elapsed_ms = millis(elapsed), end = end.name(), request_id = %self.id, "request"
             );
         }
     }
 }
 
-/// The body of an answer.
+/// Response body that counts its bytes and records how it ended.
 #[derive(Debug)]
-pub struct Watched {
+pub struct MeteredBody {
     inner: Body,
-    /// Bytes to come, if that is known: connections do not ask for more than was announced.
+    /// Bytes still to come, if known: connections do not poll for more than `Content-Length` announced.
     left: Option<u64>,
     exchange: Exchange,
 }
 
-impl http_body::Body for Watched {
+impl http_body::Body for MeteredBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -159,7 +181,7 @@ impl http_body::Body for Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for MeteredBody {
     fn drop(&mut self) {
         // Nobody has to ask for an end that is known.
         let ended = self.left == Some(0) || self.inner.is_end_stream();
@@ -169,21 +191,21 @@ impl Drop for Watched {
     }
 }
 
-/// What one request is called in everybody's logs.
+/// A request's id.
 #[derive(Debug)]
 pub(super) enum Id {
-    /// By whoever sent it.
+    /// The one that it came with.
     Given(HeaderValue),
-    /// By us.
+    /// A random one.
     Made(u128),
 }
 
 impl Id {
-    /// Takes the id of a request over if it has one that is safe to repeat anywhere, or makes one.
+    /// Takes the id from the request if it is safe to repeat anywhere, else makes one.
     fn of(headers: &HeaderMap) -> Self {
         let is_sane = |id: &&HeaderValue| {
             let sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:~+/=@".contains(byte);
-            (1..=MAX_ID).contains(&id.len()) && id.as_bytes().iter().all(sane)
+            (1..=MAX_ID_LEN).contains(&id.len()) && id.as_bytes().iter().all(sane)
         };
         let mut ids = headers.get_all(X_REQUEST_ID).iter();
         match (ids.next().filter(is_sane), ids.next()) {
@@ -221,7 +243,6 @@ mod tests {
     use http_body_util::{BodyExt, StreamBody};
 
     use super::*;
-    use crate::body;
 
     #[test]
     fn ids_are_taken_over_if_they_are_sane() {
@@ -242,8 +263,8 @@ mod tests {
         check(&["7b0c9d2e-1111-4222-8333-444455556666"], true);
         check(&["Root=1-67891233-abcdef012345678912345678"], true);
         check(&["AZaz09-_.:~+/=@"], true);
-        check(&[&"x".repeat(MAX_ID)], true);
-        check(&[&"x".repeat(MAX_ID + 1)], false);
+        check(&[&"x".repeat(MAX_ID_LEN)], true);
+        check(&[&"x".repeat(MAX_ID_LEN + 1)], false);
         check(&[], false);
         check(&[""], false);
         check(&["a b"], false);

@@ -5,14 +5,14 @@ use std::cmp::Reverse;
 use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
 
-use crate::catalog::encode::Encoding;
+use crate::cache::encode::Encoding;
 
-/// What a client accepts.
+/// The codings that a client accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     /// Codings, best first.
     encodings: [Option<Encoding>; Encoding::ALL.len()],
-    /// May the plain body be sent?
+    /// True if the plain body may be sent.
     pub identity: bool,
 }
 
@@ -50,6 +50,11 @@ impl Accepted {
         });
         encodings.sort_unstable();
         Self { encodings: encodings.map(|(_, encoding)| encoding), identity: identity > 0 }
+    }
+
+    /// Returns the forms that are acceptable, best first; `None` is the plain body.
+    pub fn forms(&self) -> impl Iterator<Item = Option<Encoding>> + Clone {
+        self.encodings().map(Some).chain(self.identity.then_some(None))
     }
 
     /// Returns the codings, best first.

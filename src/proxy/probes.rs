@@ -19,18 +19,18 @@ const MAX_LISTED: usize = 100;
 /// It is ready from the moment that anyone can ask: the whitelist is loaded before a socket is bound.
 pub fn ready(proxy: &Proxy) -> Response<Body> {
     let (list, status) = (proxy.whitelist.current(), proxy.whitelist.status());
-    let mut feeds = proxy.catalog.states(&list);
+    let mut feeds = proxy.cache.states(&list);
     let keys = feeds.len();
     feeds.truncate(MAX_LISTED);
     let state = json!({
         "status": "ready",
         "whitelist": {
-            "generation": list.generation,
+            "generation": status.generation,
             "extensions": list.len(),
             "loaded_at": humantime::format_rfc3339_seconds(status.loaded_at).to_string(),
             "last_error": status.last_error.map(|error| error.to_string()),
         },
-        "cache_directory": proxy.catalog.disk_status().map(|status| status.to_string()),
+        "cache_directory": proxy.cache.disk_status().map(|status| status.to_string()),
         "keys": keys,
         "feeds": feeds,
     });

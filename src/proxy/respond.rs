@@ -1,7 +1,6 @@
-//! Answers that the proxy makes itself: feeds from the cache, and problems.
+//! Responses that the proxy makes itself: feeds from the cache, probes and problems.
 
-use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use headers::{ETag, HeaderMapExt, IfNoneMatch};
@@ -11,42 +10,59 @@ use tokio::time::Instant;
 
 use super::route::READ_METHODS;
 use crate::body::{self, Body};
-use crate::catalog::copy::{Copy, View};
-use crate::catalog::encode::Encoding;
-use crate::catalog::flight::Kept;
-use crate::catalog::{Arrival, Freshness, Joined, Key};
+use crate::cache::Key;
+use crate::cache::cached_feed::{CachedFeed, Meta};
+use crate::cache::encode::Encoding;
+use crate::cache::freshness::Freshness;
+use crate::cache::view::View;
+use crate::cache_status::CacheOutcome;
 use crate::error::Error;
 use crate::upstream::VIA;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
-/// The media type of feeds, if the upstream does not tell.
+/// Media type of a feed for which the upstream sends none.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Room for the fields of an answer from the cache.
-const FIELDS: usize = 12;
+/// Most header fields of a response from the cache.
+const MAX_FIELDS: usize = 12;
 
-/// What clients may keep without asking.
+/// How long clients may keep a feed without asking again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caching {
-    /// For how long; if not at all, they ask each time and get a cheap 304, so that a whitelist edit shows
-    /// at once.
+    /// `None`: they ask each time and get a cheap 304, so that a whitelist edit shows at once.
     pub max_age: Option<Duration>,
 }
 
-/// A coding, or none for the plain body.
+/// A coding, or `None` for the plain body.
 pub type Form = Option<Encoding>;
 
-/// A feed that is served, and how it came.
+/// What the head of a response says about the feed that it is made of.
 #[derive(Debug, Clone, Copy)]
-pub struct Served<'a> {
-    /// Which.
-    pub key: &'a Key,
-    /// The copy behind it.
-    pub copy: &'a Copy,
-    /// How the copy came.
-    pub arrival: Arrival,
+pub struct FeedHead<'a> {
+    key: &'a Key,
+    outcome: CacheOutcome,
+    meta: &'a Meta,
+    /// What is left of the freshness lifetime in seconds, negative if it is over.
+    ttl: i64,
+    /// Time since the feed was fetched or last validated.
+    age: Duration,
+}
+
+impl<'a> FeedHead<'a> {
+    /// Returns the head for a feed that is in the cache, or has just been fetched.
+    pub fn whole(key: &'a Key, outcome: CacheOutcome, cached: &'a CachedFeed) -> Self {
+        let now = Instant::now();
+        Self { key, outcome, meta: &cached.meta, ttl: cached.ttl(now), age: cached.resident(now) }
+    }
+
+    /// Returns the head for a feed that is still arriving.
+    pub fn arriving(key: &'a Key, outcome: CacheOutcome, meta: &'a Meta) -> Self {
+        let Freshness { lifetime, age } = meta.freshness;
+        let ttl = i64::try_from(lifetime.saturating_sub(age).as_secs()).unwrap_or(i64::MAX);
+        Self { key, outcome, meta, ttl, age: Duration::ZERO }
+    }
 }
 
 /// Finds the form of a view that the client has already, among those it accepts.
@@ -68,17 +84,19 @@ pub fn known(
 }
 
 /// Answers that the client has the view already (RFC 9110 §15.4.5).
-pub fn not_modified(caching: Caching, served: Served<'_>, view: &View, form: Form) -> Response<Body> {
-    let mut response = represent(caching, served, view, form);
+pub fn not_modified(caching: Caching, feed: FeedHead<'_>, view: &View, form: Form) -> Response<Body> {
+    let mut response = head(caching, feed);
+    response.headers_mut().insert(header::ETAG, view.etag(form).clone());
     *response.status_mut() = StatusCode::NOT_MODIFIED;
     response
 }
 
 /// Answers with a view, in one of its forms.
-pub fn view(caching: Caching, served: Served<'_>, view: &View, form: Form, bytes: Bytes) -> Response<Body> {
-    let mut response = represent(caching, served, view, form);
+pub fn view(caching: Caching, feed: FeedHead<'_>, view: &View, form: Form, bytes: Bytes) -> Response<Body> {
+    let mut response = head(caching, feed);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, served.copy.meta.content_type.clone().unwrap_or(JSON));
+    headers.insert(header::ETAG, view.etag(form).clone());
+    headers.insert(header::CONTENT_TYPE, content_type(feed.meta));
     headers.insert(header::CONTENT_LENGTH, bytes.len().into());
     if let Some(encoding) = form {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
@@ -88,23 +106,43 @@ pub fn view(caching: Caching, served: Served<'_>, view: &View, form: Form, bytes
 }
 
 /// Answers with a feed that is still arriving: no length and no validator yet.
-pub fn stream(caching: Caching, key: &Key, feed: Body, joined: Joined) -> Response<Body> {
-    // Whether it will be kept shows at its end only.
-    let arrival = Arrival::Fetched(joined, Kept::NotStored);
-    let mut response = head(caching, Duration::ZERO, cache_status(key, arrival, None));
-    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
-    *response.body_mut() = feed;
+pub fn stream(caching: Caching, feed: FeedHead<'_>, body: Body) -> Response<Body> {
+    let mut response = head(caching, feed);
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type(feed.meta));
+    *response.body_mut() = body;
     response
 }
 
-fn represent(caching: Caching, served: Served<'_>, view: &View, form: Form) -> Response<Body> {
-    let Served { key, copy, arrival } = served;
-    let now = Instant::now();
-    let age = copy.age(now);
-    let mut response = head(caching, age, cache_status(key, arrival, Some(ttl(copy, now))));
-    let headers = response.headers_mut();
-    headers.insert(header::AGE, age.as_secs().into());
-    headers.insert(header::ETAG, view.etag(form).clone());
+fn content_type(meta: &Meta) -> HeaderValue {
+    meta.content_type.clone().unwrap_or(JSON)
+}
+
+/// Returns when a feed of this age was fetched, as far as HTTP has dates for it.
+fn fetched_at(age: Duration) -> SystemTime {
+    SystemTime::now().checked_sub(age).map_or(UNIX_EPOCH, |at| at.max(UNIX_EPOCH))
+}
+
+/// Makes the head that all responses with a feed share.
+fn head(caching: Caching, feed: FeedHead<'_>) -> Response<Body> {
+    let mut response = Response::new(body::empty());
+    // It does not grow field by field, nor does it for those that are still to come.
+    let mut headers = HeaderMap::with_capacity(MAX_FIELDS);
+    match caching.max_age {
+        None => {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            insert(&mut headers, header::DATE, &httpdate::fmt_http_date(fetched_at(feed.age)));
+            headers.insert(header::AGE, feed.age.as_secs().into());
+        }
+        // Caches of every make count from the date or from receipt; with neither an older date nor an age both is now.
+        Some(max_age) => {
+            let max_age = format!("public, max-age={}", max_age.as_secs());
+            insert(&mut headers, header::CACHE_CONTROL, &max_age);
+        }
+    }
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    headers.insert(header::VIA, VIA);
+    headers.insert(CACHE_STATUS, feed.outcome.field(feed.key.as_str(), feed.ttl));
+    *response.headers_mut() = headers;
     response
 }
 
@@ -154,64 +192,6 @@ pub fn problem(error: &Error) -> Response<Body> {
 
 /// The error of a method that feeds and probes do not answer.
 pub const METHOD_NOT_ALLOWED: Error = Error::MethodNotAllowed { allow: READ_METHODS };
-
-fn head(caching: Caching, age: Duration, cache_status: HeaderValue) -> Response<Body> {
-    let mut response = Response::new(body::empty());
-    // It does not grow field by field, nor does it for those that are still to come.
-    let mut headers = HeaderMap::with_capacity(FIELDS);
-    match caching.max_age {
-        None => drop(headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))),
-        // Caches count from the age that they are told.
-        Some(max_age) => {
-            let max_age = format!("public, max-age={}", age.as_secs() + max_age.as_secs());
-            insert(&mut headers, header::CACHE_CONTROL, &max_age);
-        }
-    }
-    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-    headers.insert(header::VIA, VIA);
-    headers.insert(CACHE_STATUS, cache_status);
-    *response.headers_mut() = headers;
-    response
-}
-
-/// Writes the field of RFC 9211.
-fn cache_status(key: &Key, arrival: Arrival, ttl: Option<i64>) -> HeaderValue {
-    let key = key.as_str();
-    let mut status = String::with_capacity(key.len() + 80);
-    status += match arrival {
-        Arrival::Copy(Freshness::Fresh) => "catalog-proxy; hit",
-        Arrival::Copy(Freshness::Stale) => "catalog-proxy; fwd=stale",
-        Arrival::Fetched(Joined::Started, Kept::Stored) => "catalog-proxy; fwd=miss; stored",
-        Arrival::Fetched(Joined::Started, Kept::NotStored) => "catalog-proxy; fwd=miss",
-        Arrival::Fetched(Joined::Collapsed, _) => "catalog-proxy; fwd=miss; collapsed",
-    };
-    if let Some(ttl) = ttl {
-        // Writing to a string does not fail.
-        let _ = write!(status, "; ttl={ttl}");
-    }
-    // A structured-field string is printable ASCII (RFC 8941 §3.3.3).
-    if key.bytes().all(|byte| matches!(byte, 0x20..=0x7e)) {
-        status += "; key=\"";
-        for part in key.split_inclusive(['"', '\\']) {
-            match part.as_bytes() {
-                [.., mark @ (b'"' | b'\\')] => {
-                    status += &part[..part.len() - 1];
-                    status.push('\\');
-                    status.push(char::from(*mark));
-                }
-                _ => status += part,
-            }
-        }
-        status.push('"');
-    }
-    HeaderValue::from_str(&status).unwrap_or(HeaderValue::from_static("catalog-proxy"))
-}
-
-/// Returns the remaining freshness lifetime in seconds, negative if it is over.
-fn ttl(copy: &Copy, now: Instant) -> i64 {
-    let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-    copy.fresh_for(now).map_or_else(|| -seconds(copy.stale_since(now)), seconds)
-}
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {

@@ -4,7 +4,7 @@ use http::uri::PathAndQuery;
 use http::{Method, Uri};
 
 use super::spelling::{self, PathClass};
-use crate::catalog::Key;
+use crate::cache::Key;
 use crate::error::Error;
 use crate::feed::FeedKind;
 use crate::metrics::requests::RouteName;

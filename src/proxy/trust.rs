@@ -1,4 +1,4 @@
-//! Whose word about a client is believed.
+//! Proxies in front of this one that may say for whom they ask.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,12 +12,11 @@ pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwar
 pub struct Trusted(Vec<IpNet>);
 
 impl Trusted {
-    /// Trusts `networks`.
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self(networks)
     }
 
-    /// Is this address one of theirs?
+    /// Returns true if an address belongs to one of the networks.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))

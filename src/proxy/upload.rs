@@ -1,4 +1,4 @@
-//! The body of a request on its way to the upstream: bounded, and not for ever.
+//! Request body on its way to the upstream, limited in size and in the time it may pause.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};

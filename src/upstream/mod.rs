@@ -74,7 +74,6 @@ pub struct UpstreamError {
 
 /// The phases in which a request can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
 pub enum Failure {
     #[error("the upstream's name could not be resolved")]
     Dns,

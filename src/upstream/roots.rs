@@ -216,7 +216,7 @@ mod tests {
     }
 
     fn parse(parts: &[Part], last: Option<&Roots>) -> Result<Parsed<Roots>, RootsError> {
-        Roots::parse(&Trust::System, Content { parts, generation: 1, last })
+        Roots::parse(&Trust::System, Content { parts, last })
     }
 
     #[test]

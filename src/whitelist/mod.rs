@@ -13,14 +13,15 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::digest::Digest;
 use crate::place::Place;
 use crate::printable;
 
 /// A set of codes, as read from one version of the file. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Whitelist {
-    /// Which load of the process made it: views made with one generation are never shown with another.
-    pub generation: u64,
+    /// Digest of the codes.
+    pub digest: Digest,
     codes: HashSet<Box<str>>,
 }
 
@@ -55,7 +56,7 @@ impl Whitelist {
     /// # Errors
     /// The first thing that is wrong: bad syntax, an unknown key, a wrong type, no `extensions`. A file
     /// that was cut off while being written fails here as well, down to an empty one.
-    pub fn parse(bytes: &[u8], generation: u64) -> Result<(Self, Vec<Finding>), Finding> {
+    pub fn parse(bytes: &[u8]) -> Result<(Self, Vec<Finding>), Finding> {
         let text = text(bytes)?;
         let entries = entries(text)?;
         let mut codes = HashSet::with_capacity(entries.len());
@@ -75,7 +76,9 @@ impl Whitelist {
                 warnings.push(Finding::at(text, at, format!("{code:?} is listed twice")));
             }
         }
-        Ok((Self { generation, codes }, warnings))
+        let mut sorted: Vec<&[u8]> = codes.iter().map(|code: &Box<str>| code.as_bytes()).collect();
+        sorted.sort_unstable();
+        Ok((Self { digest: Digest::of_parts(sorted), codes }, warnings))
     }
 
     /// Returns true if `code` is listed. Codes compare exactly.
@@ -159,7 +162,7 @@ mod tests {
     #[test]
     fn reads_lists() {
         let check = |text: &str, expected: &[&str]| {
-            let (list, warnings) = Whitelist::parse(text.as_bytes(), 1).expect(text);
+            let (list, warnings) = Whitelist::parse(text.as_bytes()).expect(text);
             let mut codes: Vec<_> = list.codes.iter().map(|code| &**code).collect();
             codes.sort_unstable();
             assert_eq!(codes, expected, "{text}");
@@ -174,7 +177,7 @@ mod tests {
     #[test]
     fn refuses_with_the_place() {
         let check = |text: &[u8], place: &str, part: &str| {
-            let error = Whitelist::parse(text, 1).expect_err("a bad list").to_string();
+            let error = Whitelist::parse(text).expect_err("a bad list").to_string();
             assert!(error.starts_with(place) && error.contains(part), "{error}");
         };
         check(b"", "1:1: ", "missing field `extensions`");
@@ -195,7 +198,7 @@ mod tests {
     #[test]
     fn warns_about_what_can_hardly_be_meant() {
         let text = "extensions = [\n  \"a\", \"b\",\n  \"a\", \" c\", \"\"]";
-        let (list, warnings) = Whitelist::parse(text.as_bytes(), 1).expect("a list");
+        let (list, warnings) = Whitelist::parse(text.as_bytes()).expect("a list");
         let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
         assert_eq!(
             warnings,

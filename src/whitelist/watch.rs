@@ -78,14 +78,14 @@ impl Reloadable for Whitelist {
             Ok(bytes) => bytes,
             Err(reason) => return Err(LoadError::Read { path: path.clone(), reason: reason.clone() }),
         };
-        let (value, warnings) = parse(path, bytes, content.generation)?;
+        let (value, warnings) = parse(path, bytes)?;
         Ok(Parsed { value, warnings })
     }
 
     fn log_loaded(path: &PathBuf, before: Option<&Self>, now: &Self) {
         let Some(before) = before else { return };
         info!(
-            path = %path.display(), generation = now.generation, codes = now.len(),
+            path = %path.display(), codes = now.len(),
             added = %joined(&now.minus(before)), removed = %joined(&before.minus(now)), "whitelist reloaded"
         );
     }
@@ -114,7 +114,7 @@ pub fn read_editable(path: &Path) -> Result<Vec<u8>, LoadError> {
 /// # Errors
 /// If it cannot be read or is no whitelist.
 pub fn load_once(path: &Path) -> Result<Whitelist, LoadError> {
-    let (list, warnings) = parse(path, &read_file(path)?, 1)?;
+    let (list, warnings) = parse(path, &read_file(path)?)?;
     for warning in warnings {
         warn!("{warning}");
     }
@@ -122,9 +122,9 @@ pub fn load_once(path: &Path) -> Result<Whitelist, LoadError> {
 }
 
 /// Parses a file's bytes; the warnings name the file and the place.
-fn parse(path: &Path, bytes: &[u8], generation: u64) -> Result<(Whitelist, Vec<String>), LoadError> {
-    let (list, warnings) = Whitelist::parse(bytes, generation)
-        .map_err(|finding| LoadError::Parse { path: path.to_owned(), finding })?;
+fn parse(path: &Path, bytes: &[u8]) -> Result<(Whitelist, Vec<String>), LoadError> {
+    let (list, warnings) =
+        Whitelist::parse(bytes).map_err(|finding| LoadError::Parse { path: path.to_owned(), finding })?;
     let named = |finding: &Finding| format!("{}:{finding}", path.display());
     Ok((list, warnings.iter().map(named).collect()))
 }
@@ -248,7 +248,7 @@ mod tests {
         fs::remove_file(fixture.path("whitelist.toml")).expect("a removal");
         fixture.wait_for_error("No such file");
         assert!(fixture.list.current().contains("first"));
-        assert_eq!(fixture.list.current().generation, 1);
+        assert_eq!(fixture.list.status().generation, 1);
         fs::write(fixture.path("whitelist.toml"), text("second")).expect("a write");
         fixture.wait_for("second");
         assert!(fixture.list.status().last_error.is_none());
@@ -258,7 +258,7 @@ mod tests {
     fn reloads_when_told() {
         let fixture = Fixture::new();
         drop(fixture.watch.reload());
-        fixture.wait("a new generation", |list| list.current().generation == 2);
+        fixture.wait("a new generation", |list| list.status().generation == 2);
         assert!(fixture.list.current().contains("first"));
     }
 

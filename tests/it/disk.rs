@@ -298,7 +298,7 @@ async fn a_copy_of_before_is_renewed_when_the_upstream_is_back() {
     // The bound of now counts, not that of then.
     let answer = get(proxy.address, PACKAGES).await;
     assert_eq!(answer.text(), shown());
-    assert!(answer.header("cache-status").starts_with("catalog-proxy; fwd=stale"), "{answer:?}");
+    assert!(answer.header("cache-status").starts_with("catalog-proxy; hit; ttl=-"), "{answer:?}");
     until("the new feed", async || get(proxy.address, PACKAGES).await.text() == "[\"new\",\"er\"]").await;
 }
 

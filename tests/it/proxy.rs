@@ -4,8 +4,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use catalog_proxy::commands::Failure;
-use catalog_proxy::commands::serve::Service;
+use catalog_proxy::app::App;
+use catalog_proxy::app::AppError;
 use catalog_proxy::config::{Admin, Config, Origin};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -19,7 +19,7 @@ pub struct Proxy {
     pub admin: SocketAddr,
     pub directory: tempfile::TempDir,
     stop: oneshot::Sender<()>,
-    task: JoinHandle<Result<(), Failure>>,
+    task: JoinHandle<Result<(), AppError>>,
 }
 
 impl Proxy {
@@ -42,7 +42,7 @@ impl Proxy {
             ..Config::default()
         };
         change(&mut config);
-        let service = Service::bind(&config).await.unwrap();
+        let service = App::bind(&config).await.unwrap();
         let (address, admin) = (service.addresses()[0], service.admin_address().unwrap());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(service.run(async move {

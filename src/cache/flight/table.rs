@@ -10,16 +10,16 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{oneshot, watch};
-use tokio::time::Instant;
 
 use super::super::Key;
-use super::reader::{Flight, Outcome, Progress};
-use super::{MAX_RENEWING, MAX_RUNNING, MAX_WAITING, PATIENCE};
+use super::super::cached_feed::Meta;
+use super::reader::{Flight, FlightEnd, FlightProgress};
+use super::{MAX_RENEWING, MAX_RUNNING, MAX_WAITING};
 use crate::feed::packages::Segment;
 
 /// Why a flight was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::catalog) enum Purpose {
+pub(in crate::cache) enum Purpose {
     /// Clients wait for it, because there is no copy that may be served.
     Fill,
     /// It renews a copy that is in service, so nobody has to wait for it.
@@ -39,25 +39,25 @@ enum Stage {
 
 /// One flight under way.
 #[derive(Debug)]
-struct Entry {
+struct FlightRecord {
     id: u64,
     purpose: Purpose,
     stage: Stage,
     readers: usize,
     /// Tick at which the last reader left, or at which it began without one.
     unread_since: u64,
-    progress: watch::Receiver<Progress>,
+    progress: watch::Receiver<FlightProgress>,
     /// Disconnects when the entry is dropped, which ends the flight's task; nothing is ever sent.
     _alive: oneshot::Sender<Infallible>,
 }
 
 /// The table of all flights; cloning shares it.
 #[derive(Debug, Clone, Default)]
-pub(in crate::catalog) struct Flights(Arc<Shared>);
+pub(in crate::cache) struct Flights(Arc<SharedTable>);
 
 #[derive(Debug, Default)]
-struct Shared {
-    table: Mutex<Table>,
+struct SharedTable {
+    table: Mutex<FlightTable>,
     /// Running flights that nobody waited for and that gave up their place.
     yielded: Counter,
     /// Flights that found no room to wait.
@@ -65,8 +65,8 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct Table {
-    flights: HashMap<Key, Entry>,
+struct FlightTable {
+    flights: HashMap<Key, FlightRecord>,
     /// Keys of the waiting flights, first come, first served.
     queue: VecDeque<Key>,
     /// Places taken by flights that fill.
@@ -79,24 +79,24 @@ struct Table {
 
 /// How many flights there are of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::catalog) struct Counts {
+pub(in crate::cache) struct Counts {
     /// All, those that still look for a copy on disk included.
-    pub(in crate::catalog) total: usize,
+    pub(in crate::cache) total: usize,
     /// Those that fill and have a place.
-    pub(in crate::catalog) running: usize,
+    pub(in crate::cache) running: usize,
     /// Those that wait for a place.
-    pub(in crate::catalog) waiting: usize,
+    pub(in crate::cache) waiting: usize,
     /// Those that renew a copy.
-    pub(in crate::catalog) renewing: usize,
+    pub(in crate::cache) renewing: usize,
 }
 
 /// What became of an attempt to join a flight.
 #[derive(Debug)]
-pub(in crate::catalog) enum Join<T> {
+pub(in crate::cache) enum Join<T> {
     /// It is under way already.
     Collapsed(Flight),
     /// It was started; the writer has to be flown.
-    Started(Flight, Writer),
+    Started(Flight, FlightWriter),
     /// There is something better.
     Instead(T),
 }
@@ -104,12 +104,12 @@ pub(in crate::catalog) enum Join<T> {
 /// The writing side of a flight, for its task. Dropping it ends the flight: readers that are left see an
 /// interrupted fetch, and its place goes to the next in the queue.
 #[derive(Debug)]
-pub(in crate::catalog) struct Writer {
+pub(in crate::cache) struct FlightWriter {
     flights: Flights,
     key: Key,
     id: u64,
-    progress: watch::Sender<Progress>,
-    /// Taken by [`Writer::ended`].
+    progress: watch::Sender<FlightProgress>,
+    /// Taken by [`FlightWriter::ended`].
     alive: Option<oneshot::Receiver<Infallible>>,
 }
 
@@ -123,46 +123,46 @@ pub(super) struct Seat {
 
 /// There is no room to wait for a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::catalog) struct QueueFull;
+pub(in crate::cache) struct QueueFull;
 
 impl Flights {
     /// Makes an empty table that counts in `yielded` and `refused`.
-    pub(in crate::catalog) fn new(yielded: Counter, refused: Counter) -> Self {
-        Self(Arc::new(Shared { table: Mutex::default(), yielded, refused }))
+    pub(in crate::cache) fn new(yielded: Counter, refused: Counter) -> Self {
+        Self(Arc::new(SharedTable { table: Mutex::default(), yielded, refused }))
     }
 
     /// Joins the flight for a key, or starts one unless `instead` finds something better.
     ///
     /// `instead` runs under the lock: what a flight stored before it ended is there for it to see.
-    pub(in crate::catalog) fn join<T>(&self, key: &Key, instead: impl FnOnce() -> Option<T>) -> Join<T> {
+    pub(in crate::cache) fn join<T>(&self, key: &Key, instead: impl FnOnce() -> Option<T>) -> Join<T> {
         let mut table = self.0.table.lock();
         if let Some(entry) = table.flights.get_mut(key) {
             entry.readers += 1;
             let (id, progress) = (entry.id, entry.progress.clone());
-            return Join::Collapsed(self.reader(key, id, progress));
+            return Join::Collapsed(self.reader(key, id, progress, true));
         }
         if let Some(found) = instead() {
             return Join::Instead(found);
         }
         let writer = self.start(&mut table, key, Purpose::Fill);
-        let flight = self.reader(key, writer.id, writer.progress.subscribe());
+        let flight = self.reader(key, writer.id, writer.progress.subscribe(), false);
         Join::Started(flight, writer)
     }
 
     /// Starts a flight that renews a copy, unless one is under way, there is no place or `may` says no.
-    pub(in crate::catalog) fn renew(&self, key: &Key, may: impl FnOnce() -> bool) -> Option<Writer> {
+    pub(in crate::cache) fn renew(&self, key: &Key, may: impl FnOnce() -> bool) -> Option<FlightWriter> {
         let mut table = self.0.table.lock();
         let free = table.renewing < MAX_RENEWING && !table.flights.contains_key(key);
         (free && may()).then(|| self.start(&mut table, key, Purpose::Renew))
     }
 
     /// Returns true if no further flight may renew a copy just now.
-    pub(in crate::catalog) fn renewals_are_full(&self) -> bool {
+    pub(in crate::cache) fn renewals_are_full(&self) -> bool {
         self.0.table.lock().renewing >= MAX_RENEWING
     }
 
     /// Counts the flights.
-    pub(in crate::catalog) fn counts(&self) -> Counts {
+    pub(in crate::cache) fn counts(&self) -> Counts {
         let table = self.0.table.lock();
         Counts {
             total: table.flights.len(),
@@ -172,26 +172,39 @@ impl Flights {
         }
     }
 
-    fn start(&self, table: &mut Table, key: &Key, purpose: Purpose) -> Writer {
+    fn start(&self, table: &mut FlightTable, key: &Key, purpose: Purpose) -> FlightWriter {
         table.tick += 1;
         let id = table.tick;
-        let (progress, receiver) = watch::channel(Progress::default());
+        let (progress, receiver) = watch::channel(FlightProgress::default());
         let (sender, alive) = oneshot::channel();
         let (stage, readers) = match purpose {
             Purpose::Fill => (Stage::Preparing, 1),
             Purpose::Renew => (Stage::Running, 0),
         };
         table.renewing += usize::from(purpose == Purpose::Renew);
-        let entry =
-            Entry { id, purpose, stage, readers, unread_since: id, progress: receiver, _alive: sender };
+        let entry = FlightRecord {
+            id,
+            purpose,
+            stage,
+            readers,
+            unread_since: id,
+            progress: receiver,
+            _alive: sender,
+        };
         table.flights.insert(key.clone(), entry);
-        Writer { flights: self.clone(), key: key.clone(), id, progress, alive: Some(alive) }
+        FlightWriter { flights: self.clone(), key: key.clone(), id, progress, alive: Some(alive) }
     }
 
     /// Makes the handle of a reader that is counted already.
-    fn reader(&self, key: &Key, id: u64, progress: watch::Receiver<Progress>) -> Flight {
+    fn reader(
+        &self,
+        key: &Key,
+        id: u64,
+        progress: watch::Receiver<FlightProgress>,
+        collapsed: bool,
+    ) -> Flight {
         let seat = Seat { flights: self.clone(), key: key.clone(), id };
-        Flight::new(progress, seat, Instant::now() + PATIENCE)
+        Flight::new(progress, seat, collapsed)
     }
 
     /// Takes a flight out, if it is there, and hands its place on.
@@ -205,12 +218,12 @@ impl Flights {
     }
 }
 
-impl Table {
-    fn entry(&mut self, key: &Key, id: u64) -> Option<&mut Entry> {
+impl FlightTable {
+    fn entry(&mut self, key: &Key, id: u64) -> Option<&mut FlightRecord> {
         self.flights.get_mut(key).filter(|entry| entry.id == id)
     }
 
-    fn remove(&mut self, key: &Key, id: u64) -> Option<Entry> {
+    fn remove(&mut self, key: &Key, id: u64) -> Option<FlightRecord> {
         self.entry(key, id)?;
         let entry = self.flights.remove(key)?;
         match (&entry.stage, entry.purpose) {
@@ -248,9 +261,9 @@ impl Table {
     }
 }
 
-impl Writer {
+impl FlightWriter {
     /// Returns what the flight is for.
-    pub(in crate::catalog) fn key(&self) -> &Key {
+    pub(in crate::cache) fn key(&self) -> &Key {
         &self.key
     }
 
@@ -258,7 +271,7 @@ impl Writer {
     ///
     /// # Errors
     /// If too many wait already.
-    pub(in crate::catalog) async fn place(&self) -> Result<(), QueueFull> {
+    pub(in crate::cache) async fn place(&self) -> Result<(), QueueFull> {
         if let Some(granted) = self.ask_for_place()? {
             // The sender goes without a word only with the entry, and then this task is about to end.
             let _ = granted.await;
@@ -302,13 +315,18 @@ impl Writer {
         Ok(granted)
     }
 
+    /// Tells the readers what the upstream says about the feed.
+    pub(in crate::cache) fn begin(&self, head: Meta) {
+        self.progress.send_modify(|progress| progress.head = Some(Arc::new(head)));
+    }
+
     /// Hands the next segment to the readers.
-    pub(in crate::catalog) fn publish(&self, segment: Segment) {
+    pub(in crate::cache) fn publish(&self, segment: Segment) {
         self.progress.send_modify(|progress| progress.segments.push(Arc::new(segment)));
     }
 
     /// Returns what completes when nobody wants the flight any more. The second time it never does.
-    pub(in crate::catalog) fn ended(&mut self) -> impl Future<Output = ()> + Send + use<> {
+    pub(in crate::cache) fn ended(&mut self) -> impl Future<Output = ()> + Send + use<> {
         let alive = self.alive.take();
         async move {
             match alive {
@@ -320,17 +338,17 @@ impl Writer {
     }
 
     /// Ends the flight: whoever asks from now on finds no flight, whoever reads it learns how it ended.
-    pub(in crate::catalog) fn finish(self, outcome: Outcome) {
+    pub(in crate::cache) fn finish(self, ended: FlightEnd) {
         self.flights.remove(&self.key, self.id);
         self.progress.send_modify(|progress| {
             // What was not read of a failed flight is never read, and of a good one the copy has it all.
             progress.segments = Vec::new();
-            progress.outcome = Some(outcome);
+            progress.ended = Some(ended);
         });
     }
 }
 
-impl Drop for Writer {
+impl Drop for FlightWriter {
     fn drop(&mut self) {
         self.flights.remove(&self.key, self.id);
     }
@@ -372,15 +390,15 @@ mod tests {
     #![allow(clippy::async_yields_async, reason = "the helper makes the future anew for every run")]
 
     use super::*;
+    use crate::cache::fetch::FetchError;
     use crate::cancel;
-    use crate::catalog::fetch::FetchError;
     use crate::feed::FeedKind;
 
     fn key(n: usize) -> Key {
         Key::new(FeedKind::Packages, &format!("/api/v4/packages?{n}").parse().expect("a target"))
     }
 
-    fn started(flights: &Flights, n: usize) -> (Flight, Writer) {
+    fn started(flights: &Flights, n: usize) -> (Flight, FlightWriter) {
         match flights.join(&key(n), || None::<()>) {
             Join::Started(flight, writer) => (flight, writer),
             other => panic!("{other:?}"),
@@ -388,7 +406,7 @@ mod tests {
     }
 
     /// Starts a flight that has a place, or waits for one.
-    fn placed(flights: &Flights, n: usize) -> (Flight, Writer, Option<oneshot::Receiver<()>>) {
+    fn placed(flights: &Flights, n: usize) -> (Flight, FlightWriter, Option<oneshot::Receiver<()>>) {
         let (flight, writer) = started(flights, n);
         let granted = writer.ask_for_place().expect("room");
         (flight, writer, granted)

@@ -21,7 +21,8 @@ use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use super::Key;
-use super::copy::Copy;
+use super::cached_feed::CachedFeed;
+use crate::backoff::{Backoff, jittered};
 use crate::cache_directory::{CacheDirectory, Claimed, Status};
 use crate::metrics::Metrics;
 use lane::Lane;
@@ -48,12 +49,11 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// Longest wait for a change of the directory that is under way when it is given up.
 const GIVE_UP_LIMIT: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether the directory still is the one that was claimed.
+/// Interval of checks that the directory still is the one that was claimed.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// First pause after a failed attempt to claim the directory; each further one is half as long again.
-const MIN_RETRY_PAUSE: Duration = Duration::from_millis(250);
-/// Longest pause: half of what a process that drains has left when it gives the directory up.
-const MAX_RETRY_PAUSE: Duration = Duration::from_secs(5);
+/// Pauses after failed attempts to claim the directory. The longest is half of what a process that drains has left
+/// when it gives the directory up.
+const CLAIM_BACKOFF: Backoff = Backoff { min: Duration::from_millis(250), max: Duration::from_secs(5) };
 
 /// The cached feeds in one directory.
 #[derive(Debug)]
@@ -73,12 +73,12 @@ struct Unsaved(Mutex<HashSet<Key>>);
 #[derive(Debug)]
 struct Read {
     key: Key,
-    reply: oneshot::Sender<Option<Copy>>,
+    reply: oneshot::Sender<Option<CachedFeed>>,
 }
 
 #[derive(Debug)]
 enum Write {
-    Save(Key, Box<Copy>),
+    Save(Key, Box<CachedFeed>),
     /// Claim the directory, or check that it is claimed; the sender is dropped afterwards.
     Check(oneshot::Sender<()>),
 }
@@ -125,7 +125,7 @@ impl Disk {
 
     /// Reads the feed for a key and proves it. Returns `None` if there is none, it cannot be read just now, or the
     /// disk hangs.
-    pub async fn load(&self, key: &Key) -> Option<Copy> {
+    pub async fn load(&self, key: &Key) -> Option<CachedFeed> {
         if self.reads.hangs() {
             return None;
         }
@@ -141,7 +141,7 @@ impl Disk {
     }
 
     /// Has a feed written, or its file confirmed if it is there already. What cannot be written now is noted.
-    pub fn save(&self, key: &Key, copy: &Copy) {
+    pub fn save(&self, key: &Key, copy: &CachedFeed) {
         let queued = &self.queued_writes;
         let room = queued.load(Ordering::SeqCst) < MAX_QUEUED_WRITES;
         // What hangs must not keep more and more feeds in memory.
@@ -175,13 +175,17 @@ impl Disk {
     /// Looks after the directory until `stop` is set: claims it as soon as that is possible, and again when it was
     /// replaced.
     pub async fn keep_claimed(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut pause = MIN_RETRY_PAUSE;
+        let mut failures = 0;
         loop {
-            let claimed = self.directory.is_claimed();
-            let next = if claimed { CHECK_INTERVAL } else { pause };
-            pause = if claimed { MIN_RETRY_PAUSE } else { (pause * 3 / 2).min(MAX_RETRY_PAUSE) };
+            let pause = if self.directory.is_claimed() {
+                failures = 0;
+                jittered(CHECK_INTERVAL, fastrand::f64())
+            } else {
+                failures += 1;
+                CLAIM_BACKOFF.pause(failures, fastrand::f64())
+            };
             tokio::select! {
-                () = sleep(next.mul_f64(0.5 + fastrand::f64() / 2.0)) => {}
+                () = sleep(pause) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
             tokio::select! {

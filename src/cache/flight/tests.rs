@@ -13,9 +13,10 @@ use tokio::sync::Notify;
 
 use super::super::fetch::{Fetcher, Wire};
 use super::super::freshness::Policy;
-use super::super::{Found, Joined};
+use super::super::lookup::Lookup;
 use super::*;
 use crate::body::{self, Body};
+use crate::cache_status::CacheOutcome;
 use crate::cancel;
 use crate::config;
 use crate::feed::FeedKind;
@@ -34,9 +35,9 @@ struct Scripted {
     status: Arc<Mutex<Vec<(u16, &'static str)>>>,
 }
 
-struct Open(Arc<AtomicUsize>);
+struct Opened(Arc<AtomicUsize>);
 
-impl Drop for Open {
+impl Drop for Opened {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
@@ -50,23 +51,23 @@ impl Scripted {
     }
 
     /// The cache over it.
-    fn catalog(&self) -> Catalog {
+    fn cache(&self) -> Cache {
         let scripted = self.clone();
         let send = move |target, _: Request<Body>| {
             let scripted = scripted.clone();
             async move { scripted.answer(&target).await }.boxed()
         };
         let wire = Wire { origin: "http://upstream.test".parse().expect("an origin"), send: Box::new(send) };
-        let config = config::Cache::default();
+        let config = config::CacheConfig::default();
         let policy = Policy { default: *config.fresh_for, max: config.max_fresh_for };
         let fetcher = Fetcher::over(wire, policy, *config.max_feed_size, *config.size);
-        Catalog::over(fetcher, &config, None, None, Arc::new(Metrics::default()))
+        Cache::over(fetcher, &config, None, None, Arc::new(Metrics::default()))
     }
 
     async fn answer(&self, target: &http::uri::PathAndQuery) -> Result<Response<Body>, UpstreamError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.open.fetch_add(1, Ordering::SeqCst);
-        let _open = Open(Arc::clone(&self.open));
+        let _open = Opened(Arc::clone(&self.open));
         let delay = *self.delay.lock();
         tokio::time::sleep(delay).await;
         let (status, retry_after) = self.status.lock().pop().unwrap_or((200, ""));
@@ -91,8 +92,8 @@ fn key(n: usize) -> Key {
     Key::new(FeedKind::Packages, &format!("/api/v4/packages?{n}").parse().expect("a target"))
 }
 
-async fn get(catalog: &Catalog, n: usize) -> Result<(Copy, Arrival), FetchError> {
-    catalog.landed(catalog.look_up(&key(n))).await
+async fn get(cache: &Cache, n: usize) -> Result<(CachedFeed, CacheOutcome), FetchError> {
+    cache.look_up(&key(n)).found().await.map(|found| (found.cached, found.outcome))
 }
 
 /// Lets all tasks do what they can without time passing.
@@ -105,132 +106,132 @@ async fn settle() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_head_is_a_timeout_once_and_a_hit_after_that() {
     let upstream = Scripted::after(11);
-    let catalog = upstream.catalog();
+    let cache = upstream.cache();
     let asked = Instant::now();
-    let error = get(&catalog, 0).await.expect_err("it takes too long");
+    let error = get(&cache, 0).await.expect_err("it takes too long");
     assert!(matches!(error, FetchError::Late(PATIENCE)), "{error}");
     assert_eq!(asked.elapsed().as_secs(), 10);
-    assert!(catalog.0.failures.all().is_empty(), "no failure of the fetch");
+    assert!(cache.0.failures.all().is_empty(), "no failure of the fetch");
     // One that comes meanwhile joins it.
-    let (_, arrival) = get(&catalog, 0).await.expect("a copy");
-    assert_eq!(arrival, Arrival::Fetched(Joined::Collapsed, Kept::Stored));
-    let (_, arrival) = get(&catalog, 0).await.expect("a copy");
-    assert_eq!(arrival, Arrival::Copy(Freshness::Fresh));
+    let (_, outcome) = get(&cache, 0).await.expect("a copy");
+    assert_eq!(outcome, CacheOutcome::Collapsed);
+    let (_, outcome) = get(&cache, 0).await.expect("a copy");
+    assert_eq!(outcome, CacheOutcome::Hit);
     assert_eq!((asked.elapsed().as_secs(), upstream.asked()), (11, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_head_that_never_comes_ends_after_a_minute() {
     let upstream = Scripted::after(3600);
-    let catalog = upstream.catalog();
-    get(&catalog, 0).await.expect_err("nothing");
-    assert_eq!((upstream.open(), catalog.0.flights.counts().running), (1, 1));
+    let cache = upstream.cache();
+    get(&cache, 0).await.expect_err("nothing");
+    assert_eq!((upstream.open(), cache.0.flights.counts().running), (1, 1));
     tokio::time::sleep(Duration::from_secs(51)).await;
-    assert_eq!((upstream.open(), catalog.0.flights.counts().total), (0, 0));
-    assert_eq!(catalog.0.failures.all().len(), 1);
+    assert_eq!((upstream.open(), cache.0.flights.counts().total), (0, 0));
+    assert_eq!(cache.0.failures.all().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_crowd_that_hung_up_keeps_nobody_waiting() {
     let upstream = Scripted::after(3600);
-    let catalog = upstream.catalog();
-    let mut crowd: Vec<_> = (0..1200).map(|n| catalog.look_up(&key(n))).collect();
+    let cache = upstream.cache();
+    let mut crowd: Vec<_> = (0..1200).map(|n| cache.look_up(&key(n))).collect();
     settle().await;
-    let counts = catalog.0.flights.counts();
+    let counts = cache.0.flights.counts();
     assert_eq!((counts.running, counts.waiting), (MAX_RUNNING, MAX_WAITING));
     assert_eq!(counts.total, MAX_RUNNING + MAX_WAITING, "the others were refused");
     let last = crowd.pop().expect("a client");
-    assert!(matches!(catalog.landed(last).await, Err(FetchError::Busy)));
+    assert!(matches!(last.found().await, Err(FetchError::Busy)));
     // Those who wait get the places of those who leave before them, and leave as well.
     drop(crowd);
     settle().await;
-    assert_eq!((catalog.0.flights.counts().total, upstream.open()), (MAX_RUNNING, MAX_RUNNING));
+    assert_eq!((cache.0.flights.counts().total, upstream.open()), (MAX_RUNNING, MAX_RUNNING));
     // Now the upstream is well again for others.
-    let yielded = catalog.0.metrics.fetches_yielded.get();
+    let yielded = cache.0.metrics.fetches_yielded.get();
     *upstream.delay.lock() = Duration::from_secs(1);
     let asked = Instant::now();
-    get(&catalog, 5000).await.expect("a copy");
+    get(&cache, 5000).await.expect("a copy");
     assert_eq!(asked.elapsed().as_secs(), 1);
-    assert_eq!(catalog.0.metrics.fetches_yielded.get(), yielded + 1);
+    assert_eq!(cache.0.metrics.fetches_yielded.get(), yielded + 1);
     // The rest end by themselves.
     tokio::time::sleep(Duration::from_secs(61)).await;
-    assert_eq!((catalog.0.flights.counts().total, upstream.open()), (0, 0));
+    assert_eq!((cache.0.flights.counts().total, upstream.open()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_who_waits_in_the_queue_is_told_to_come_back() {
     let upstream = Scripted::after(3600);
-    let catalog = upstream.catalog();
+    let cache = upstream.cache();
     // They do not give up, so their fetches run on.
-    let _crowd: Vec<_> = (0..MAX_RUNNING).map(|n| catalog.look_up(&key(n))).collect();
+    let _crowd: Vec<_> = (0..MAX_RUNNING).map(|n| cache.look_up(&key(n))).collect();
     settle().await;
     let asked = Instant::now();
-    let error = get(&catalog, 5000).await.expect_err("no place");
+    let error = get(&cache, 5000).await.expect_err("no place");
     assert!(matches!(error, FetchError::Busy), "{error}");
     assert!(error.retry_after().is_some());
-    assert_eq!((asked.elapsed(), catalog.0.flights.counts().waiting), (PATIENCE, 0));
+    assert_eq!((asked.elapsed(), cache.0.flights.counts().waiting), (PATIENCE, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_client_that_has_a_copy_waits() {
     let upstream = Scripted::default();
-    let catalog = upstream.catalog();
+    let cache = upstream.cache();
     for n in 0..10 {
-        get(&catalog, n).await.expect("a copy");
+        get(&cache, n).await.expect("a copy");
     }
     *upstream.delay.lock() = Duration::from_secs(3600);
     tokio::time::sleep(Duration::from_secs(3600)).await;
-    let _crowd: Vec<_> = (100..600).map(|n| catalog.look_up(&key(n))).collect();
+    let _crowd: Vec<_> = (100..600).map(|n| cache.look_up(&key(n))).collect();
     settle().await;
     for n in 0..10 {
-        assert!(matches!(catalog.look_up(&key(n)), Found::Copy(_, Freshness::Stale)));
+        assert!(matches!(cache.look_up(&key(n)), Lookup::Stale(_)));
     }
     settle().await;
-    let counts = catalog.0.flights.counts();
+    let counts = cache.0.flights.counts();
     assert_eq!((counts.renewing, counts.running), (MAX_RENEWING, MAX_RUNNING));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_upstream_is_not_asked_before_it_wants_to_be() {
     let upstream = Scripted::default();
-    let catalog = upstream.catalog();
+    let cache = upstream.cache();
     *upstream.status.lock() = vec![(503, "100")];
-    get(&catalog, 0).await.expect_err("a refusal");
+    get(&cache, 0).await.expect_err("a refusal");
     tokio::time::sleep(Duration::from_secs(40)).await;
-    let error = get(&catalog, 0).await.expect_err("it is remembered");
+    let error = get(&cache, 0).await.expect_err("it is remembered");
     assert_eq!((error.retry_after(), upstream.asked()), (Some(Duration::from_secs(60)), 1));
     tokio::time::sleep(Duration::from_secs(61)).await;
-    get(&catalog, 0).await.expect("a copy");
+    get(&cache, 0).await.expect("a copy");
     // Without such a wish, a second is enough.
     *upstream.status.lock() = vec![(503, "")];
-    get(&catalog, 1).await.expect_err("a refusal");
+    get(&cache, 1).await.expect_err("a refusal");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    get(&catalog, 1).await.expect("a copy");
+    get(&cache, 1).await.expect("a copy");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_dropped_at_any_await_leaves_no_reader_behind() {
     let upstream = Scripted::after(1);
-    let catalog = upstream.catalog();
+    let cache = upstream.cache();
     let n = AtomicUsize::new(0);
     let start = async || {
-        let (catalog, n) = (catalog.clone(), n.fetch_add(1, Ordering::SeqCst));
-        async move { get(&catalog, n).await }
+        let (cache, n) = (cache.clone(), n.fetch_add(1, Ordering::SeqCst));
+        async move { get(&cache, n).await }
     };
     let check = async |_| {
         // What was started goes on without anyone, and then it is gone.
         tokio::time::sleep(Duration::from_secs(2)).await;
-        assert_eq!((catalog.0.flights.counts().total, upstream.open()), (0, 0));
+        assert_eq!((cache.0.flights.counts().total, upstream.open()), (0, 0));
     };
     cancel::at_every_await(start, check).await.expect("a copy");
-    assert_eq!(catalog.0.flights.counts().total, 0);
+    assert_eq!(cache.0.flights.counts().total, 0);
     assert!(upstream.asked() >= 2, "it was never dropped midway");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_counts_as_a_reader_until_its_end() {
     let upstream = Scripted::default();
-    let catalog = upstream.catalog();
+    let cache = upstream.cache();
     let gate = Arc::new(Notify::new());
     let frames = futures_util::stream::unfold((0, Arc::clone(&gate)), |(n, gate)| async move {
         let frame = match n {
@@ -250,19 +251,19 @@ async fn a_stream_counts_as_a_reader_until_its_end() {
     };
     let wire = Wire { origin: "http://upstream.test".parse().expect("an origin"), send: Box::new(send) };
     let policy = Policy { default: Duration::from_secs(600), max: None };
-    let streaming = Catalog::over(
+    let streaming = Cache::over(
         Fetcher::over(wire, policy, 1 << 20, 1 << 20),
-        &config::Cache::default(),
+        &config::CacheConfig::default(),
         None,
         None,
         Arc::default(),
     );
-    drop(catalog);
-    let list = Arc::new(Whitelist::parse(b"extensions = []", 1).expect("a list").0);
-    let Found::Flight(flight, Joined::Started) = streaming.look_up(&key(0)) else { panic!("no flight") };
-    let Found::Flight(slow, Joined::Collapsed) = streaming.look_up(&key(0)) else { panic!("no flight") };
-    let Begun::Streaming(mut body) = flight.begun(Arc::clone(&list)).await else { panic!("no stream") };
-    let Begun::Streaming(slow) = slow.begun(list).await else { panic!("no stream") };
+    drop(cache);
+    let list = Arc::new(Whitelist::parse(b"extensions = []").expect("a list").0);
+    let Lookup::InFlight(flight) = streaming.look_up(&key(0)) else { panic!("no flight") };
+    let Lookup::InFlight(slow) = streaming.look_up(&key(0)) else { panic!("no flight") };
+    let Begun::Streaming(_, mut body) = flight.begun(Arc::clone(&list)).await else { panic!("no stream") };
+    let Begun::Streaming(_, slow) = slow.begun(list).await else { panic!("no stream") };
     let first = body.frame().await.expect("a frame").expect("data").into_data().expect("data");
     assert!(b"[1,2".starts_with(&first), "{first:?}");
     gate.notify_one();

@@ -5,18 +5,18 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use tokio::time::Instant;
 
 use super::*;
-use crate::catalog::copy::{Content, Meta};
-use crate::catalog::freshness::Freshness;
+use crate::cache::cached_feed::{Feed, Meta};
+use crate::cache::freshness::Freshness;
 use crate::feed::FeedKind;
 use crate::metrics::Metrics;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-pub(in crate::catalog::disk) fn key(query: &str) -> Key {
+pub(in crate::cache::disk) fn key(query: &str) -> Key {
     Key::of(FeedKind::Packages, "4", Some(query))
 }
 
-pub(in crate::catalog::disk) fn copy(body: &'static str) -> Copy {
+pub(in crate::cache::disk) fn copy(body: &'static str) -> CachedFeed {
     let (body, index) =
         format::index(FeedKind::Packages, &Bytes::from_static(body.as_bytes())).expect("a feed");
     let freshness = Freshness { lifetime: Duration::from_secs(600), age: Duration::ZERO };
@@ -29,7 +29,7 @@ pub(in crate::catalog::disk) fn copy(body: &'static str) -> Copy {
         arrived: Instant::now(),
         refresh_after: Duration::ZERO,
     };
-    Copy { content: Arc::new(Content::new(body, index)), meta }
+    CachedFeed { feed: Arc::new(Feed::new(body, index)), meta }
 }
 
 /// A shelf on a directory of its own, whose operations fail as told.
@@ -81,7 +81,7 @@ impl Fixture {
 
     fn load(&self, query: &str) -> Option<String> {
         let copy = self.shelf.load(&key(query), SystemTime::now())?;
-        Some(String::from_utf8(copy.content.body.to_vec()).expect("text"))
+        Some(String::from_utf8(copy.feed.body.to_vec()).expect("text"))
     }
 
     fn file(&self, query: &str) -> std::path::PathBuf {
@@ -106,7 +106,7 @@ fn a_clock_that_jumps_makes_no_copy_wrong() {
     let check = |saved: SystemTime, loaded: SystemTime, held: Duration| {
         fixture.shelf.save(&key("q"), &copy("[1,2]"), saved).expect("a claim");
         let found = fixture.shelf.load(&key("q"), loaded).expect("a copy");
-        assert_eq!((&found.content.body[..], found.meta.freshness.age), (&b"[1,2]"[..], Duration::ZERO));
+        assert_eq!((&found.feed.body[..], found.meta.freshness.age), (&b"[1,2]"[..], Duration::ZERO));
         let off = found.meta.held.abs_diff(held);
         assert!(off < Duration::from_secs(60), "{:?} instead of {held:?}", found.meta.held);
     };

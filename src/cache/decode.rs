@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 use flate2::bufread::MultiGzDecoder;
 use zstd::stream::{raw, zio};
 
-/// What the upstream is asked for; everything here is understood below.
+/// Codings that the upstream is asked for: those that [`Decoder`] knows.
 pub(super) const ACCEPT_ENCODING: &str = "zstd, br, gzip";
 
 /// Input buffer of the brotli decoder.
@@ -27,12 +27,12 @@ const LARGE_WINDOW: u8 = 0x11;
 pub(super) struct Decoder {
     coding: Coding,
     begun: bool,
-    /// How many more bytes the body may have.
+    /// Bytes that may still come.
     left: u64,
 }
 
 enum Coding {
-    /// Nothing to undo.
+    /// No coding.
     Identity(Input),
     /// RFC 1952.
     Gzip(Box<MultiGzDecoder<Input>>),
@@ -61,7 +61,7 @@ struct Input {
 impl Decoder {
     /// Makes a decoder for the value of a `Content-Encoding` field, for at most `limit` decoded bytes.
     ///
-    /// Returns nothing if the coding is not one that was asked for.
+    /// Returns `None` for a coding that was not asked for.
     pub(super) fn new(coding: Option<&str>, limit: u64) -> Option<Self> {
         let input = Input::default();
         let coding = match coding.map(|coding| coding.trim().to_ascii_lowercase()).as_deref() {
@@ -93,7 +93,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Takes note that there are no more bytes.
+    /// Records the end of the body.
     pub(super) fn end(&mut self) {
         self.input().ended = true;
     }

@@ -16,7 +16,7 @@ use url::Url;
 
 use super::Key;
 use super::budget::{Budget, Exhausted, Share};
-use super::copy::{Content, Copy, Index, Meta};
+use super::cached_feed::{CachedFeed, Feed, FeedIndex, Meta};
 use super::decode::{ACCEPT_ENCODING, DecodeError, Decoder};
 use super::freshness::{Freshness, Policy};
 use super::store::MAX_INDEX;
@@ -152,6 +152,15 @@ impl From<Exhausted> for FetchError {
     }
 }
 
+/// What has arrived of a feed.
+#[derive(Debug, Clone, Copy)]
+pub enum Arrived<'a> {
+    /// What the upstream says about it. Comes first.
+    Head(&'a Meta),
+    /// Whole packages, in order.
+    Segment(&'a Segment),
+}
+
 /// Collects a body of either kind.
 enum Builder {
     Packages { indexer: Box<packages::PackagesIndexer>, segments: Vec<Segment> },
@@ -185,9 +194,9 @@ impl Fetcher {
     pub async fn fetch(
         &self,
         key: &Key,
-        before: Option<&Copy>,
-        publish: impl FnMut(&Segment),
-    ) -> Result<Copy, FetchError> {
+        before: Option<&CachedFeed>,
+        mut publish: impl FnMut(Arrived<'_>),
+    ) -> Result<CachedFeed, FetchError> {
         let deadline = Instant::now() + TOTAL_TIMEOUT;
         let response = timeout(HEAD_TIMEOUT, self.head(key, before))
             .await
@@ -195,11 +204,14 @@ impl Fetcher {
         let (head, incoming) = response.into_parts();
         match (head.status, before) {
             (StatusCode::OK, _) => {
-                let content = self.body(key.kind(), &head.headers, incoming, deadline, publish).await?;
-                Ok(Copy { content: Arc::new(content), meta: self.meta(&head.headers) })
+                let meta = self.meta(&head.headers);
+                publish(Arrived::Head(&meta));
+                let feed = self.body(key.kind(), &head.headers, incoming, deadline, publish).await?;
+                // What arrived over minutes is as old as its end.
+                Ok(CachedFeed { feed: Arc::new(feed), meta: Meta { arrived: Instant::now(), ..meta } })
             }
-            (StatusCode::NOT_MODIFIED, Some(before)) => Ok(Copy {
-                content: Arc::clone(&before.content),
+            (StatusCode::NOT_MODIFIED, Some(before)) => Ok(CachedFeed {
+                feed: Arc::clone(&before.feed),
                 meta: self.confirmed(&head.headers, &before.meta),
             }),
             (status, _) => {
@@ -210,7 +222,7 @@ impl Fetcher {
     }
 
     /// Asks, following redirects within the origin.
-    async fn head(&self, key: &Key, before: Option<&Copy>) -> Result<Response<Body>, FetchError> {
+    async fn head(&self, key: &Key, before: Option<&CachedFeed>) -> Result<Response<Body>, FetchError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPT_ENCODING));
@@ -262,8 +274,8 @@ impl Fetcher {
         headers: &HeaderMap,
         mut incoming: Body,
         deadline: Instant,
-        mut publish: impl FnMut(&Segment),
-    ) -> Result<Content, FetchError> {
+        mut publish: impl FnMut(Arrived<'_>),
+    ) -> Result<Feed, FetchError> {
         let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
         let coding = codings.next().map(|coding| coding.to_str().unwrap_or("?"));
         let mut decoder = match (Decoder::new(coding, self.max_feed_size), codings.next()) {
@@ -436,12 +448,12 @@ impl Builder {
     }
 
     /// Hands on what is complete, and pays for its index.
-    fn publish(&mut self, share: &mut Share, publish: &mut impl FnMut(&Segment)) -> Result<(), Exhausted> {
+    fn publish(&mut self, share: &mut Share, publish: &mut impl FnMut(Arrived<'_>)) -> Result<(), Exhausted> {
         if let Self::Packages { indexer, segments } = self {
             while let Some(segment) = indexer.take() {
                 // Once in the segment, once in the index of the whole.
                 share.grow(2 * segment.weight())?;
-                publish(&segment);
+                publish(Arrived::Segment(&segment));
                 segments.push(segment);
             }
         }
@@ -452,20 +464,20 @@ impl Builder {
     async fn finish(
         self,
         mut share: Share,
-        publish: &mut impl FnMut(&Segment),
-    ) -> Result<Content, FetchError> {
+        publish: &mut impl FnMut(Arrived<'_>),
+    ) -> Result<Feed, FetchError> {
         // Copying and hashing megabytes is not for an async thread.
         let content = match self {
             Self::Packages { indexer, mut segments } => {
                 let last = indexer.finish()?;
                 share.grow(2 * last.weight())?;
-                publish(&last);
+                publish(Arrived::Segment(&last));
                 segments.push(last);
                 // Where there is one processor only, readers get the end before it is busy with the copy.
                 tokio::task::yield_now().await;
                 spawn_blocking(move || {
                     let (body, index) = packages::PackagesIndex::assemble(&segments);
-                    let content = Content::new(body, Index::Packages(index));
+                    let content = Feed::new(body, FeedIndex::Packages(index));
                     drop(share);
                     Ok(content)
                 })
@@ -473,7 +485,7 @@ impl Builder {
             Self::Categories(indexer) => spawn_blocking(move || {
                 let (body, index) = indexer.finish()?;
                 share.grow(index.weight())?;
-                Ok(Content::new(body.into(), Index::Categories(index)))
+                Ok(Feed::new(body.into(), FeedIndex::Categories(index)))
             }),
         };
         content.await.unwrap_or(Err(FetchError::Interrupted))

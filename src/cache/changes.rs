@@ -12,8 +12,10 @@ use serde::Deserialize;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use super::copy::{Content, Copy, Digest, Index};
-use super::{Inner, Key, REFRESH_ASKED_WITHIN};
+use super::cached_feed::{CachedFeed, Feed, FeedIndex};
+use super::refresh::REFRESH_ASKED_WITHIN;
+use super::{Inner, Key};
+use crate::digest::Digest;
 use crate::feed;
 use crate::feed::packages::IndexedPackage;
 use crate::news::{Change, Kind, Report, SellerName};
@@ -29,29 +31,35 @@ pub(super) struct Comparison {
     /// Version of the vendor's interface.
     api: &'static str,
     /// The copy before.
-    before: Arc<Content>,
+    before: Arc<Feed>,
     /// The renewed one.
-    after: Arc<Content>,
+    after: Arc<Feed>,
     /// The other copies of the version that are in use, as they were when the renewed one came.
-    others: Vec<Arc<Content>>,
+    others: Vec<Arc<Feed>>,
 }
 
 impl Inner {
     /// Puts together what it takes to tell what is new, if that is to be told.
-    pub(super) fn compare(&self, key: &Key, before: &Copy, after: &Copy, now: Instant) -> Option<Comparison> {
+    pub(super) fn compare(
+        &self,
+        key: &Key,
+        before: &CachedFeed,
+        after: &CachedFeed,
+        now: Instant,
+    ) -> Option<Comparison> {
         self.news.as_ref()?;
         let api = key.version().filter(|_| key.kind() == feed::FeedKind::Packages)?;
-        let of_version = |entry: &super::store::Entry| {
+        let of_version = |entry: &super::store::StoredFeed| {
             let same = entry.key.kind() == key.kind() && entry.key.version() == Some(api);
             same && entry.key != *key && entry.asked <= REFRESH_ASKED_WITHIN
         };
-        let others = self.store.entries(now).into_iter().filter(of_version);
-        let others: HashMap<Digest, Arc<Content>> =
-            others.map(|entry| (entry.copy.content.digest, entry.copy.content)).collect();
+        let others = self.store.feeds(now).into_iter().filter(of_version);
+        let others: HashMap<Digest, Arc<Feed>> =
+            others.map(|entry| (entry.cached.feed.digest, entry.cached.feed)).collect();
         Some(Comparison {
             api,
-            before: Arc::clone(&before.content),
-            after: Arc::clone(&after.content),
+            before: Arc::clone(&before.feed),
+            after: Arc::clone(&after.feed),
             others: others.into_values().collect(),
         })
     }
@@ -96,8 +104,8 @@ impl Comparison {
 }
 
 /// Returns the packages by their codes; of two with the same code the last one counts.
-fn packages(content: &Content) -> HashMap<&str, (SellerName, &IndexedPackage)> {
-    let Index::Packages(index) = &content.index else { return HashMap::new() };
+fn packages(content: &Feed) -> HashMap<&str, (SellerName, &IndexedPackage)> {
+    let FeedIndex::Packages(index) = &content.index else { return HashMap::new() };
     let packages = index.entries.iter().filter_map(|entry| {
         let code = entry.package.code.as_deref().filter(|code| code.len() <= MAX_CODE)?;
         Some((code, (entry.package.seller.into(), entry)))
@@ -116,7 +124,7 @@ fn change(
 }
 
 /// Reads a package's name.
-fn name(content: &Content, entry: &IndexedPackage) -> Option<String> {
+fn name(content: &Feed, entry: &IndexedPackage) -> Option<String> {
     #[derive(Deserialize)]
     struct Named<'a> {
         #[serde(borrow)]
@@ -133,7 +141,7 @@ mod tests {
     use super::*;
 
     /// A feed of packages written as `code` (free), `code$` (by Plesk) or `code@` (by a vendor).
-    fn content(packages: &str) -> Arc<Content> {
+    fn content(packages: &str) -> Arc<Feed> {
         let element = |package: &str| {
             let code = package.trim_end_matches(['$', '@']);
             let link = match package.chars().last() {
@@ -147,7 +155,7 @@ mod tests {
         let elements: Vec<_> = packages.split_whitespace().map(element).chain(odd).collect();
         let body = format!("[{}]", elements.join(",")).into();
         let index = packages::PackagesIndex::of(&body).expect("a feed");
-        Arc::new(Content::new(body, Index::Packages(index)))
+        Arc::new(Feed::new(body, FeedIndex::Packages(index)))
     }
 
     #[test]

@@ -16,14 +16,14 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Tasks {
     metrics: Arc<Metrics>,
-    running: JoinSet<Ended>,
+    running: JoinSet<EndedEarly>,
     /// Those that end by themselves, which nothing waits for.
     brief: JoinSet<Option<()>>,
 }
 
 /// A task that ended though it should run as long as the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ended(pub(super) &'static str);
+pub(super) struct EndedEarly(pub(super) &'static str);
 
 impl Tasks {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
@@ -35,7 +35,7 @@ impl Tasks {
         let panics = self.metrics.panics(name);
         self.running.spawn(async move {
             panics::catch_task(name, panics, task).await;
-            Ended(name)
+            EndedEarly(name)
         });
     }
 
@@ -52,7 +52,7 @@ impl Tasks {
             while panics::catch_task(name, panics.clone(), make()).await.is_none() {
                 sleep(RESTART_PAUSE).await;
             }
-            Ended(name)
+            EndedEarly(name)
         });
     }
 
@@ -68,7 +68,7 @@ impl Tasks {
     }
 
     /// Waits for a task to end that should not. Cancel safe.
-    pub(super) async fn ended_early(&mut self) -> Ended {
+    pub(super) async fn ended_early(&mut self) -> EndedEarly {
         loop {
             match self.running.join_next().await {
                 Some(Ok(ended)) => return ended,
@@ -114,7 +114,7 @@ mod tests {
         tasks.spawn_brief("bad and brief", async { panic!("a test") });
         tokio::task::yield_now().await;
         tasks.spawn("bad", async { panic!("a test") });
-        assert_eq!(tasks.ended_early().await, Ended("bad"));
+        assert_eq!(tasks.ended_early().await, EndedEarly("bad"));
         let counted = ["good", "bad", "bad and brief"].map(|name| metrics.panics(name).get());
         assert_eq!(counted, [0, 1, 1]);
     }
@@ -124,7 +124,7 @@ mod tests {
         let mut tasks = Tasks::new(Arc::default());
         tasks.spawn_brief("a reload of a file system that hangs", std::future::pending());
         tasks.spawn("short", async {});
-        assert_eq!(tasks.ended_early().await, Ended("short"));
+        assert_eq!(tasks.ended_early().await, EndedEarly("short"));
         tasks.finish().await;
     }
 
@@ -141,7 +141,7 @@ mod tests {
                 assert!(number > 1, "a test");
             }
         });
-        assert_eq!(tasks.ended_early().await, Ended("task"));
+        assert_eq!(tasks.ended_early().await, EndedEarly("task"));
         assert_eq!(
             [starts.recv().await, starts.recv().await, starts.recv().await],
             [Some(0), Some(1), Some(2)]
@@ -179,7 +179,7 @@ mod tests {
     }
 
     const NAMES: [&str; 4] = ["task", "worker", "watch", "connection"];
-    const CHILD: &str = "commands::tasks::tests::all_panic";
+    const CHILD: &str = "app::tasks::tests::all_panic";
 
     #[tokio::test]
     #[ignore = "the next test runs it: hook and log are a process's own"]

@@ -86,7 +86,7 @@ async fn a_read_that_hangs_is_given_up_and_those_behind_it_at_once() {
     until("the write", async || disk.contains(&key("c"))).await;
     hang.end();
     until("an end of it", async || disk.status() == Status::Usable).await;
-    assert_eq!(disk.load(&key("a")).await.expect("a copy").content.body, "[1]");
+    assert_eq!(disk.load(&key("a")).await.expect("a copy").feed.body, "[1]");
     close(disk).await;
 }
 
@@ -123,7 +123,7 @@ async fn a_write_that_hangs_holds_up_neither_reads_nor_the_end() {
     }
     // What finds no room is noted.
     assert!(!disk.unsaved.0.lock().is_empty());
-    assert_eq!(disk.load(&key("a")).await.expect("a copy").content.body, "[1]");
+    assert_eq!(disk.load(&key("a")).await.expect("a copy").feed.body, "[1]");
     close(Arc::clone(&disk)).await;
     let next = open(path.path(), Files::default()).await;
     assert_eq!(next.status(), Status::Busy, "the write may still end");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::uri::PathAndQuery;
 
 use crate::feed::FeedKind;
-use crate::metrics::Feed;
+use crate::metrics::FeedLabels;
 
 /// Path and query of a feed, the path in its canonical form. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -40,8 +40,8 @@ impl Key {
     }
 
     /// Returns the feed's metric labels. SECURITY: never more than these; a client chooses the query.
-    pub fn feed(&self) -> Feed {
-        Feed { feed: self.kind.name(), version: self.version().unwrap_or("other") }
+    pub fn feed(&self) -> FeedLabels {
+        FeedLabels { feed: self.kind.name(), version: self.version().unwrap_or("other") }
     }
 
     /// Returns the version of the vendor's API, `v1` to `v9`, or `None` for one that only a client made up.

@@ -1,7 +1,6 @@
-//! The memory of the cache: contents, views and their encoded forms within one bound, least recently used
-//! out first.
+//! The memory of the cache: feeds, views and their encoded forms within one bound, least recently used out first.
 //!
-//! Keys with equal bodies share one [`Content`], since version, locale and country often change nothing.
+//! Keys with equal bodies share one [`Feed`], since version, locale and country often change nothing.
 
 use std::mem::size_of;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,11 +15,11 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
 use super::Key;
-use super::copy::{Content, Copy, Digest, Meta, View};
+use super::cached_feed::{CachedFeed, Feed, Meta};
 use super::encode::Encoding;
-use super::flight::Kept;
+use super::view::{View, ViewKey};
+use crate::digest::Digest;
 use crate::feed::scan::MAX_ELEMENTS;
-use crate::whitelist::Whitelist;
 
 /// Part of the bound that goes to what is known about keys; the rest is for bodies.
 const META_SHARE: u64 = 16;
@@ -41,59 +40,35 @@ fn room_for_bodies(size: u64) -> u64 {
 
 /// A bounded store; cloning shares it.
 #[derive(Debug, Clone)]
-pub struct Store {
+pub(super) struct Store {
     records: Cache<Key, Record>,
-    bodies: Cache<BodyKey, Body>,
+    bodies: Cache<BodyKey, StoredBody>,
     start: Instant,
     size: u64,
 }
 
-/// What a view was made from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ViewKey {
-    /// The feed's content.
-    pub content: Digest,
-    /// For categories, the packages feed's content.
-    pub packages: Option<Digest>,
-    /// The whitelist.
-    pub generation: u64,
-}
-
-impl ViewKey {
-    /// Names the view of a copy for a list. See [`Content::view`].
-    pub fn new(copy: &Copy, packages: Option<&Copy>, list: &Whitelist) -> Self {
-        Self {
-            content: copy.content.digest,
-            packages: packages.map(|packages| packages.content.digest),
-            generation: list.generation,
-        }
-    }
-}
-
 /// What is known about one key.
 #[derive(Debug, Clone)]
-pub struct Entry {
-    /// The key.
+pub(super) struct StoredFeed {
     pub key: Key,
-    /// Its copy.
-    pub copy: Copy,
+    pub cached: CachedFeed,
     /// How long ago a client asked for it.
     pub asked: Duration,
 }
 
-/// A copy that was inserted.
+/// A feed that was inserted.
 #[derive(Debug)]
-pub struct Inserted {
-    /// The copy, with the content that equal ones share.
-    pub copy: Copy,
-    /// Whether the store has it.
-    pub kept: Kept,
+pub(super) struct Inserted {
+    /// The feed, which equal ones share.
+    pub cached: CachedFeed,
+    /// True if the store has it, false if there is no room for it.
+    pub stored: bool,
 }
 
 #[derive(Debug, Clone)]
 struct Record {
-    /// The content is the store's to drop, however many keys have it.
-    content: Weak<Content>,
+    /// The feed is the store's to drop, however many keys have it.
+    feed: Weak<Feed>,
     meta: Meta,
     /// When a client last asked, in seconds after the start.
     asked: Arc<AtomicU64>,
@@ -101,26 +76,26 @@ struct Record {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum BodyKey {
-    Content(Digest),
+    Feed(Digest),
     View(ViewKey),
     Encoded(Digest, Encoding),
 }
 
 #[derive(Debug, Clone)]
-enum Body {
-    Content(Arc<Content>),
+enum StoredBody {
+    Feed(Arc<Feed>),
     View(Arc<View>),
     Encoded(Bytes),
 }
 
 impl Store {
     /// Makes a store of at most `size` bytes, which counts what it drops for want of room.
-    pub fn new(size: u64, evictions: Counter) -> Self {
-        let weigh = |_: &BodyKey, body: &Body| {
+    pub(super) fn new(size: u64, evictions: Counter) -> Self {
+        let weigh = |_: &BodyKey, body: &StoredBody| {
             let bytes = match body {
-                Body::Content(content) => content.weight(),
-                Body::View(view) => view.weight(),
-                Body::Encoded(bytes) => bytes.len(),
+                StoredBody::Feed(feed) => feed.weight(),
+                StoredBody::View(view) => view.weight(),
+                StoredBody::Encoded(bytes) => bytes.len(),
             };
             u32::try_from(bytes + OVERHEAD).unwrap_or(u32::MAX)
         };
@@ -152,82 +127,81 @@ impl Store {
     }
 
     /// Returns how many bytes there are, and their bound.
-    pub fn usage(&self) -> (u64, u64) {
+    pub(super) fn usage(&self) -> (u64, u64) {
         (self.records.weighted_size() + self.bodies.weighted_size(), self.size)
     }
 
-    /// Returns the copy for a key that a client asks for.
-    pub fn copy(&self, key: &Key, now: Instant) -> Option<Copy> {
+    /// Returns the feed for a key that a client asks for.
+    pub(super) fn get(&self, key: &Key, now: Instant) -> Option<CachedFeed> {
         let record = self.records.get(key)?;
-        let content = record.content.upgrade()?;
+        let feed = record.feed.upgrade()?;
         let now = self.seconds(now);
         // Tells the store that it is in use; once a second is enough.
         if record.asked.swap(now, Ordering::Relaxed) != now {
-            self.bodies.get(&BodyKey::Content(content.digest))?;
+            self.bodies.get(&BodyKey::Feed(feed.digest))?;
         }
-        Some(Copy { content, meta: record.meta })
+        Some(CachedFeed { feed, meta: record.meta })
     }
 
-    /// Keeps a copy, if there is room at all; its content is shared with an equal one.
-    pub fn insert(&self, key: &Key, mut copy: Copy, now: Instant) -> Inserted {
-        let digest = copy.content.digest;
-        match self.bodies.get(&BodyKey::Content(digest)) {
-            Some(Body::Content(content)) => copy.content = content,
-            _ => self.insert_body(BodyKey::Content(digest), Body::Content(Arc::clone(&copy.content))),
+    /// Keeps a feed, if there is room at all; equal ones are shared.
+    pub(super) fn insert(&self, key: &Key, mut cached: CachedFeed, now: Instant) -> Inserted {
+        let digest = cached.feed.digest;
+        match self.bodies.get(&BodyKey::Feed(digest)) {
+            Some(StoredBody::Feed(feed)) => cached.feed = feed,
+            _ => self.insert_body(BodyKey::Feed(digest), StoredBody::Feed(Arc::clone(&cached.feed))),
         }
         let asked = match self.records.get(key) {
             Some(record) => record.asked,
             None => Arc::new(AtomicU64::new(self.seconds(now))),
         };
-        let record = Record { content: Arc::downgrade(&copy.content), meta: copy.meta.clone(), asked };
+        let record = Record { feed: Arc::downgrade(&cached.feed), meta: cached.meta.clone(), asked };
         self.records.insert(key.clone(), record);
         // Evicts now rather than some time later, so that the bound holds in a flood of new keys.
         self.records.run_pending_tasks();
-        let stored = self.records.contains_key(key) && self.bodies.contains_key(&BodyKey::Content(digest));
-        let kept = if stored { Kept::Stored } else { Kept::NotStored };
-        Inserted { copy, kept }
+        let stored = self.records.contains_key(key) && self.bodies.contains_key(&BodyKey::Feed(digest));
+        Inserted { cached, stored }
     }
 
-    /// Returns what there is, without touching it.
-    pub fn entries(&self, now: Instant) -> Vec<Entry> {
-        let entry = |(key, record): (Arc<Key>, Record)| {
+    /// Returns all feeds, without touching them.
+    pub(super) fn feeds(&self, now: Instant) -> Vec<StoredFeed> {
+        let stored = |(key, record): (Arc<Key>, Record)| {
             let asked = Duration::from_secs(record.asked.load(Ordering::Relaxed));
-            Some(Entry {
+            Some(StoredFeed {
                 key: Key::clone(&key),
-                copy: Copy { content: record.content.upgrade()?, meta: record.meta },
+                cached: CachedFeed { feed: record.feed.upgrade()?, meta: record.meta },
                 asked: now.saturating_duration_since(self.start).saturating_sub(asked),
             })
         };
-        self.records.iter().filter_map(entry).collect()
+        self.records.iter().filter_map(stored).collect()
     }
 
     /// Returns a view made before.
-    pub fn view(&self, key: ViewKey) -> Option<Arc<View>> {
+    pub(super) fn view(&self, key: ViewKey) -> Option<Arc<View>> {
         match self.bodies.get(&BodyKey::View(key))? {
-            Body::View(view) => Some(view),
-            Body::Content(_) | Body::Encoded(_) => None,
+            StoredBody::View(view) => Some(view),
+            StoredBody::Feed(_) | StoredBody::Encoded(_) => None,
         }
     }
 
     /// Keeps a view.
-    pub fn insert_view(&self, key: ViewKey, view: Arc<View>) {
+    pub(super) fn insert_view(&self, key: ViewKey, view: Arc<View>) {
         if self.may_keep(view.weight()) {
-            self.insert_body(BodyKey::View(key), Body::View(view));
+            self.insert_body(BodyKey::View(key), StoredBody::View(view));
         }
     }
 
     /// Returns the encoded form, made before, of the view with this digest.
-    pub fn encoded(&self, view: Digest, encoding: Encoding) -> Option<Bytes> {
+    pub(super) fn encoded(&self, view: Digest, encoding: Encoding) -> Option<Bytes> {
         match self.bodies.get(&BodyKey::Encoded(view, encoding))? {
-            Body::Encoded(bytes) => Some(bytes),
-            Body::Content(_) | Body::View(_) => None,
+            StoredBody::Encoded(bytes) => Some(bytes),
+            StoredBody::Feed(_) | StoredBody::View(_) => None,
         }
     }
 
     /// Keeps an encoded form.
-    pub fn insert_encoded(&self, view: Digest, encoding: Encoding, bytes: Bytes) {
+    pub(super) fn insert_encoded(&self, view: Digest, encoding: Encoding, bytes: Bytes) {
         if self.may_keep(bytes.len()) {
-            self.insert_body(BodyKey::Encoded(view, encoding), Body::Encoded(bytes));
+            self.insert_body(BodyKey::Encoded(view, encoding), StoredBody::Encoded(bytes));
         }
     }
 
@@ -236,7 +210,7 @@ impl Store {
         (bytes + OVERHEAD) as u64 <= room_for_bodies(self.size) / FORM_SHARE
     }
 
-    fn insert_body(&self, key: BodyKey, body: Body) {
+    fn insert_body(&self, key: BodyKey, body: StoredBody) {
         self.bodies.insert(key, body);
         // Evicts now rather than some time later, so that the bound holds in a flood of new keys.
         self.bodies.run_pending_tasks();
@@ -250,17 +224,18 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::copy::Index;
-    use crate::catalog::freshness::Freshness;
+    use crate::cache::cached_feed::FeedIndex;
+    use crate::cache::freshness::Freshness;
     use crate::feed::{FeedKind, packages};
+    use crate::whitelist::Whitelist;
 
     fn key(n: usize) -> Key {
         Key::new(FeedKind::Packages, &format!("/api/v4/packages?{n}").parse().expect("a target"))
     }
 
-    fn copy(body: String) -> Copy {
+    fn copy(body: String) -> CachedFeed {
         let body = Bytes::from(body);
-        let index = Index::Packages(packages::PackagesIndex::of(&body).expect("a feed"));
+        let index = FeedIndex::Packages(packages::PackagesIndex::of(&body).expect("a feed"));
         let meta = Meta {
             etag: None,
             last_modified: None,
@@ -270,25 +245,25 @@ mod tests {
             arrived: Instant::now(),
             refresh_after: Duration::ZERO,
         };
-        Copy { content: Arc::new(Content::new(body, index)), meta }
+        CachedFeed { feed: Arc::new(Feed::new(body, index)), meta }
     }
 
     #[test]
     fn knows_what_it_has_no_room_for() {
-        let check = |size: u64, body: usize, expected: Kept| {
+        let check = |size: u64, body: usize, expected: bool| {
             let store = Store::new(size, Counter::default());
             let inserted = store.insert(&key(0), copy(format!("[{:?}]", "x".repeat(body))), Instant::now());
-            assert_eq!(inserted.kept, expected, "{body} bytes in {size}");
+            assert_eq!(inserted.stored, expected, "{body} bytes in {size}");
             drop(inserted);
-            let found = store.copy(&key(0), Instant::now());
-            assert_eq!(found.is_some(), expected == Kept::Stored);
+            let found = store.get(&key(0), Instant::now());
+            assert_eq!(found.is_some(), expected);
             assert!(store.usage().0 <= size, "{:?}", store.usage());
         };
-        check(1 << 20, 10, Kept::Stored);
-        check(1 << 20, 900 << 10, Kept::Stored);
-        check(1 << 20, 1 << 20, Kept::NotStored);
-        check(256, 10, Kept::NotStored);
-        check(0, 10, Kept::NotStored);
+        check(1 << 20, 10, true);
+        check(1 << 20, 900 << 10, true);
+        check(1 << 20, 1 << 20, false);
+        check(256, 10, false);
+        check(0, 10, false);
     }
 
     #[test]
@@ -298,27 +273,28 @@ mod tests {
         // Two bytes an element, and an entry of the index each.
         let numbers = format!("[{}1]", "1,".repeat(20_000));
         assert!(numbers.len() < 64 << 10);
-        assert!(copy(numbers.clone()).content.weight() > 800 << 10);
+        assert!(copy(numbers.clone()).feed.weight() > 800 << 10);
         // And one with long codes.
         let codes = format!(r#"[{{"code":{:?}}}]"#, "x".repeat(100 << 10));
-        assert!(copy(codes).content.weight() > 200 << 10);
+        assert!(copy(codes).feed.weight() > 200 << 10);
         for n in 0..10 {
             store.insert(&key(n), copy(format!("[{n},{}1]", "1,".repeat(20_000))), Instant::now());
         }
         assert!(store.usage().0 <= SIZE);
-        assert_eq!(store.entries(Instant::now()).len(), 1, "one fits");
+        assert_eq!(store.feeds(Instant::now()).len(), 1, "one fits");
     }
 
     #[test]
     fn what_is_made_of_a_feed_does_not_drive_it_out() {
         let store = Store::new(1 << 20, Counter::default());
-        let whitelist = Whitelist::parse(b"extensions = []", 1).expect("a list").0;
-        let copy = store.insert(&key(0), copy(format!("[{:?}]", "x".repeat(600 << 10))), Instant::now()).copy;
-        let view = Arc::new(copy.content.view(None, &whitelist));
-        store.insert_view(ViewKey::new(&copy, None, &whitelist), Arc::clone(&view));
+        let whitelist = Whitelist::parse(b"extensions = []").expect("a list").0;
+        let copy =
+            store.insert(&key(0), copy(format!("[{:?}]", "x".repeat(600 << 10))), Instant::now()).cached;
+        let view = Arc::new(copy.feed.view(None, &whitelist));
+        store.insert_view(copy.feed.decide(None, &whitelist), Arc::clone(&view));
         store.insert_encoded(view.digest, Encoding::Gzip, view.body.clone());
         drop(copy);
-        assert!(store.copy(&key(0), Instant::now()).is_some());
+        assert!(store.get(&key(0), Instant::now()).is_some());
         assert!(store.encoded(view.digest, Encoding::Gzip).is_none(), "too large to keep");
     }
 }

@@ -1,4 +1,4 @@
-//! Failed fetches: remembered for a moment, and retried ever later.
+//! Failed fetches, and when each key may be fetched again: pauses double from one failure to the next.
 
 use std::time::Duration;
 
@@ -8,40 +8,41 @@ use tokio::time::Instant;
 
 use super::Key;
 use super::fetch::FetchError;
+use crate::backoff::{Backoff, jittered};
 
-/// First pause after a failure.
-const MIN_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause: after an outage the catalog is current again within minutes.
 const MAX_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// Pauses between fetches that fail.
+const BACKOFF: Backoff = Backoff { min: Duration::from_secs(1), max: MAX_PAUSE };
 /// Longest pause while clients have no copy to be served and would see the error.
 const MAX_PAUSE_WITHOUT_COPY: Duration = Duration::from_secs(1);
 /// Longest pause that an upstream can ask for with `Retry-After`: it may be wrong, and a day is long.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 /// Most memory for failing keys and their errors, some ten thousand; a flood of invented queries forgets the oldest.
 const MAX_BYTES: u64 = 4 << 20;
-/// What one failure takes beside its texts, about.
-const OVERHEAD: usize = 300;
+/// About how many bytes one failure takes beside its texts.
+const OVERHEAD_BYTES: usize = 300;
 
-/// The failures of late; cloning shares them.
+/// The last failures by key; cloning shares them.
 #[derive(Debug, Clone)]
-pub(super) struct Failures(Cache<Key, Failure>);
+pub(super) struct Failures(Cache<Key, FailedKey>);
 
 #[derive(Debug, Clone)]
-struct Failure {
+struct FailedKey {
     error: FetchError,
-    /// How many in a row.
+    /// Failures in a row.
     count: u32,
     at: Instant,
-    /// Until a copy may be renewed.
+    /// Time from `at` until the copy may be renewed.
     pause: Duration,
-    /// The part of it that the upstream asked for.
+    /// The least pause that the upstream asked for.
     asked: Duration,
 }
 
 impl Default for Failures {
     fn default() -> Self {
-        let weigh = |key: &Key, failure: &Failure| {
-            let bytes = OVERHEAD + key.as_str().len() + failure.error.weight();
+        let weigh = |key: &Key, failure: &FailedKey| {
+            let bytes = OVERHEAD_BYTES + key.as_str().len() + failure.error.weight();
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
         let oldest_first = EvictionPolicy::lru();
@@ -50,7 +51,7 @@ impl Default for Failures {
 }
 
 impl Failures {
-    /// Remembers a failure; returns how long to pause before the next fetch. The copy in service, if any, was
+    /// Records a failure; returns the pause before the next fetch. The copy in service, if any, was
     /// fresh for `lifetime`.
     pub(super) fn remember(
         &self,
@@ -67,22 +68,22 @@ impl Failures {
         };
         let least = match error {
             // Fetches that agree within seconds would see the same mistake.
-            FetchError::Shrunk { .. } => spread(lifetime.min(MAX_PAUSE), random),
+            FetchError::Shrunk { .. } => jittered(lifetime.min(MAX_PAUSE), random),
             _ => asked,
         };
-        let pause = pause(count, random).max(least);
-        self.0.insert(key.clone(), Failure { error: error.clone(), count, at: now, pause, asked });
+        let pause = BACKOFF.pause(count, random).max(least);
+        self.0.insert(key.clone(), FailedKey { error: error.clone(), count, at: now, pause, asked });
         // Evicts now rather than some time later, so that the bound holds in a flood of new keys.
         self.0.run_pending_tasks();
         pause
     }
 
-    /// Forgets the failures of a key that was fetched.
+    /// Forgets the failures of a key.
     pub(super) fn forget(&self, key: &Key) {
         self.0.invalidate(key);
     }
 
-    /// May a key be fetched to renew its copy?
+    /// Returns true if a key may be fetched to renew its copy.
     pub(super) fn may_retry(&self, key: &Key, now: Instant) -> bool {
         self.0.get(key).is_none_or(|failure| now >= failure.at + failure.pause)
     }
@@ -99,26 +100,10 @@ impl Failures {
         }
         Some(failure.error)
     }
-}
 
-/// A feed with less than half of the elements is not believed before so many fetches in a row agree.
-const AGREEING: u32 = 3;
-
-impl Failures {
-    /// Judges a new feed beside the copy in service: an upstream that lost half its catalog is more likely
-    /// broken than right.
-    ///
-    /// # Errors
-    /// If the new feed is not to be believed yet. The error must be remembered for the next judgement.
-    pub(super) fn judge(&self, key: &Key, had: usize, has: usize) -> Result<(), FetchError> {
-        if has * 2 >= had {
-            return Ok(());
-        }
-        let seen = match self.0.get(key).map(|failure| failure.error) {
-            Some(FetchError::Shrunk { has: before, seen, .. }) if before == has => seen + 1,
-            _ => 1,
-        };
-        if seen < AGREEING { Err(FetchError::Shrunk { had, has, seen }) } else { Ok(()) }
+    /// Returns the last error of a key.
+    pub(super) fn last(&self, key: &Key) -> Option<FetchError> {
+        self.0.get(key).map(|failure| failure.error)
     }
 
     /// Returns the failing keys with their last errors.
@@ -127,63 +112,13 @@ impl Failures {
     }
 }
 
-/// Doubles from the shortest to the longest pause.
-fn pause(count: u32, random: f64) -> Duration {
-    spread(MIN_PAUSE.saturating_mul(1 << (count - 1).min(16)).min(MAX_PAUSE), random)
-}
-
-/// Takes up to half off, for a `random` in 0..1, so that many proxies do not ask together.
-fn spread(full: Duration, random: f64) -> Duration {
-    full.mul_f64(1.0 - random / 2.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::feed::FeedKind;
 
-    #[test]
-    fn pauses_grow_to_a_limit() {
-        let check = |count: u32, random: f64, millis: u128| {
-            assert_eq!(pause(count, random).as_millis(), millis, "{count} {random}");
-        };
-        check(1, 0.0, 1000);
-        check(1, 1.0, 500);
-        check(2, 0.0, 2000);
-        check(5, 0.5, 12_000);
-        check(9, 0.0, 256_000);
-        check(10, 0.0, 300_000);
-        check(u32::MAX, 0.0, 300_000);
-    }
-
     fn key() -> Key {
         Key::new(FeedKind::Packages, &"/api/v4/packages".parse().expect("a path"))
-    }
-
-    #[test]
-    fn a_shrunken_feed_needs_three_that_agree() {
-        let failures = Failures::default();
-        let judge = |has: usize, expected: Option<u32>| {
-            let verdict = failures.judge(&key(), 100, has);
-            let seen = verdict.as_ref().err().map(|error| match error {
-                FetchError::Shrunk { seen, .. } => *seen,
-                other => panic!("{other}"),
-            });
-            assert_eq!(seen, expected, "{has}");
-            match verdict {
-                Err(error) => drop(failures.remember(&key(), &error, Duration::ZERO, Instant::now())),
-                Ok(()) => failures.forget(&key()),
-            }
-        };
-        judge(50, None);
-        judge(49, Some(1));
-        judge(49, Some(2));
-        judge(49, None);
-        judge(0, Some(1));
-        judge(1, Some(1));
-        judge(1, Some(2));
-        failures.remember(&key(), &FetchError::Coding, Duration::ZERO, Instant::now());
-        judge(1, Some(1));
     }
 
     #[test]

@@ -18,9 +18,9 @@ use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::catalog::Key;
-use crate::catalog::copy::{Content, Copy, Index, Meta};
-use crate::catalog::freshness::Freshness;
+use crate::cache::Key;
+use crate::cache::cached_feed::{CachedFeed, Feed, FeedIndex, Meta};
+use crate::cache::freshness::Freshness;
 use crate::feed::scan::ScanError;
 use crate::feed::{FeedKind, categories, packages};
 
@@ -52,7 +52,6 @@ struct Header {
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
 pub enum Unusable {
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -92,7 +91,7 @@ pub(super) fn is_other_version(start: &[u8]) -> bool {
 ///
 /// # Errors
 /// If the header cannot be written as JSON.
-pub fn head(key: &Key, copy: &Copy, now: SystemTime) -> serde_json::Result<Vec<u8>> {
+pub fn head(key: &Key, copy: &CachedFeed, now: SystemTime) -> serde_json::Result<Vec<u8>> {
     let freshness = copy.meta.freshness;
     let text = |value: &Option<HeaderValue>| value.as_ref()?.to_str().ok().map(str::to_owned);
     let header = Header {
@@ -108,7 +107,7 @@ pub fn head(key: &Key, copy: &Copy, now: SystemTime) -> serde_json::Result<Vec<u
     };
     let mut line = serde_json::to_vec(&header)?;
     line.push(b'\n');
-    let first = format!("{MAGIC}{VERSION}{}\n", checksum([&line, &copy.content.body]));
+    let first = format!("{MAGIC}{VERSION}{}\n", checksum([&line, &copy.feed.body]));
     Ok([first.as_bytes(), &line].concat())
 }
 
@@ -116,7 +115,12 @@ pub fn head(key: &Key, copy: &Copy, now: SystemTime) -> serde_json::Result<Vec<u
 ///
 /// # Errors
 /// If anything about it is wrong.
-pub fn decode(file: &Bytes, key: &Key, confirmed: SystemTime, now: SystemTime) -> Result<Copy, Unusable> {
+pub fn decode(
+    file: &Bytes,
+    key: &Key,
+    confirmed: SystemTime,
+    now: SystemTime,
+) -> Result<CachedFeed, Unusable> {
     let (header, feed) = parse(file)?;
     if header.key != key.as_str() || header.kind != key.kind().name() {
         return Err(Unusable::Key);
@@ -126,8 +130,8 @@ pub fn decode(file: &Bytes, key: &Key, confirmed: SystemTime, now: SystemTime) -
     // As strict as writing: other values are none that a file of ours has.
     let value =
         |text: Option<String>| HeaderValue::from_str(&text?).ok().filter(|value| value.to_str().is_ok());
-    Ok(Copy {
-        content: Arc::new(Content::new(body, index)),
+    Ok(CachedFeed {
+        feed: Arc::new(Feed::new(body, index)),
         meta: Meta {
             etag: value(header.etag),
             last_modified: value(header.last_modified),
@@ -180,14 +184,14 @@ fn parse(file: &Bytes) -> Result<(Header, Bytes), Unusable> {
 }
 
 /// Indexes a feed of either kind.
-pub(super) fn index(kind: FeedKind, body: &Bytes) -> Result<(Bytes, Index), ScanError> {
+pub(super) fn index(kind: FeedKind, body: &Bytes) -> Result<(Bytes, FeedIndex), ScanError> {
     match kind {
-        FeedKind::Packages => Ok((body.clone(), Index::Packages(packages::PackagesIndex::of(body)?))),
+        FeedKind::Packages => Ok((body.clone(), FeedIndex::Packages(packages::PackagesIndex::of(body)?))),
         FeedKind::Categories => {
             let mut indexer = categories::CategoriesIndexer::default();
             indexer.push(body)?;
             let (body, index) = indexer.finish()?;
-            Ok((body.into(), Index::Categories(index)))
+            Ok((body.into(), FeedIndex::Categories(index)))
         }
     }
 }
@@ -219,7 +223,7 @@ mod tests {
         check("catalog-proxy copy 2", false);
         check("catalog-proxy copy  ", false);
         check("catalog-proxy copy x ", false);
-        check("catalog-proxy Copy 2 ", false);
+        check("catalog-proxy CachedFeed 2 ", false);
         check("hello\n", false);
         check("", false);
     }
@@ -244,7 +248,7 @@ mod tests {
         // What was read is what is written.
         let copy = copy(r#""\"v1\"""#, 7);
         let head = head(&key, &copy, UNIX_EPOCH).expect("a header");
-        let file = [&head, &*copy.content.body].concat();
+        let file = [&head, &*copy.feed.body].concat();
         let again = decode(&file.into(), &key, UNIX_EPOCH, SystemTime::now()).expect("a copy");
         assert_eq!((again.meta.etag, again.meta.freshness), (copy.meta.etag, copy.meta.freshness));
     }

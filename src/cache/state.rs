@@ -1,54 +1,54 @@
-//! The state of each cached key, for those who watch.
+//! The state of each cached key, for metrics and probes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::copy::{Digest, Index};
+use super::cached_feed::FeedIndex;
 use super::fetch::FetchError;
-use super::store::Entry;
-use super::{Catalog, Freshness, Key, REFRESH_ASKED_WITHIN};
+use super::refresh::REFRESH_ASKED_WITHIN;
+use super::store::StoredFeed;
+use super::{Cache, Key};
 use crate::cache_directory::Status;
-use crate::metrics::Feed;
-use crate::metrics::state::{FeedState as FeedGauges, PackagesState, State};
+use crate::digest::Digest;
+use crate::metrics::FeedLabels;
+use crate::metrics::state::{FeedState, PackagesState, State};
 use crate::whitelist::Whitelist;
 
 /// The state of one key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FeedState {
+pub struct KeyState {
     /// Path and query.
     pub key: String,
-    /// What there is, if anything.
     #[serde(flatten)]
     pub copy: Option<CopyState>,
-    /// Why the last fetch failed, if it did.
+    /// Why the last fetch failed, unless it succeeded.
     pub last_error: Option<String>,
 }
 
 /// The state of a copy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CopyState {
-    /// Seconds since it was good.
+    /// Age in seconds.
     pub age: u64,
-    /// Is it within its freshness lifetime?
+    /// True if it is within its freshness lifetime.
     pub fresh: bool,
-    /// Its elements.
+    /// Number of its elements.
     pub elements: usize,
-    /// Those that the list hides; of categories, nothing is hidden itself.
+    /// Number of elements that the list hides; always 0 for categories.
     pub hidden: usize,
 }
 
-impl Catalog {
-    /// Tells what there is in metrics' terms, as far as it is about the cache.
+impl Cache {
+    /// Returns the cache's part of the metrics.
     ///
     /// Of the many keys that one feed can have, the one that is worst off counts, and for sizes the largest.
     /// Those that nobody asked for within a day are left out: they are not renewed, so their age says nothing.
     pub fn observe(&self, list: &Whitelist) -> State {
         let now = Instant::now();
-        let entries = self.0.store.entries(now);
-        let stale =
-            entries.iter().filter(|entry| Freshness::of(&entry.copy, now) == Freshness::Stale).count();
+        let entries = self.0.store.feeds(now);
+        let stale = entries.iter().filter(|entry| !entry.cached.is_fresh(now)).count();
         let failures: HashMap<Key, FetchError> = self.0.failures.all().into_iter().collect();
         let mut state = State {
             cached_keys: entries.len(),
@@ -61,26 +61,26 @@ impl Catalog {
         state.fetches_waiting = flights.waiting;
         (state.cache_bytes, state.cache_limit) = self.0.store.usage();
         state.cache_directory_usable = self.disk_status().map(|status| status == Status::Usable);
-        let mut groups: BTreeMap<_, Vec<&Entry>> = BTreeMap::new();
+        let mut groups: BTreeMap<_, Vec<&StoredFeed>> = BTreeMap::new();
         for entry in entries.iter().filter(|entry| entry.asked <= REFRESH_ASKED_WITHIN) {
-            let Feed { feed, version } = entry.key.feed();
+            let FeedLabels { feed, version } = entry.key.feed();
             groups.entry((feed, version)).or_default().push(entry);
         }
         let mut codes = HashSet::new();
         for ((feed, version), entries) in groups {
-            let contents = entries.iter().map(|entry| &entry.copy.content);
+            let contents = entries.iter().map(|entry| &entry.cached.feed);
             let Some(content) = contents.max_by_key(|content| content.len()) else { continue };
-            let age = entries.iter().map(|entry| entry.copy.age(now)).max().unwrap_or_default();
+            let age = entries.iter().map(|entry| entry.cached.age(now)).max().unwrap_or_default();
             // One that is stale because nobody asked since is none of anybody's worries.
             let failing = entries.iter().filter(|entry| failures.contains_key(&entry.key));
-            let stale = failing.map(|entry| entry.copy.stale_since(now)).max().unwrap_or_default();
-            let packages = matches!(content.index, Index::Packages(_)).then(|| {
+            let stale = failing.map(|entry| entry.cached.stale_since(now)).max().unwrap_or_default();
+            let packages = matches!(content.index, FeedIndex::Packages(_)).then(|| {
                 codes.extend(content.codes());
                 let (no_objects, no_codes) = content.odd();
                 PackagesState { hidden: content.hidden(list), no_objects, no_codes }
             });
-            let feed = Feed { feed, version };
-            state.feeds.push(FeedGauges { feed, age, stale, elements: content.len(), packages });
+            let feed = FeedLabels { feed, version };
+            state.feeds.push(FeedState { feed, age, stale, elements: content.len(), packages });
         }
         if state.feeds.iter().any(|feed| feed.packages.is_some()) {
             state.whitelist.absent = Some(list.codes().filter(|code| !codes.contains(code)).count());
@@ -94,7 +94,7 @@ impl Catalog {
     }
 
     /// Returns the state of all keys under a list, those with a copy first, else sorted.
-    pub fn states(&self, list: &Whitelist) -> Vec<FeedState> {
+    pub fn states(&self, list: &Whitelist) -> Vec<KeyState> {
         let now = Instant::now();
         let mut errors: HashMap<String, String> = (self.0.failures.all().into_iter())
             .map(|(key, error)| (key.to_string(), error.to_string()))
@@ -102,24 +102,24 @@ impl Catalog {
         // Keys often share a content.
         let mut hidden: HashMap<Digest, usize> = HashMap::new();
         let mut states = BTreeMap::new();
-        for entry in self.0.store.entries(now) {
-            let content = &entry.copy.content;
+        for entry in self.0.store.feeds(now) {
+            let content = &entry.cached.feed;
             let hidden = *hidden.entry(content.digest).or_insert_with(|| content.hidden(list));
             let copy = CopyState {
-                age: entry.copy.age(now).as_secs(),
-                fresh: Freshness::of(&entry.copy, now) == Freshness::Fresh,
+                age: entry.cached.age(now).as_secs(),
+                fresh: entry.cached.is_fresh(now),
                 elements: content.len(),
                 hidden,
             };
             let key = entry.key.to_string();
             let last_error = errors.remove(&key);
-            states.insert(key.clone(), FeedState { key, copy: Some(copy), last_error });
+            states.insert(key.clone(), KeyState { key, copy: Some(copy), last_error });
         }
         for (key, error) in errors {
-            states.insert(key.clone(), FeedState { key, copy: None, last_error: Some(error) });
+            states.insert(key.clone(), KeyState { key, copy: None, last_error: Some(error) });
         }
         let mut states: Vec<_> = states.into_values().collect();
-        states.sort_by_key(|state: &FeedState| state.copy.is_none());
+        states.sort_by_key(|state: &KeyState| state.copy.is_none());
         states
     }
 }

@@ -12,83 +12,90 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use super::copy::{Content, Copy, Digest, View};
+use super::cached_feed::Feed;
 use super::encode::Encoding;
 use super::fetch::FetchError;
-use super::store::{Store, ViewKey};
+use super::store::Store;
+use super::view::View;
+use crate::digest::Digest;
 use crate::metrics::Metrics;
 use crate::panics;
 use crate::whitelist::Whitelist;
 use crate::worker::{Rejected, Worker};
 
-/// Smallest body worth encoding: below, the head is most of an answer anyway.
+/// Smallest body that is encoded, in bytes: below, the head is most of a response anyway.
 const MIN_ENCODED: usize = 256;
 
-/// Forms waiting for an encoder; beyond that clients get the plain body and ask again another time.
+/// Most forms in the encoder's queue; beyond that clients get the plain body.
 const MAX_WAITING: usize = 1024;
 
-/// Forms that are made beside the encoder's thread at once, for clients that take nothing else while its queue is
-/// full.
+/// Most forms encoded at once beside the encoder's thread, for clients that take nothing else while its queue is full.
 const MAX_BESIDE: usize = 2;
 
-/// Longest wait at the end for the form that is being made.
+/// Longest wait on shutdown for the form that is being encoded.
 const CLOSE_LIMIT: Duration = Duration::from_millis(500);
 
 /// A view in one coding, by the view's digest.
-type Form = (Digest, Encoding);
+type EncodedForm = (Digest, Encoding);
 
-/// Compresses a body. Tests put one here that panics.
+/// Compresses a body. Tests use one that panics.
 type Encode = fn(Encoding, &[u8]) -> Bytes;
+
+/// What a view is made of, by digests: the feed, the packages feed behind a categories feed, and the whitelist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct MakingKey {
+    feed: Digest,
+    packages: Option<Digest>,
+    list: Digest,
+}
 
 /// A view that many wait for and one task makes; `None` until it is made.
 type Making = watch::Receiver<Option<Arc<View>>>;
 
 /// Makes views; cloning shares it.
 #[derive(Debug, Clone)]
-pub(super) struct Views(Arc<Shared>);
+pub(super) struct Views(Arc<ViewMaker>);
 
 #[derive(Debug)]
-struct Shared {
+struct ViewMaker {
     store: Store,
     metrics: Arc<Metrics>,
-    making: Arc<Mutex<HashMap<ViewKey, Making>>>,
-    /// Views that are made at once: each takes as much memory as its feed, and a thread.
+    making: Arc<Mutex<HashMap<MakingKey, Making>>>,
+    /// Limits the views made at once: each takes as much memory as its feed, and a thread.
     makers: Arc<Semaphore>,
     /// Forms in the encoder's queue or being made.
-    waiting: Arc<Mutex<HashSet<Form>>>,
-    /// Nothing if the system gave no thread.
-    encoder: Option<Worker<Job>>,
+    waiting: Arc<Mutex<HashSet<EncodedForm>>>,
+    /// `None` if the system gave no thread.
+    encoder: Option<Worker<EncodeJob>>,
     beside: Arc<Semaphore>,
     encode: Encode,
     /// Set when no more forms are wanted.
     closed: Arc<AtomicBool>,
 }
 
-/// A view's place among those in the making; dropping it makes room, whatever became of the view.
+/// Guard of an entry in `making`; dropping it removes the entry, whatever became of the view.
 #[derive(Debug)]
 struct InTheMaking {
-    making: Arc<Mutex<HashMap<ViewKey, Making>>>,
-    key: ViewKey,
+    making: Arc<Mutex<HashMap<MakingKey, Making>>>,
+    key: MakingKey,
 }
 
-/// A form to be made.
+/// One job of the encoder.
 #[derive(Debug)]
-struct Job {
-    /// The queue does not keep views: one that is gone by its turn is wanted no more.
+struct EncodeJob {
+    /// Weak, because a view that nothing holds any more by the time of its turn need not be encoded.
     view: Weak<View>,
-    form: Form,
-    /// Whoever waits for it.
+    form: EncodedForm,
     done: Option<oneshot::Sender<Bytes>>,
-    /// Held until the form is made or lost.
+    /// Held until the form is encoded or lost.
     _queued: Option<Queued>,
 }
 
-/// A form's place among those that need not be asked for again; dropping it makes room, also when the encoder
-/// panics.
+/// Guard of an entry in `waiting`; dropping it removes the entry, also when the encoder panics.
 #[derive(Debug)]
 struct Queued {
-    waiting: Arc<Mutex<HashSet<Form>>>,
-    form: Form,
+    waiting: Arc<Mutex<HashSet<EncodedForm>>>,
+    form: EncodedForm,
 }
 
 impl Drop for InTheMaking {
@@ -104,9 +111,9 @@ impl Drop for Queued {
 }
 
 impl Views {
-    /// Makes the maker, with one thread for all encoding: an edit may want hundreds of forms, and the cores
-    /// must go on serving. On many threads their memory would be spread over as many of malloc's arenas,
-    /// which keep it (184 MiB instead of 64 for 1,500 queries of 1 MB each).
+    /// Starts the encoder thread. One thread only: an edit may need hundreds of forms, and the cores must go on
+    /// serving. Several threads would spread their memory over as many of malloc's arenas, which keep it
+    /// (184 MiB instead of 64 for 1,500 queries of 1 MB each).
     pub(super) fn new(store: Store, metrics: Arc<Metrics>) -> Self {
         Self::encoding_with(Encoding::encode, store, metrics)
     }
@@ -114,7 +121,7 @@ impl Views {
     fn encoding_with(encode: Encode, store: Store, metrics: Arc<Metrics>) -> Self {
         let closed = Arc::new(AtomicBool::new(false));
         let (forms, ending) = (store.clone(), Arc::clone(&closed));
-        let handle = move |job: Job| {
+        let handle = move |job: EncodeJob| {
             let (digest, encoding) = job.form;
             let Some(view) = job.view.upgrade().filter(|_| !ending.load(Ordering::Relaxed)) else { return };
             let bytes = forms.encoded(digest, encoding).unwrap_or_else(|| {
@@ -131,7 +138,7 @@ impl Views {
             )
             .ok();
         let makers = thread::available_parallelism().map_or(1, usize::from);
-        Self(Arc::new(Shared {
+        Self(Arc::new(ViewMaker {
             store,
             metrics,
             making: Arc::default(),
@@ -144,40 +151,47 @@ impl Views {
         }))
     }
 
-    /// Returns the view of a copy for a list, made now if it was not before.
+    /// Returns the view of a feed for a list, made now if it was not before.
     ///
     /// Cancel safe: it is made by a task of its own, so one who stops waiting harms no other.
     pub(super) async fn view(
         &self,
-        copy: &Copy,
-        packages: Option<&Copy>,
+        feed: &Arc<Feed>,
+        packages: Option<&Arc<Feed>>,
         list: &Arc<Whitelist>,
     ) -> Result<Arc<View>, FetchError> {
-        let key = ViewKey::new(copy, packages, list);
-        if let Some(view) = self.0.store.view(key) {
-            return Ok(view);
+        match self.0.made(feed, packages, list) {
+            Some(view) => Ok(view),
+            // Boxed, so that what does not wait has no room for it.
+            None => Box::pin(self.make(feed, packages, list)).await,
         }
+    }
+
+    /// Waits for the view that is being made, or has it made.
+    async fn make(
+        &self,
+        feed: &Arc<Feed>,
+        packages: Option<&Arc<Feed>>,
+        list: &Arc<Whitelist>,
+    ) -> Result<Arc<View>, FetchError> {
+        let packages_digest = packages.map(|packages| packages.digest);
+        let key = MakingKey { feed: feed.digest, packages: packages_digest, list: list.digest };
         let mut making = {
             let mut table = self.0.making.lock();
             // It may have been made between the look into the store and here.
-            if let Some(view) = self.0.store.view(key) {
+            if let Some(view) = self.0.made(feed, packages, list) {
                 return Ok(view);
             }
             match table.get(&key) {
                 Some(making) => making.clone(),
                 None => {
-                    let content = Arc::clone(&copy.content);
-                    let packages = packages.map(|packages| Arc::clone(&packages.content));
-                    let list = Arc::clone(list);
                     let (made, making) = watch::channel(None);
                     table.insert(key, making.clone());
                     let place = InTheMaking { making: Arc::clone(&self.0.making), key };
-                    let shared = Arc::clone(&self.0);
+                    let (shared, feed, list) = (Arc::clone(&self.0), Arc::clone(feed), Arc::clone(list));
+                    let packages = packages.map(Arc::clone);
                     tokio::spawn(async move {
-                        let view = shared.make(content, packages, list).await;
-                        if let Some(view) = &view {
-                            shared.store.insert_view(key, Arc::clone(view));
-                        }
+                        let view = shared.make(feed, packages, list).await;
                         // In this order: who finds it no more in the making finds it in the store.
                         drop(place);
                         // Nobody may be left to wait for it.
@@ -203,8 +217,12 @@ impl Views {
             && let Some(encoder) = &self.0.encoder
             && let Some(queued) = self.queue((view.digest, encoding))
         {
-            let job =
-                Job { view: Arc::downgrade(view), form: queued.form, done: None, _queued: Some(queued) };
+            let job = EncodeJob {
+                view: Arc::downgrade(view),
+                form: queued.form,
+                done: None,
+                _queued: Some(queued),
+            };
             // Where the queue is full, another request asks again.
             let _ = encoder.send(job);
         }
@@ -218,7 +236,7 @@ impl Views {
     pub(super) async fn encode(&self, view: &Arc<View>, encoding: Encoding) -> Result<Bytes, FetchError> {
         let (done, bytes) = oneshot::channel();
         let form = (view.digest, encoding);
-        let job = Job { view: Arc::downgrade(view), form, done: Some(done), _queued: None };
+        let job = EncodeJob { view: Arc::downgrade(view), form, done: Some(done), _queued: None };
         match self.0.encoder.as_ref().map(|encoder| encoder.send(job)) {
             Some(Ok(())) => bytes.await.map_err(|_| FetchError::Interrupted),
             // The client takes nothing else, so it waits for its turn here instead of in the queue.
@@ -252,28 +270,42 @@ impl Views {
             .ok_or(FetchError::Interrupted)
     }
 
-    /// Takes a place for a form; nothing if it is in the queue already, or that is full.
-    fn queue(&self, form: Form) -> Option<Queued> {
+    /// Adds a form to `waiting`; `None` if it is there already, or that is full.
+    fn queue(&self, form: EncodedForm) -> Option<Queued> {
         let mut waiting = self.0.waiting.lock();
         let new = waiting.len() < MAX_WAITING && waiting.insert(form);
         new.then(|| Queued { waiting: Arc::clone(&self.0.waiting), form })
     }
 }
 
-impl Shared {
-    /// Makes a view; nothing if that broke off.
+impl ViewMaker {
+    /// Returns a view that was made before, of this list or of one that decides the same.
+    fn made(&self, feed: &Feed, packages: Option<&Arc<Feed>>, list: &Whitelist) -> Option<Arc<View>> {
+        self.store.view(feed.decided(packages.map(|packages| &**packages), list)?)
+    }
+
+    /// Makes a view and stores it, unless a list that decides the same had it made before; nothing if that broke off.
     async fn make(
-        &self,
-        content: Arc<Content>,
-        packages: Option<Arc<Content>>,
+        self: &Arc<Self>,
+        feed: Arc<Feed>,
+        packages: Option<Arc<Feed>>,
         list: Arc<Whitelist>,
     ) -> Option<Arc<View>> {
         let _turn = self.makers.acquire().await.ok()?;
+        let store = self.store.clone();
         // Copying and hashing megabytes would hold up the other connections of this thread.
-        self.off_thread("view", move || Arc::new(content.view(packages.as_deref(), &list))).await
+        self.off_thread("view", move || {
+            let key = feed.decide(packages.as_deref(), &list);
+            store.view(key).unwrap_or_else(|| {
+                let view = Arc::new(feed.view(packages.as_deref(), &list));
+                store.insert_view(key, Arc::clone(&view));
+                view
+            })
+        })
+        .await
     }
 
-    /// Runs what takes long on another thread; nothing if it panicked, which is counted, or never ran.
+    /// Runs blocking work on another thread; `None` if it panicked, which is counted, or never ran.
     async fn off_thread<T: Send + 'static>(
         &self,
         name: &'static str,
@@ -289,31 +321,20 @@ mod tests {
     #![allow(clippy::async_yields_async, reason = "the helper makes the future anew for every run")]
 
     use prometheus_client::metrics::counter::Counter;
-    use tokio::time::Instant;
 
     use super::*;
+    use crate::cache::cached_feed::FeedIndex;
     use crate::cancel;
-    use crate::catalog::copy::{Index, Meta};
-    use crate::catalog::freshness::Freshness;
     use crate::feed::packages;
 
-    fn copy() -> Copy {
+    fn feed() -> Arc<Feed> {
         let body = Bytes::from(format!("[{:?}]", "x".repeat(10 * MIN_ENCODED)));
-        let index = Index::Packages(packages::PackagesIndex::of(&body).expect("a feed"));
-        let meta = Meta {
-            etag: None,
-            last_modified: None,
-            content_type: None,
-            freshness: Freshness { lifetime: Duration::from_secs(600), age: Duration::ZERO },
-            held: Duration::ZERO,
-            arrived: Instant::now(),
-            refresh_after: Duration::ZERO,
-        };
-        Copy { content: Arc::new(Content::new(body, index)), meta }
+        let index = FeedIndex::Packages(packages::PackagesIndex::of(&body).expect("a feed"));
+        Arc::new(Feed::new(body, index))
     }
 
-    fn list(generation: u64) -> Arc<Whitelist> {
-        Arc::new(Whitelist::parse(b"extensions = []", generation).expect("a list").0)
+    fn list(number: u64) -> Arc<Whitelist> {
+        Arc::new(Whitelist::parse(format!("extensions = [\"{number}\"]").as_bytes()).expect("a list").0)
     }
 
     fn views(encode: Encode) -> Views {
@@ -329,26 +350,26 @@ mod tests {
 
     #[tokio::test]
     async fn one_who_stops_waiting_leaves_no_view_in_the_making() {
-        let (views, copy) = (views(Encoding::encode), copy());
-        let generation = std::cell::Cell::new(0);
+        let (views, feed) = (views(Encoding::encode), feed());
+        let number = std::cell::Cell::new(0);
         let start = async || {
-            generation.set(generation.get() + 1);
-            let (views, copy, list) = (views.clone(), copy.clone(), list(generation.get()));
-            async move { views.view(&copy, None, &list).await }
+            number.set(number.get() + 1);
+            let (views, feed, list) = (views.clone(), Arc::clone(&feed), list(number.get()));
+            async move { views.view(&feed, None, &list).await }
         };
         let check = async |_| until(|| views.0.making.lock().is_empty()).await;
         let view = cancel::at_every_await(start, check).await.expect("a view");
-        assert_eq!(view.body, copy.content.body);
-        assert!(generation.get() > 1, "it was never dropped");
+        assert_eq!(view.body, feed.body);
+        assert!(number.get() > 1, "it was never dropped");
         assert!(views.0.making.lock().is_empty());
     }
 
     #[tokio::test]
     async fn one_who_stops_waiting_harms_no_other() {
-        let (views, copy, list) = (views(Encoding::encode), copy(), list(1));
+        let (views, feed, list) = (views(Encoding::encode), feed(), list(1));
         // The first one has it made, and goes away.
-        assert!(cancel::after(1, views.view(&copy, None, &list)).await.is_none());
-        let [one, other] = [views.view(&copy, None, &list), views.view(&copy, None, &list)];
+        assert!(cancel::after(1, views.view(&feed, None, &list)).await.is_none());
+        let [one, other] = [views.view(&feed, None, &list), views.view(&feed, None, &list)];
         let (one, other) = tokio::join!(one, other);
         assert!(Arc::ptr_eq(&one.expect("a view"), &other.expect("a view")));
     }
@@ -359,7 +380,7 @@ mod tests {
             assert_ne!(encoding, Encoding::Brotli, "the coding that panics");
             encoding.encode(body)
         });
-        let view = views.view(&copy(), None, &list(1)).await.expect("a view");
+        let view = views.view(&feed(), None, &list(1)).await.expect("a view");
         let panics = views.0.metrics.panics("encoder");
         assert!(views.encode(&view, Encoding::Brotli).await.is_err());
         until(|| panics.get() == 1).await;
@@ -376,7 +397,7 @@ mod tests {
     #[tokio::test]
     async fn a_form_that_is_asked_for_often_is_queued_once() {
         let views = views(Encoding::encode);
-        let view = views.view(&copy(), None, &list(1)).await.expect("a view");
+        let view = views.view(&feed(), None, &list(1)).await.expect("a view");
         let queued = views.queue((view.digest, Encoding::Zstd)).expect("room");
         assert!(views.queue((view.digest, Encoding::Zstd)).is_none());
         assert!(views.encoded(&view, Encoding::Zstd).is_none());
@@ -389,7 +410,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_stops_waiting_for_a_form_leaves_nothing_behind() {
         let views = views(Encoding::encode);
-        let view = views.view(&copy(), None, &list(1)).await.expect("a view");
+        let view = views.view(&feed(), None, &list(1)).await.expect("a view");
         let start = async || {
             let (views, view) = (views.clone(), Arc::clone(&view));
             async move { views.encode_beside(&view, Encoding::Gzip).await }
@@ -397,5 +418,13 @@ mod tests {
         let free = async |_| until(|| views.0.beside.available_permits() == MAX_BESIDE).await;
         cancel::at_every_await(start, free).await.expect("a form");
         assert_eq!(views.0.beside.available_permits(), MAX_BESIDE);
+    }
+
+    #[tokio::test]
+    async fn lists_that_decide_the_same_share_a_view() {
+        let (views, feed) = (views(Encoding::encode), feed());
+        let one = views.view(&feed, None, &list(1)).await.expect("a view");
+        let other = views.view(&feed, None, &list(2)).await.expect("a view");
+        assert!(Arc::ptr_eq(&one, &other));
     }
 }

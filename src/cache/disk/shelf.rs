@@ -14,11 +14,12 @@ use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use super::format::{self, Unusable};
+use crate::cache::Key;
+use crate::cache::cached_feed::CachedFeed;
 use crate::cache_directory::CacheDirectory;
 use crate::cache_directory::Hold;
 use crate::cache_directory::files::{Contents, Files, Operation, TEMPORARY_PREFIX};
-use crate::catalog::Key;
-use crate::catalog::copy::{Copy, Digest};
+use crate::digest::Digest;
 use crate::feed::packages;
 
 /// End of the names of all files of cached feeds. A later version of the format should have another one, so that
@@ -113,7 +114,7 @@ impl Shelf {
     }
 
     /// Reads the feed for a key and proves it. A file that is proved bad is removed.
-    pub(super) fn load(&self, key: &Key, now: SystemTime) -> Option<Copy> {
+    pub(super) fn load(&self, key: &Key, now: SystemTime) -> Option<CachedFeed> {
         let mut candidates: Vec<(String, Known)> = {
             let files = self.files.lock();
             names(key).into_iter().filter_map(|name| files.get(&name).map(|known| (name, *known))).collect()
@@ -123,7 +124,7 @@ impl Shelf {
         candidates.into_iter().find_map(|(name, _)| self.load_file(&name, key, now))
     }
 
-    fn load_file(&self, name: &str, key: &Key, now: SystemTime) -> Option<Copy> {
+    fn load_file(&self, name: &str, key: &Key, now: SystemTime) -> Option<CachedFeed> {
         let path = self.directory.path().join(name);
         let (inode, decoded) = match self.directory.files().read(&path, self.max_bytes.max(MIN_MAX_FILE_LEN))
         {
@@ -135,7 +136,7 @@ impl Shelf {
         };
         match decoded {
             Ok(copy) => {
-                self.learn(name, Holds::Feed(copy.content.digest));
+                self.learn(name, Holds::Feed(copy.feed.digest));
                 return Some(copy);
             }
             Err(Unusable::Io(error)) if error.kind() == ErrorKind::NotFound => {
@@ -173,13 +174,13 @@ impl Shelf {
 
     /// Writes a feed, or confirms its file if that holds it already. A failure is logged; the file that was there
     /// stays.
-    pub(super) fn save(&self, key: &Key, copy: &Copy, now: SystemTime) -> Result<(), NotClaimed> {
+    pub(super) fn save(&self, key: &Key, copy: &CachedFeed, now: SystemTime) -> Result<(), NotClaimed> {
         let hold = self.directory.hold().ok_or(NotClaimed)?;
         let name = self.name_for(key);
         let known = self.files.lock().get(&name).copied();
         let holds_it = |known: Known| {
             let age = now.duration_since(known.written).unwrap_or(Duration::MAX);
-            known.holds == Holds::Feed(copy.content.digest) && age < REWRITE_AFTER
+            known.holds == Holds::Feed(copy.feed.digest) && age < REWRITE_AFTER
         };
         // A feed that did not change needs no megabytes written, only the time.
         if known.is_some_and(holds_it) && hold.set_modified(&name, now).is_ok() {
@@ -193,9 +194,9 @@ impl Shelf {
             }
         };
         // A failure was logged. The next refresh tries again.
-        if hold.write(&name, &[&head, &copy.content.body]).is_ok() {
-            let len = (head.len() + copy.content.body.len()) as u64;
-            let holds = Holds::Feed(copy.content.digest);
+        if hold.write(&name, &[&head, &copy.feed.body]).is_ok() {
+            let len = (head.len() + copy.feed.body.len()) as u64;
+            let holds = Holds::Feed(copy.feed.digest);
             self.files.lock().insert(name.clone(), Known { len, written: now, holds });
             self.evict(&hold, &name);
         }

@@ -1,0 +1,176 @@
+//! What is cached: a feed with its index, and what the upstream said about it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use tokio::time::Instant;
+
+use super::freshness::Freshness;
+use super::view::Decisions;
+use crate::digest::Digest;
+use crate::feed::{FeedKind, categories, packages};
+use crate::whitelist::Whitelist;
+
+/// The parsed body of one upstream answer with its index. It never changes.
+#[derive(Debug)]
+pub struct Feed {
+    /// The decoded body as it came.
+    pub body: Bytes,
+    /// Digest of its kind and body.
+    pub digest: Digest,
+    /// Where its elements stand.
+    pub index: FeedIndex,
+    /// What whitelists decide for it, as far as they were asked.
+    pub(super) decisions: Decisions,
+}
+
+/// The index of either feed.
+#[derive(Debug)]
+pub enum FeedIndex {
+    /// Of a packages feed.
+    Packages(packages::PackagesIndex),
+    /// Of a categories feed.
+    Categories(categories::CategoriesIndex),
+}
+
+/// A feed with what the upstream said about it, and when.
+#[derive(Debug, Clone)]
+pub struct CachedFeed {
+    /// What it says.
+    pub feed: Arc<Feed>,
+    /// What the upstream said about it.
+    pub meta: Meta,
+}
+
+/// What the upstream said about a feed, and when.
+#[derive(Debug, Clone)]
+pub struct Meta {
+    /// For `If-None-Match`.
+    pub etag: Option<HeaderValue>,
+    /// For `If-Modified-Since`.
+    pub last_modified: Option<HeaderValue>,
+    /// The media type.
+    pub content_type: Option<HeaderValue>,
+    /// Freshness on arrival.
+    pub freshness: Freshness,
+    /// How long it was held by earlier processes.
+    pub held: Duration,
+    /// When it arrived, was last confirmed or was read from disk.
+    pub arrived: Instant,
+    /// How long after that it should be renewed ahead of its end.
+    pub refresh_after: Duration,
+}
+
+impl Meta {
+    /// Returns about how many bytes it takes beside its own size.
+    pub fn weight(&self) -> usize {
+        let values = [&self.etag, &self.last_modified, &self.content_type];
+        values.into_iter().flatten().map(HeaderValue::len).sum()
+    }
+}
+
+impl Feed {
+    /// Wraps a complete, proved feed.
+    ///
+    /// SECURITY: its digest counts the kind as well. The same bytes as another kind of feed are filtered in
+    /// another way, so they must never stand in for these.
+    pub fn new(body: Bytes, index: FeedIndex) -> Self {
+        let kind = match index {
+            FeedIndex::Packages(_) => FeedKind::Packages,
+            FeedIndex::Categories(_) => FeedKind::Categories,
+        };
+        Self {
+            digest: Digest::of_parts([kind.name().as_bytes(), &body]),
+            decisions: Decisions::default(),
+            body,
+            index,
+        }
+    }
+
+    /// Returns about how many bytes it takes in memory, the index included.
+    pub fn weight(&self) -> usize {
+        let index = match &self.index {
+            FeedIndex::Packages(index) => index.weight(),
+            FeedIndex::Categories(index) => index.weight(),
+        };
+        self.body.len() + index + Decisions::MAX_WEIGHT
+    }
+
+    /// Returns how many elements it has.
+    pub fn len(&self) -> usize {
+        match &self.index {
+            FeedIndex::Packages(index) => index.entries.len(),
+            FeedIndex::Categories(index) => index.categories,
+        }
+    }
+
+    /// Returns true if it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Counts the elements that are no objects, and those that have no string for a code.
+    pub fn odd(&self) -> (usize, usize) {
+        let FeedIndex::Packages(index) = &self.index else { return (0, 0) };
+        let odd = index.entries.iter().filter(|entry| entry.package.code.is_none());
+        let (objects, others): (Vec<_>, Vec<_>) =
+            odd.partition(|entry| self.body.get(entry.span.start) == Some(&b'{'));
+        (others.len(), objects.len())
+    }
+
+    /// Returns the codes of all packages.
+    pub fn codes(&self) -> impl Iterator<Item = &str> {
+        let entries = match &self.index {
+            FeedIndex::Packages(index) => index.entries.as_slice(),
+            FeedIndex::Categories(_) => &[],
+        };
+        entries.iter().filter_map(|entry| entry.package.code.as_deref())
+    }
+
+    /// Counts the packages that a list hides.
+    pub fn hidden(&self, list: &Whitelist) -> usize {
+        let FeedIndex::Packages(index) = &self.index else { return 0 };
+        index.entries.iter().filter(|entry| !entry.package.is_shown(|code| list.contains(code))).count()
+    }
+}
+
+impl CachedFeed {
+    /// Returns its age, what it spent in other caches included (RFC 9111 §4.2.3).
+    pub fn age(&self, now: Instant) -> Duration {
+        self.meta.freshness.age + self.resident(now)
+    }
+
+    /// Returns how long ago it was fetched or last validated, by this process or an earlier one.
+    pub fn resident(&self, now: Instant) -> Duration {
+        self.meta.held + now.saturating_duration_since(self.meta.arrived)
+    }
+
+    /// Returns how long it will be fresh; nothing if it is stale.
+    pub fn fresh_for(&self, now: Instant) -> Option<Duration> {
+        self.meta.freshness.lifetime.checked_sub(self.age(now)).filter(|left| !left.is_zero())
+    }
+
+    /// Returns how long it has been stale.
+    pub fn stale_since(&self, now: Instant) -> Duration {
+        self.age(now).saturating_sub(self.meta.freshness.lifetime)
+    }
+
+    /// Returns how long it has been stale here. A response can be stale on arrival; only the time spent in this cache
+    /// counts against `stale_for`.
+    pub fn stale_here(&self, now: Instant) -> Duration {
+        self.stale_since(now).min(self.resident(now))
+    }
+
+    /// Returns what is left of its freshness lifetime in seconds, negative if it is over.
+    pub fn ttl(&self, now: Instant) -> i64 {
+        let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+        self.fresh_for(now).map_or_else(|| -seconds(self.stale_since(now)), seconds)
+    }
+
+    /// Returns true if it is within its freshness lifetime.
+    pub fn is_fresh(&self, now: Instant) -> bool {
+        self.fresh_for(now).is_some()
+    }
+}
