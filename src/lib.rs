@@ -32,6 +32,7 @@ pub mod config;
 pub mod cli;
 
 mod backoff;
+mod blocking;
 pub mod body;
 pub mod cache_directory;
 pub mod cache_status;
@@ -50,3 +51,7 @@ pub mod panics;
 pub mod printable;
 
 pub mod stderr;
+
+#[cfg(test)]
+#[path = "../tests/sim/mod.rs"]
+mod sim;

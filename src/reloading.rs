@@ -105,7 +105,7 @@ pub struct Reloading<T: Reloadable> {
 }
 
 /// Replaces [`Reloadable::read`] in tests.
-type Reader<T> = Box<dyn Fn(&<T as Reloadable>::Origin) -> Vec<Part> + Send + Sync>;
+pub(crate) type Reader<T> = Box<dyn Fn(&<T as Reloadable>::Origin) -> Vec<Part> + Send + Sync>;
 
 /// Identifies content. Digests, because content may be a private key.
 type Fingerprint = Vec<Result<[u8; SHA256_OUTPUT_LEN], String>>;
@@ -135,7 +135,7 @@ impl<T: Reloadable> Reloading<T> {
         Self::load_with(origin, Box::new(T::read))
     }
 
-    fn load_with(origin: T::Origin, read: Reader<T>) -> Result<Arc<Self>, T::Error> {
+    pub(crate) fn load_with(origin: T::Origin, read: Reader<T>) -> Result<Arc<Self>, T::Error> {
         let parts = read(&origin);
         let Parsed { value, warnings } = T::parse(&origin, Content { parts: &parts, last: None })?;
         let status = Status { loaded_at: SystemTime::now(), generation: 1, last_error: None, in_force: true };

@@ -2,6 +2,9 @@
 //!
 //! A job that panics is counted, and the thread goes on with the next one: no background thread dies unseen.
 
+#[cfg(test)]
+mod simulated;
+
 use std::convert::Infallible;
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
@@ -17,10 +20,18 @@ use crate::panics;
 ///
 /// Dropping it lets the thread handle what is queued and end, without waiting for that.
 #[derive(Debug)]
-pub(crate) struct Worker<J> {
-    queue: Mutex<Option<SyncSender<J>>>,
+pub(crate) struct Worker<J: Send + 'static> {
+    queue: Mutex<Option<Queue<J>>>,
     /// Disconnects when the thread ends; nothing is ever sent.
     ended: Mutex<Receiver<Infallible>>,
+}
+
+/// The way to the thread.
+#[derive(Debug)]
+enum Queue<J: Send + 'static> {
+    Thread(SyncSender<J>),
+    #[cfg(test)]
+    Simulated(simulated::Simulated<J>),
 }
 
 /// Why a job was not taken. The job is dropped.
@@ -49,6 +60,11 @@ impl<J: Send + 'static> Worker<J> {
     ) -> io::Result<Self> {
         let (queue, jobs) = mpsc::sync_channel::<J>(capacity);
         let (alive, ended) = mpsc::channel();
+        #[cfg(test)]
+        if crate::sim::clock::is_simulated() {
+            let queue = Queue::Simulated(simulated::Simulated::start(name, capacity, handle));
+            return Ok(Self { queue: Mutex::new(Some(queue)), ended: Mutex::new(ended) });
+        }
         thread::Builder::new().name(name.to_owned()).spawn(move || {
             let _alive = alive;
             for job in jobs {
@@ -56,7 +72,7 @@ impl<J: Send + 'static> Worker<J> {
                 panics::catch(name, &panics, || handle(job));
             }
         })?;
-        Ok(Self { queue: Mutex::new(Some(queue)), ended: Mutex::new(ended) })
+        Ok(Self { queue: Mutex::new(Some(Queue::Thread(queue))), ended: Mutex::new(ended) })
     }
 
     /// Queues a job. Never blocks.
@@ -65,11 +81,14 @@ impl<J: Send + 'static> Worker<J> {
     /// If the queue is full or the worker closed.
     pub(crate) fn send(&self, job: J) -> Result<(), Rejected> {
         let queue = self.queue.lock();
-        let sent = queue.as_ref().ok_or(Rejected::Closed)?.try_send(job);
-        sent.map_err(|error| match error {
-            TrySendError::Full(_) => Rejected::Full,
-            TrySendError::Disconnected(_) => Rejected::Closed,
-        })
+        match queue.as_ref().ok_or(Rejected::Closed)? {
+            Queue::Thread(queue) => queue.try_send(job).map_err(|error| match error {
+                TrySendError::Full(_) => Rejected::Full,
+                TrySendError::Disconnected(_) => Rejected::Closed,
+            }),
+            #[cfg(test)]
+            Queue::Simulated(queue) => queue.send(job),
+        }
     }
 
     /// Takes no more jobs and waits at most `limit` for the queued ones. Returns true if all were handled;

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Deserialize;
-use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::cached_feed::{CachedFeed, Feed, FeedIndex};
 use super::refresh::REFRESH_ASKED_WITHIN;
 use super::{Inner, Key};
+use crate::blocking;
 use crate::digest::Digest;
 use crate::feed;
 use crate::feed::packages::IndexedPackage;
@@ -68,7 +68,7 @@ impl Inner {
     pub(super) async fn tell(&self, comparison: Comparison) {
         let (api, at) = (comparison.api, SystemTime::now());
         // Large feeds take a while to compare.
-        let changes = spawn_blocking(move || comparison.changes()).await.unwrap_or_default();
+        let changes = blocking::run(move || comparison.changes()).await.unwrap_or_default();
         if let Some(news) = self.news.as_ref().filter(|_| !changes.is_empty()) {
             news.report(Report { api, at, changes });
         }

@@ -10,7 +10,6 @@ use futures_util::future::BoxFuture;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
@@ -20,6 +19,7 @@ use super::cached_feed::{CachedFeed, Feed, FeedIndex, Meta};
 use super::decode::{ACCEPT_ENCODING, DecodeError, Decoder};
 use super::freshness::{Freshness, Policy};
 use super::store::MAX_INDEX;
+use crate::blocking;
 use crate::body::{self, Body, BoxError};
 use crate::config::Origin;
 use crate::feed::packages::Segment;
@@ -62,18 +62,18 @@ pub struct Fetcher {
 }
 
 /// Sends one request for a target and returns the head of the response with the body to come.
-pub(super) type Send = Box<
+pub(crate) type Send = Box<
     dyn Fn(PathAndQuery, Request<Body>) -> BoxFuture<'static, Result<Response<Body>, UpstreamError>>
         + core::marker::Send
         + Sync,
 >;
 
 /// The way to the upstream. Tests put a scripted one here.
-pub(super) struct Wire {
+pub(crate) struct Wire {
     /// Where requests go.
-    pub(super) origin: Origin,
+    pub(crate) origin: Origin,
     /// How they get there.
-    pub(super) send: Send,
+    pub(crate) send: Send,
 }
 
 impl fmt::Debug for Wire {
@@ -175,7 +175,7 @@ impl Fetcher {
     }
 
     /// As [`Fetcher::new`], over any way to an upstream.
-    pub(super) fn over(wire: Wire, policy: Policy, max_feed_size: u64, max_memory: u64) -> Self {
+    pub(crate) fn over(wire: Wire, policy: Policy, max_feed_size: u64, max_memory: u64) -> Self {
         let one = max_feed_size.saturating_mul(COPIES as u64).saturating_add(MAX_INDEX);
         Self { wire, policy, max_feed_size, budget: Budget::new(max_memory.max(one)) }
     }
@@ -475,19 +475,23 @@ impl Builder {
                 segments.push(last);
                 // Where there is one processor only, readers get the end before it is busy with the copy.
                 tokio::task::yield_now().await;
-                spawn_blocking(move || {
+                blocking::run(move || {
                     let (body, index) = packages::PackagesIndex::assemble(&segments);
                     let content = Feed::new(body, FeedIndex::Packages(index));
                     drop(share);
                     Ok(content)
                 })
+                .await
             }
-            Self::Categories(indexer) => spawn_blocking(move || {
-                let (body, index) = indexer.finish()?;
-                share.grow(index.weight())?;
-                Ok(Feed::new(body.into(), FeedIndex::Categories(index)))
-            }),
+            Self::Categories(indexer) => {
+                blocking::run(move || {
+                    let (body, index) = indexer.finish()?;
+                    share.grow(index.weight())?;
+                    Ok(Feed::new(body.into(), FeedIndex::Categories(index)))
+                })
+                .await
+            }
         };
-        content.await.unwrap_or(Err(FetchError::Interrupted))
+        content.unwrap_or(Err(FetchError::Interrupted))
     }
 }

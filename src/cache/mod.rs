@@ -26,10 +26,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
+use crate::blocking;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::news::News;
@@ -91,7 +91,7 @@ impl Cache {
     }
 
     /// As [`Cache::new`], over any way to an upstream.
-    fn over(
+    pub(crate) fn over(
         fetcher: Fetcher,
         config: &config::CacheConfig,
         disk: Option<Arc<Disk>>,
@@ -164,7 +164,7 @@ impl Cache {
     /// no more written or compared, so that whoever has the directory next finds the change.
     pub async fn close(&self) {
         let inner = Arc::clone(&self.0);
-        let closing = spawn_blocking(move || {
+        let closing = blocking::run(move || {
             inner.views.close();
             inner.disk.as_deref().map(Disk::close);
             inner.news.as_ref().map(News::close);
@@ -219,5 +219,25 @@ impl Inner {
     /// Returns true if a copy may be served, fresh or stale.
     fn is_servable(&self, cached: &CachedFeed, now: Instant) -> bool {
         cached.stale_here(now) <= self.stale_for
+    }
+}
+
+#[cfg(test)]
+impl Cache {
+    /// Returns what is beyond a bound now, for the simulation.
+    pub(crate) fn broken_bounds(&self) -> Option<String> {
+        let flights = self.0.flights.counts();
+        let (used, size) = self.0.store.usage();
+        let within = flights.running <= flight::MAX_RUNNING
+            && flights.waiting <= flight::MAX_WAITING
+            && flights.renewing <= flight::MAX_RENEWING
+            && used <= size;
+        (!within).then(|| format!("{flights:?}, {used} of {size} bytes"))
+    }
+
+    /// Returns what is still under way, for the simulation.
+    pub(crate) fn leftovers(&self) -> Option<String> {
+        let (flights, views) = (self.0.flights.counts(), self.0.views.under_way());
+        (flights.total > 0 || views > 0).then(|| format!("{flights:?}, {views} views or forms"))
     }
 }

@@ -162,7 +162,7 @@ impl Store {
         Inserted { cached, stored }
     }
 
-    /// Returns all feeds, without touching them.
+    /// Returns all feeds in the order of their keys, without touching them.
     pub(super) fn feeds(&self, now: Instant) -> Vec<StoredFeed> {
         let stored = |(key, record): (Arc<Key>, Record)| {
             let asked = Duration::from_secs(record.asked.load(Ordering::Relaxed));
@@ -172,7 +172,9 @@ impl Store {
                 asked: now.saturating_duration_since(self.start).saturating_sub(asked),
             })
         };
-        self.records.iter().filter_map(stored).collect()
+        let mut feeds: Vec<_> = self.records.iter().filter_map(stored).collect();
+        feeds.sort_unstable_by(|a: &StoredFeed, b| a.key.as_str().cmp(b.key.as_str()));
+        feeds
     }
 
     /// Returns a view made before.

@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn categories_depend_on_the_codes_that_are_shown_alone() {
-        let tree = categories(r#"[{"top_packages":["a","b"]}]"#);
+        let tree = categories(r#"[{"top_packages":[{"code":"a"},{"code":"b"}]}]"#);
         let other =
             packages(r#"[{"code":"f","name":"renamed"},{"code":"a","buy_url":"https://go.plesk.com/"}]"#);
         let (feed, list_a) = (packages(PLESK), list(&["a"]));

@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot, watch};
-use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::cached_feed::Feed;
@@ -17,11 +16,12 @@ use super::encode::Encoding;
 use super::fetch::FetchError;
 use super::store::Store;
 use super::view::View;
+use crate::blocking;
 use crate::digest::Digest;
 use crate::metrics::Metrics;
 use crate::panics;
 use crate::whitelist::Whitelist;
-use crate::worker::{Rejected, Worker};
+use crate::worker::Worker;
 
 /// Smallest body that is encoded, in bytes: below, the head is most of a response anyway.
 const MIN_ENCODED: usize = 256;
@@ -237,12 +237,14 @@ impl Views {
         let (done, bytes) = oneshot::channel();
         let form = (view.digest, encoding);
         let job = EncodeJob { view: Arc::downgrade(view), form, done: Some(done), _queued: None };
-        match self.0.encoder.as_ref().map(|encoder| encoder.send(job)) {
-            Some(Ok(())) => bytes.await.map_err(|_| FetchError::Interrupted),
-            // The client takes nothing else, so it waits for its turn here instead of in the queue.
-            Some(Err(Rejected::Full)) | None => self.encode_beside(view, encoding).await,
-            Some(Err(Rejected::Closed)) => Err(FetchError::Interrupted),
+        // A job is dropped when the encoder panics, or is closed on shutdown while this response still may finish.
+        if let Some(Ok(())) = self.0.encoder.as_ref().map(|encoder| encoder.send(job))
+            && let Ok(bytes) = bytes.await
+        {
+            return Ok(bytes);
         }
+        // The client takes nothing else, so it waits for its turn here instead of in the queue.
+        self.encode_beside(view, encoding).await
     }
 
     /// Ends the encoder's thread; forms in its queue are lost. Blocks until it is done with the one it makes, or a
@@ -252,6 +254,12 @@ impl Views {
             self.0.closed.store(true, Ordering::Relaxed);
             encoder.close(CLOSE_LIMIT);
         }
+    }
+
+    /// Returns how many views and forms are being made or wait for it.
+    #[cfg(test)]
+    pub(super) fn under_way(&self) -> usize {
+        self.0.making.lock().len() + self.0.waiting.lock().len()
     }
 
     async fn encode_beside(&self, view: &Arc<View>, encoding: Encoding) -> Result<Bytes, FetchError> {
@@ -312,7 +320,7 @@ impl ViewMaker {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
         let panics = self.metrics.panics(name);
-        spawn_blocking(move || panics::catch(name, &panics, work)).await.ok().flatten()
+        blocking::run(move || panics::catch(name, &panics, work)).await.ok().flatten()
     }
 }
 
@@ -382,10 +390,9 @@ mod tests {
         });
         let view = views.view(&feed(), None, &list(1)).await.expect("a view");
         let panics = views.0.metrics.panics("encoder");
+        // By the encoder, and beside it.
         assert!(views.encode(&view, Encoding::Brotli).await.is_err());
-        until(|| panics.get() == 1).await;
-        assert!(views.encode_beside(&view, Encoding::Brotli).await.is_err());
-        assert_eq!(panics.get(), 2);
+        until(|| panics.get() == 2).await;
         assert!(views.encoded(&view, Encoding::Brotli).is_none());
         until(|| panics.get() == 3).await;
         // It goes on, and what it failed at may be asked for again.
@@ -426,5 +433,16 @@ mod tests {
         let one = views.view(&feed, None, &list(1)).await.expect("a view");
         let other = views.view(&feed, None, &list(2)).await.expect("a view");
         assert!(Arc::ptr_eq(&one, &other));
+    }
+
+    #[tokio::test]
+    async fn a_response_that_finishes_after_the_encoder_is_closed_gets_its_form() {
+        let views = views(Encoding::encode);
+        let view = views.view(&feed(), None, &list(1)).await.expect("a view");
+        views.close();
+        assert_eq!(
+            views.encode(&view, Encoding::Gzip).await.expect("a form"),
+            Encoding::Gzip.encode(&view.body)
+        );
     }
 }

@@ -22,7 +22,7 @@ use tracing::{info, warn};
 
 use crate::metrics::{Metrics, OperationName};
 use claim::{Claim, Identity, NotClaimed};
-use files::{Files, Operation};
+pub(crate) use files::{Files, Operation};
 
 /// Shortest time between two log lines about failures of one operation: a broken disk fails all the time.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);

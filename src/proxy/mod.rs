@@ -70,6 +70,7 @@ struct Feeds {
 }
 
 /// What there is to answer with.
+#[allow(clippy::large_enum_variant, reason = "a box would cost every hit an allocation")]
 enum LookedUp {
     /// A feed that is still arriving, filtered as it comes.
     Arriving(Arc<Meta>, Body),
@@ -132,9 +133,9 @@ impl Proxy {
     }
 
     /// Answers with a feed.
-    async fn feed(
+    async fn feed<B: Sync>(
         &self,
-        request: &Request<Incoming>,
+        request: &Request<B>,
         wanted: WantedFeed<'_>,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Error> {
@@ -159,9 +160,9 @@ impl Proxy {
     }
 
     /// Looks up what a request wants. Waits for what is in flight, unless the client can have it as it arrives.
-    async fn look_up(
+    async fn look_up<B: Sync>(
         &self,
-        request: &Request<Incoming>,
+        request: &Request<B>,
         accepted: &Accepted,
         wanted: WantedFeed<'_>,
         list: &Arc<Whitelist>,
@@ -211,6 +212,23 @@ impl Proxy {
     }
 }
 
+#[cfg(test)]
+impl Proxy {
+    /// Answers a request for a feed that came over no connection, for the simulation.
+    pub(crate) async fn respond_in_simulation(&self, request: &Request<()>) -> Response<MeteredBody> {
+        let route = Route::of(request.method(), request.uri());
+        let peer = std::net::Ipv4Addr::LOCALHOST.into();
+        let mut exchange = Exchange::begin(&self.metrics, route.name(), request, peer);
+        let wanted = match &route {
+            Route::Packages(key) => WantedFeed { key, packages: None },
+            Route::Categories { key, packages } => WantedFeed { key, packages: Some(packages) },
+            other => panic!("{other:?}"),
+        };
+        let result = self.feed(request, wanted, &mut exchange).await;
+        exchange.answer(result.unwrap_or_else(|error| respond::problem(&error)))
+    }
+}
+
 /// Returns the host that a request names.
 fn host(request: &Request<Incoming>) -> Option<http::uri::Authority> {
     let field = || request.headers().get(header::HOST)?.to_str().ok()?.parse().ok();
@@ -221,7 +239,7 @@ fn host(request: &Request<Incoming>) -> Option<http::uri::Authority> {
 ///
 /// Not over HTTP/1.0, where the end of a response without a length cannot be told from a broken transfer.
 /// Nor if only a whole feed can answer: to HEAD, to a validator, or in a coding only.
-fn may_stream(request: &Request<Incoming>, accepted: &Accepted) -> bool {
+fn may_stream<B>(request: &Request<B>, accepted: &Accepted) -> bool {
     *request.method() == Method::GET
         && accepted.identity
         && request.version() > Version::HTTP_10

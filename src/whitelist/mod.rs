@@ -59,7 +59,7 @@ impl Whitelist {
     pub fn parse(bytes: &[u8]) -> Result<(Self, Vec<Finding>), Finding> {
         let text = text(bytes)?;
         let entries = entries(text)?;
-        let mut codes = HashSet::with_capacity(entries.len());
+        let mut codes: HashSet<Box<str>> = HashSet::with_capacity(entries.len());
         let mut warnings = Vec::new();
         for Entry { code, span } in entries {
             let at = span.start;
@@ -76,7 +76,7 @@ impl Whitelist {
                 warnings.push(Finding::at(text, at, format!("{code:?} is listed twice")));
             }
         }
-        let mut sorted: Vec<&[u8]> = codes.iter().map(|code: &Box<str>| code.as_bytes()).collect();
+        let mut sorted: Vec<&[u8]> = codes.iter().map(|code| code.as_bytes()).collect();
         sorted.sort_unstable();
         Ok((Self { digest: Digest::of_parts(sorted), codes }, warnings))
     }

@@ -13,7 +13,7 @@ use crate::worker::{Rejected, Worker};
 
 /// One thread with a queue, of which it is known whether it hangs.
 #[derive(Debug)]
-pub(super) struct Lane<J> {
+pub(super) struct Lane<J: Send + 'static> {
     worker: Worker<J>,
     progress: Arc<Progress>,
 }

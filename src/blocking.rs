@@ -1,0 +1,20 @@
+//! Blocking work off the async threads.
+
+use tokio::task::{JoinError, spawn_blocking};
+
+/// Runs blocking work on a thread of the runtime's pool for it, and waits for the result.
+///
+/// Dropping the future does not stop the work.
+///
+/// # Errors
+/// If the work panicked, or the runtime is shutting down.
+pub(crate) async fn run<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    #[cfg(test)]
+    if crate::sim::clock::is_simulated() {
+        crate::sim::clock::pass_time().await;
+        return Ok(work());
+    }
+    spawn_blocking(work).await
+}

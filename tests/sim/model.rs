@@ -1,0 +1,213 @@
+//! What is right, in a page of code that shares nothing with the product: which catalogs there are, what a list shows of
+//! them, and what an answer may be.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::time::{Duration, Instant};
+
+/// Time for which a copy that was fetched must serve, a day less than the product's.
+const MUST_SERVE: Duration = Duration::from_secs(6 * 86_400);
+
+/// One of the two feeds, asked for with one query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct FeedId {
+    pub(crate) categories: bool,
+    pub(crate) query: u8,
+}
+
+/// One state of a feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Edition {
+    pub(crate) version: u32,
+    pub(crate) shrunken: bool,
+}
+
+/// Packages: eight of them sold by Plesk, of which the bits of a list decide.
+const CODES: [&str; 17] =
+    ["k0", "f0", "k1", "v0", "k2", "f1", "k3", "k4", "f2", "k5", "f3", "v1", "k6", "f4", "k7", "f5", "v2"];
+
+fn is_in(code: &str, edition: Edition) -> bool {
+    let at = CODES.iter().position(|other| *other == code).unwrap_or(0) as u32;
+    let mixed = (edition.version * 31 + at).wrapping_mul(2_654_435_761) >> 20;
+    if edition.shrunken { at < 3 } else { !mixed.is_multiple_of(4) }
+}
+
+fn is_shown(code: &str, list: u8) -> bool {
+    match code.split_at(1) {
+        ("k", number) => list >> number.parse::<u8>().expect("a number") & 1 == 1,
+        _ => true,
+    }
+}
+
+fn package(code: &str, query: u8, version: u32) -> String {
+    let link = match &code[..1] {
+        "k" => format!(r#","buy_url":"https:\/\/go.plesk.com\/{code}""#),
+        "v" => format!(r#","buy_url":"https:\/\/shop.example\/{code}""#),
+        _ => String::new(),
+    };
+    format!(r#"{{"code":"{code}","name":"{code} of {version} for {query}"{link}}}"#)
+}
+
+/// Returns a feed as a list shows it; without a list, all of it. Categories are pruned by the edition of packages.
+pub(crate) fn feed(id: FeedId, edition: Edition, packages: Edition, list: Option<u8>) -> String {
+    let query = id.query;
+    let shown = |code: &&&str, of: Edition| list.is_none_or(|list| is_in(code, of) && is_shown(code, list));
+    let elements: Vec<String> = if id.categories {
+        let tree = CODES.chunks(3).enumerate().filter(|(n, _)| *n < 2 || !edition.shrunken);
+        tree.map(|(n, codes)| {
+            let codes = codes.iter().filter(|code| shown(code, packages));
+            let codes: Vec<String> = codes.map(|code| format!(r#"{{"code":"{code}"}}"#)).collect();
+            format!(
+                r#"{{"id":{n},"name":"{n} of {} for {query}","top_packages":[{}]}}"#,
+                edition.version,
+                codes.join(",")
+            )
+        })
+        .collect()
+    } else {
+        let codes = CODES.iter().filter(|code| is_in(code, edition) && shown(code, edition));
+        codes.map(|code| package(code, query, edition.version)).collect()
+    };
+    format!("[{}]", elements.join(","))
+}
+
+/// Editions that the upstream began to send to any process, which may have left them on disk for the next; those that it
+/// sent to the end are true.
+pub(crate) type Offers = Arc<Mutex<HashMap<FeedId, Vec<(Edition, bool)>>>>;
+
+/// What one process and its upstream did so far.
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    offers: Offers,
+    /// Lists and since when each was in force.
+    lists: Vec<(Option<Instant>, u8)>,
+    /// When the upstream last sent or confirmed a feed that nothing speaks against.
+    fetched: HashMap<FeedId, Instant>,
+    /// When clients had good answers, and when the copy behind each was fetched.
+    had_copy: HashMap<FeedId, Vec<(Instant, Instant)>>,
+    /// True if the cache may drop what it has.
+    may_evict: bool,
+}
+
+/// What a client saw.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) id: FeedId,
+    pub(crate) asked: Instant,
+    pub(crate) status: u16,
+    /// The decoded body, as far as it came.
+    pub(crate) body: Vec<u8>,
+    /// True if the body came to its end.
+    pub(crate) is_complete: bool,
+    /// True if the body was not encoded, so that its beginning says something.
+    pub(crate) is_plain: bool,
+}
+
+impl Model {
+    pub(crate) fn new(offers: Offers, may_evict: bool) -> Self {
+        Self { offers, may_evict, ..Self::default() }
+    }
+
+    pub(crate) fn offer(&mut self, id: FeedId, edition: Edition) {
+        self.offers.lock().entry(id).or_default().push((edition, false));
+    }
+
+    pub(crate) fn sent(&mut self, id: FeedId, edition: Edition) {
+        let mut offers = self.offers.lock();
+        let offered = offers.entry(id).or_default();
+        offered.iter_mut().filter(|(other, _)| *other == edition).for_each(|(_, complete)| *complete = true);
+        drop(offers);
+        if !edition.shrunken {
+            self.fetched.insert(id, Instant::now());
+        }
+    }
+
+    pub(crate) fn confirmed(&mut self, id: FeedId) {
+        self.fetched.insert(id, Instant::now());
+    }
+
+    pub(crate) fn in_force(&mut self, list: u8, since: Option<Instant>) {
+        self.lists.push((since, list));
+    }
+
+    /// Returns the lists that were in force at any time since `start`.
+    fn lists_since(&self, start: Instant) -> Vec<u8> {
+        let ended_before = |n: usize| {
+            self.lists.get(n + 1).is_some_and(|(since, _)| since.is_some_and(|since| since < start))
+        };
+        self.lists.iter().enumerate().filter(|(n, _)| !ended_before(*n)).map(|(_, (_, list))| *list).collect()
+    }
+
+    /// Returns all that an answer may be.
+    fn candidates(&self, id: FeedId, asked: Instant, complete_only: bool) -> Vec<String> {
+        let editions = |id: FeedId| {
+            let offers = self.offers.lock();
+            let offered = offers.get(&id).into_iter().flatten();
+            let wanted = offered.filter(move |(_, complete)| *complete || !complete_only);
+            wanted.map(|(edition, _)| *edition).collect::<Vec<_>>()
+        };
+        let packages = editions(FeedId { categories: false, ..id });
+        let mut candidates = Vec::new();
+        for list in self.lists_since(asked) {
+            for edition in editions(id) {
+                if id.categories {
+                    candidates
+                        .extend(packages.iter().map(|packages| feed(id, edition, *packages, Some(list))));
+                } else {
+                    candidates.push(feed(id, edition, edition, Some(list)));
+                }
+            }
+        }
+        candidates
+    }
+
+    /// Judges an answer; returns what is wrong with it.
+    pub(crate) fn judge(&mut self, seen: &Seen) -> Option<String> {
+        let Seen { id, asked, status, ref body, .. } = *seen;
+        let both = [id, FeedId { categories: false, ..id }];
+        match status {
+            200 if seen.is_complete => {
+                let candidates = self.candidates(id, asked, true);
+                if !candidates.iter().any(|candidate| candidate.as_bytes() == body) {
+                    return Some(format!(
+                        "wrong body: {id:?} was answered with {}",
+                        String::from_utf8_lossy(body)
+                    ));
+                }
+                for id in both {
+                    if let Some(fetched) = self.fetched.get(&id) {
+                        self.had_copy.entry(id).or_default().push((Instant::now(), *fetched));
+                    }
+                }
+                None
+            }
+            200 if seen.is_plain => {
+                let candidates = self.candidates(id, asked, false);
+                let is_prefix = candidates.iter().any(|candidate| candidate.as_bytes().starts_with(body));
+                (!is_prefix)
+                    .then(|| format!("wrong part: {id:?} began with {}", String::from_utf8_lossy(body)))
+            }
+            200 | 304 => None,
+            500.. if !self.may_evict => {
+                let has_copy =
+                    both.iter().all(|id| {
+                        self.had_copy.get(id).into_iter().flatten().any(|(seen, fetched)| {
+                            *seen < asked && asked.duration_since(*fetched) < MUST_SERVE
+                        })
+                    });
+                has_copy.then(|| format!("copy not served: {id:?} was answered with {status}"))
+            }
+            500.. => None,
+            other => Some(format!("odd status: {id:?} was answered with {other}")),
+        }
+    }
+
+    /// Judges a 304 to a validator of a body that a client has.
+    pub(crate) fn judge_unchanged(&self, id: FeedId, asked: Instant, has: &[u8]) -> Option<String> {
+        let candidates = self.candidates(id, asked, true);
+        let is_right = candidates.iter().any(|candidate| candidate.as_bytes() == has);
+        (!is_right).then(|| format!("wrong 304: {id:?} confirmed {}", String::from_utf8_lossy(has)))
+    }
+}

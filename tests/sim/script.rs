@@ -1,0 +1,170 @@
+//! What happens in one simulation, made from a seed.
+
+use std::time::Duration;
+
+/// Distinct queries that clients ask with.
+pub(crate) const QUERIES: u8 = 3;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Script {
+    pub(crate) seed: u64,
+    /// Bytes of the cache.
+    pub(crate) cache_size: u64,
+    /// True if there is a cache directory.
+    pub(crate) has_disk: bool,
+    pub(crate) steps: Vec<(Duration, Step)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Ask(Question),
+    /// That many clients ask for keys of their own and hang up at once.
+    Crowd(u16),
+    /// The whitelist's file lists the packages whose bits are set.
+    Edit(u8),
+    /// The whitelist's file is broken.
+    BreakList,
+    /// The upstream has another catalog.
+    Publish,
+    Upstream(Behaviour),
+    /// Time jumps ahead.
+    Jump(Duration),
+    Disk(DiskBehaviour),
+    /// Another process takes over.
+    Restart,
+}
+
+/// A request of one client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Question {
+    pub(crate) categories: bool,
+    pub(crate) query: u8,
+    pub(crate) is_head: bool,
+    /// Value of `Accept-Encoding`.
+    pub(crate) accept: &'static str,
+    /// True if it sends the validator of the last answer that had one.
+    pub(crate) conditional: bool,
+    /// Polls of the response's future after which the client hangs up.
+    pub(crate) patience: Option<u8>,
+    /// Pause before each frame of the body.
+    pub(crate) pause: Duration,
+    /// Frames after which the client hangs up.
+    pub(crate) max_frames: Option<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behaviour {
+    /// Answers whole feeds, after this time and with this pause within the body.
+    Good(Duration, Duration),
+    /// Answers 304 where the validator fits, else as `Good`.
+    Confirming,
+    /// Never answers.
+    Silent,
+    /// Stops in the middle of the body.
+    Stalls,
+    /// Breaks off in the middle of the body.
+    Cuts,
+    /// Sends what is no feed.
+    Garbage,
+    /// Sends a feed that breaks the grammar after some elements.
+    Spoiled,
+    Status(u16, Option<u8>),
+    /// Sends far fewer elements.
+    Shrunken,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DiskBehaviour {
+    Good,
+    CannotRead,
+    CannotWrite,
+    CannotClaim,
+    Hangs,
+}
+
+impl Script {
+    pub(crate) fn from_seed(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed ^ 0x5eed);
+        let steps = random.usize(10..60);
+        Self {
+            seed,
+            cache_size: if random.u8(0..5) == 0 { 12 << 10 } else { 64 << 20 },
+            has_disk: random.bool(),
+            steps: (0..steps).map(|_| (pause(&mut random), step(&mut random))).collect(),
+        }
+    }
+}
+
+fn pause(random: &mut fastrand::Rng) -> Duration {
+    Duration::from_millis(match random.u8(0..4) {
+        0 => 0,
+        1 => random.u64(0..5),
+        2 => random.u64(0..200),
+        _ => random.u64(0..5000),
+    })
+}
+
+fn step(random: &mut fastrand::Rng) -> Step {
+    match random.u8(0..20) {
+        0..=9 => Step::Ask(question(random)),
+        10 => Step::Crowd(if random.u8(0..4) == 0 { 400 } else { random.u16(1..30) }),
+        11 | 12 => Step::Edit(random.u8(..)),
+        13 => {
+            if random.bool() {
+                Step::BreakList
+            } else {
+                Step::Edit(random.u8(..))
+            }
+        }
+        14 => Step::Publish,
+        15 | 16 => Step::Upstream(behaviour(random)),
+        17 => Step::Jump(Duration::from_secs(match random.u8(0..4) {
+            0 => random.u64(0..60),
+            1 => random.u64(0..1200),
+            2 => random.u64(0..100_000),
+            _ => random.u64(0..900_000),
+        })),
+        18 => Step::Disk(match random.u8(0..6) {
+            0 => DiskBehaviour::CannotRead,
+            1 => DiskBehaviour::CannotWrite,
+            2 => DiskBehaviour::CannotClaim,
+            3 => DiskBehaviour::Hangs,
+            _ => DiskBehaviour::Good,
+        }),
+        _ => Step::Restart,
+    }
+}
+
+fn question(random: &mut fastrand::Rng) -> Question {
+    let accepts = ["", "gzip", "zstd, br", "br;q=1, identity;q=0", "gzip, identity;q=0", "*"];
+    let some = |random: &mut fastrand::Rng| (random.u8(0..4) == 0).then(|| random.u8(0..6));
+    Question {
+        categories: random.u8(0..3) == 0,
+        query: random.u8(0..QUERIES),
+        is_head: random.u8(0..8) == 0,
+        accept: accepts[random.usize(0..accepts.len())],
+        conditional: random.u8(0..3) == 0,
+        patience: some(random),
+        pause: Duration::from_millis(if random.bool() { 0 } else { random.u64(0..3000) }),
+        max_frames: some(random),
+    }
+}
+
+fn behaviour(random: &mut fastrand::Rng) -> Behaviour {
+    let millis = |random: &mut fastrand::Rng, most: u64| Duration::from_millis(random.u64(0..most));
+    match random.u8(0..16) {
+        0..=5 => Behaviour::Good(millis(random, 2000), millis(random, 300)),
+        6 => Behaviour::Good(millis(random, 70_000), millis(random, 9000)),
+        7 | 8 => Behaviour::Confirming,
+        9 => Behaviour::Silent,
+        10 => Behaviour::Stalls,
+        11 => Behaviour::Cuts,
+        12 => Behaviour::Garbage,
+        13 => Behaviour::Spoiled,
+        14 => Behaviour::Status(
+            [404, 429, 500, 503][random.usize(0..4)],
+            random.bool().then(|| random.u8(0..100)),
+        ),
+        _ => Behaviour::Shrunken,
+    }
+}

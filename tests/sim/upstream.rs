@@ -1,0 +1,189 @@
+//! The upstream, without sockets.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::stream;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use parking_lot::Mutex;
+use tokio::time::{Duration, sleep};
+
+use super::model::{self, Edition, FeedId, Model};
+use super::script::Behaviour;
+use crate::body::{self, Body, BoxError};
+use crate::cache::fetch::Wire;
+use crate::upstream::UpstreamError;
+
+/// The upstream; all processes have the same one.
+#[derive(Clone)]
+pub(crate) struct Upstream(Arc<Mutex<Vendor>>);
+
+struct Vendor {
+    behaviour: Behaviour,
+    version: u32,
+    random: fastrand::Rng,
+    /// Requests by process and target that are neither answered nor given up.
+    open: HashMap<(usize, String), usize>,
+    trace: Arc<Mutex<Vec<String>>>,
+    violation: Option<String>,
+}
+
+/// One request under way.
+struct OpenRequest {
+    upstream: Upstream,
+    key: (usize, String),
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        let mut vendor = self.upstream.0.lock();
+        if let Some(open) = vendor.open.get_mut(&self.key) {
+            *open -= 1;
+        }
+    }
+}
+
+/// A part of a body, and the pause before it.
+type Part = (Duration, Result<Bytes, BoxError>);
+
+impl Upstream {
+    pub(crate) fn new(seed: u64, trace: Arc<Mutex<Vec<String>>>) -> Self {
+        Self(Arc::new(Mutex::new(Vendor {
+            behaviour: Behaviour::Good(Duration::from_millis(20), Duration::ZERO),
+            version: 1,
+            random: fastrand::Rng::with_seed(seed),
+            open: HashMap::new(),
+            trace,
+            violation: None,
+        })))
+    }
+
+    pub(crate) fn behave(&self, behaviour: Behaviour) {
+        self.0.lock().behaviour = behaviour;
+    }
+
+    pub(crate) fn publish(&self) {
+        self.0.lock().version += 1;
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.0.lock().open.values().sum()
+    }
+
+    pub(crate) fn violation(&self) -> Option<String> {
+        self.0.lock().violation.clone()
+    }
+
+    /// The way of one process to the upstream.
+    pub(crate) fn wire(&self, process: usize, model: &Arc<Mutex<Model>>) -> Wire {
+        let (upstream, model) = (self.clone(), Arc::clone(model));
+        let send = move |target: PathAndQuery, request: Request<Body>| {
+            let (upstream, model) = (upstream.clone(), Arc::clone(&model));
+            let validator = request.headers().get(header::IF_NONE_MATCH).cloned();
+            async move { upstream.answer(process, &target, validator, model).await }.boxed()
+        };
+        Wire { origin: "http://upstream.test".parse().expect("an origin"), send: Box::new(send) }
+    }
+
+    fn begin(&self, process: usize, target: &PathAndQuery) -> OpenRequest {
+        let key = (process, target.to_string());
+        let mut vendor = self.0.lock();
+        let open = vendor.open.entry(key.clone()).or_default();
+        *open += 1;
+        if *open > 1 {
+            vendor.violation = Some(format!("two fetches: of {target} at once"));
+        }
+        let line = format!("{target} asked of {process}, {:?}", vendor.behaviour);
+        vendor.trace.lock().push(line);
+        OpenRequest { upstream: self.clone(), key }
+    }
+
+    async fn answer(
+        self,
+        process: usize,
+        target: &PathAndQuery,
+        validator: Option<HeaderValue>,
+        model: Arc<Mutex<Model>>,
+    ) -> Result<Response<Body>, UpstreamError> {
+        let open = self.begin(process, target);
+        let (behaviour, version) = {
+            let vendor = self.0.lock();
+            (vendor.behaviour, vendor.version)
+        };
+        let query = target.query().and_then(|query| query.strip_prefix('q')?.parse().ok()).unwrap_or(0);
+        let id = FeedId { categories: target.path().ends_with("categories"), query };
+        let edition = Edition { version, shrunken: behaviour == Behaviour::Shrunken };
+        let etag = format!("\"v{version}\"");
+        let mut response = Response::new(body::empty());
+        let headers = response.headers_mut();
+        match behaviour {
+            Behaviour::Silent => sleep(Duration::from_secs(86_400)).await,
+            Behaviour::Status(status, retry_after) => {
+                let retry_after = retry_after.map(|seconds| (header::RETRY_AFTER, u64::from(seconds).into()));
+                headers.extend(retry_after);
+                *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+                return Ok(response);
+            }
+            Behaviour::Good(wait, _) => sleep(wait).await,
+            Behaviour::Confirming if validator.is_some_and(|has| has == etag) => {
+                *response.status_mut() = StatusCode::NOT_MODIFIED;
+                model.lock().confirmed(id);
+                return Ok(response);
+            }
+            _ => sleep(Duration::from_millis(5)).await,
+        }
+        if !edition.shrunken {
+            headers.insert(header::ETAG, HeaderValue::try_from(etag).expect("a validator"));
+        }
+        if version % 3 == 0 {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
+        }
+        model.lock().offer(id, edition);
+        let parts = self.parts(behaviour, model::feed(id, edition, edition, None));
+        let ends_well =
+            matches!(behaviour, Behaviour::Good(..) | Behaviour::Confirming | Behaviour::Shrunken);
+        let state = (parts.into_iter(), open, ends_well.then(|| (model, id, edition)));
+        let frames = stream::unfold(state, |(mut parts, open, sent)| async move {
+            let Some((pause, part)) = parts.next() else {
+                if let Some((model, id, edition)) = sent {
+                    model.lock().sent(id, edition);
+                }
+                return None;
+            };
+            sleep(pause).await;
+            Some((part.map(Frame::data), (parts, open, sent)))
+        });
+        *response.body_mut() = body::boxed(StreamBody::new(frames));
+        Ok(response)
+    }
+
+    /// Cuts a feed into parts, and does to it what the behaviour says.
+    fn parts(&self, behaviour: Behaviour, text: String) -> Vec<Part> {
+        let random = &mut self.0.lock().random;
+        let pause = if let Behaviour::Good(_, pause) = behaviour { pause } else { Duration::ZERO };
+        let middle = random.usize(1..text.len());
+        let mut parts: Vec<Part> = Vec::new();
+        let text = match behaviour {
+            Behaviour::Garbage => "<!doctype html><title>Maintenance</title>".to_owned(),
+            Behaviour::Spoiled => format!("{},,]", text.rsplit_once(',').map_or("[", |(start, _)| start)),
+            Behaviour::Stalls | Behaviour::Cuts => text[..middle].to_owned(),
+            _ => text,
+        };
+        let mut rest = Bytes::from(text);
+        while !rest.is_empty() {
+            let part = rest.split_to(random.usize(1..=rest.len()));
+            parts.push((pause, Ok(part)));
+        }
+        match behaviour {
+            Behaviour::Stalls => parts.push((Duration::from_secs(86_400), Ok(Bytes::new()))),
+            Behaviour::Cuts => parts.push((Duration::ZERO, Err("cut".into()))),
+            _ => {}
+        }
+        parts
+    }
+}

@@ -1,0 +1,287 @@
+//! Plays a script: starts processes over one upstream and one disk, lets things happen, and looks whether all is well.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use http::Request;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Duration, Instant, advance, sleep, timeout};
+
+use super::model::{FeedId, Model, Offers};
+use super::script::{Behaviour, DiskBehaviour, QUERIES, Question, Script, Step};
+use super::upstream::Upstream;
+use super::{client, clock};
+use crate::cache::Cache;
+use crate::cache::disk::Disk;
+use crate::cache::fetch::Fetcher;
+use crate::cache::freshness::Policy;
+use crate::cache_directory::{CacheDirectory, Files, Operation};
+use crate::cancel;
+use crate::config::CacheConfig;
+use crate::metrics::Metrics;
+use crate::proxy::Proxy;
+use crate::proxy::respond::Caching;
+use crate::proxy::trust::Trusted;
+use crate::reloading::{Part, Reloading};
+use crate::upstream::Upstream as Client;
+use crate::upstream::outbound::Outbound;
+use crate::watch::Check;
+use crate::whitelist::watch::WatchedWhitelist;
+
+/// Longest time until everything that waits has come to its end: a whole fetch may take two minutes.
+const QUIET: Duration = Duration::from_secs(180);
+/// Longest shutdown.
+const SHUTDOWN: Duration = Duration::from_secs(9);
+
+/// What all processes and clients share.
+pub(crate) struct World {
+    start: Instant,
+    trace: Arc<Mutex<Vec<String>>>,
+    violation: Mutex<Option<String>>,
+    /// The last validator of each feed, with the body that it stands for.
+    validators: Mutex<HashMap<FeedId, (String, Vec<u8>)>>,
+    upstream: Upstream,
+    offers: Offers,
+    list: Arc<Mutex<Part>>,
+    disk: Arc<Mutex<DiskBehaviour>>,
+    directory: Option<tempfile::TempDir>,
+    cache_size: u64,
+}
+
+/// One run of the proxy.
+pub(crate) struct Process {
+    pub(crate) proxy: Proxy,
+    pub(crate) model: Arc<Mutex<Model>>,
+    stop: watch::Sender<bool>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl World {
+    pub(crate) fn trace(&self, line: String) {
+        self.trace.lock().push(format!("{:>9} {line}", self.start.elapsed().as_millis()));
+    }
+
+    pub(crate) fn fail(&self, violation: String) {
+        self.trace(format!("VIOLATION {violation}"));
+        self.violation.lock().get_or_insert(violation);
+    }
+
+    pub(crate) fn validator(&self, id: FeedId) -> Option<(String, Vec<u8>)> {
+        self.validators.lock().get(&id).cloned()
+    }
+
+    pub(crate) fn remember(&self, id: FeedId, etag: String, body: Vec<u8>) {
+        self.validators.lock().insert(id, (etag, body));
+    }
+
+    /// Starts a process; nothing if its whitelist is broken.
+    async fn start(&self, number: usize) -> Option<Arc<Process>> {
+        let metrics = Arc::new(Metrics::default());
+        let file = Arc::clone(&self.list);
+        let read = move |_: &PathBuf| vec![file.lock().clone()];
+        let whitelist = Reloading::load_with(PathBuf::from("whitelist.toml"), Box::new(read)).ok()?;
+        let model = Arc::new(Mutex::new(Model::new(Arc::clone(&self.offers), self.cache_size < 1 << 20)));
+        model.lock().in_force(bits(&whitelist), None);
+        let disk = match &self.directory {
+            Some(directory) => {
+                let files = Files::with_fault(fault(Arc::clone(&self.disk)));
+                let directory = CacheDirectory::with_files(directory.path(), &metrics, files);
+                Some(Arc::new(Disk::open(directory, 1 << 30, &metrics).await.expect("simulated threads")))
+            }
+            None => None,
+        };
+        let config = CacheConfig { size: self.cache_size.into(), ..CacheConfig::default() };
+        let policy = Policy { default: *config.fresh_for, max: config.max_fresh_for };
+        let wire = self.upstream.wire(number, &model);
+        let fetcher = Fetcher::over(wire, policy, *config.max_feed_size, *config.size);
+        let cache = Cache::over(fetcher, &config, disk.clone(), None, Arc::clone(&metrics));
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = vec![tokio::spawn(cache.clone().keep_fresh(stopped.clone()))];
+        tasks.extend(disk.map(|disk| tokio::spawn(disk.keep_claimed(stopped))));
+        let origin = "http://upstream.test".parse().expect("an origin");
+        let proxy = Proxy {
+            cache,
+            upstream: Client::new(origin, None, Outbound::direct()).expect("a client"),
+            whitelist,
+            caching: Caching { max_age: None },
+            trusted: Trusted::default(),
+            secure: false,
+            max_request_body: 0,
+            metrics,
+        };
+        self.trace(format!("process {number} started"));
+        Some(Arc::new(Process { proxy, model, stop, tasks: Mutex::new(tasks) }))
+    }
+
+    /// Writes the whitelist's file, and has it read as its watcher would.
+    async fn edit(&self, process: Arc<Process>) {
+        let whitelist = &process.proxy.whitelist;
+        let mut check = Check::IfChanged;
+        loop {
+            let before = bits(whitelist);
+            let pause = whitelist.check(check);
+            if bits(whitelist) != before {
+                process.model.lock().in_force(bits(whitelist), Some(Instant::now()));
+            }
+            check = Check::IfChanged;
+            match pause {
+                Some(pause) => sleep(pause).await,
+                None => return,
+            }
+        }
+    }
+
+    /// Ends a process as a signal does.
+    async fn shut_down(&self, process: &Process) {
+        let _ = process.stop.send(true);
+        if timeout(SHUTDOWN, process.proxy.cache.close()).await.is_err() {
+            self.fail("shutdown: it takes too long".to_owned());
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.tasks.lock().iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Returns the bits of the packages that a list has.
+fn bits(list: &WatchedWhitelist) -> u8 {
+    let list = list.current();
+    (0..8).filter(|n| list.contains(&format!("k{n}"))).map(|n| 1 << n).sum()
+}
+
+fn text(bits: u8) -> Part {
+    let codes: Vec<String> = (0..8).filter(|n| bits >> n & 1 == 1).map(|n| format!("k{n}")).collect();
+    Ok(format!("extensions = {codes:?}\n").into_bytes())
+}
+
+fn fault(disk: Arc<Mutex<DiskBehaviour>>) -> impl Fn(Operation, &Path) -> io::Result<()> {
+    move |operation, _| {
+        let fails = match *disk.lock() {
+            DiskBehaviour::Good | DiskBehaviour::Hangs => false,
+            DiskBehaviour::CannotRead => operation == Operation::Read,
+            DiskBehaviour::CannotWrite => {
+                matches!(operation, Operation::Write | Operation::Sync | Operation::Remove)
+            }
+            DiskBehaviour::CannotClaim => operation == Operation::Claim,
+        };
+        if fails { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
+    }
+}
+
+/// Plays a script. Returns the trace, and the first thing that must not have happened.
+pub(crate) async fn play(script: &Script) -> (Vec<String>, Option<String>) {
+    let trace = Arc::<Mutex<Vec<String>>>::default();
+    let world = Arc::new(World {
+        start: Instant::now(),
+        upstream: Upstream::new(script.seed, Arc::clone(&trace)),
+        offers: Offers::default(),
+        trace,
+        violation: Mutex::default(),
+        validators: Mutex::default(),
+        list: Arc::new(Mutex::new(text(0b11))),
+        disk: Arc::new(Mutex::new(DiskBehaviour::Good)),
+        directory: script.has_disk.then(|| tempfile::tempdir().expect("a directory")),
+        cache_size: script.cache_size,
+    });
+    let mut process = world.start(0).await.expect("the list is good");
+    let mut clients = JoinSet::new();
+    for (number, (pause, step)) in script.steps.iter().enumerate() {
+        sleep(*pause).await;
+        world.trace(format!("{step:?}"));
+        match *step {
+            Step::Ask(question) => {
+                clients.spawn(client::ask(Arc::clone(&world), Arc::clone(&process), number, question));
+            }
+            Step::Crowd(count) => crowd(&process, number, count).await,
+            Step::Edit(_) | Step::BreakList => {
+                let list =
+                    if let Step::Edit(bits) = step { text(*bits) } else { Ok(b"extensions = [".to_vec()) };
+                *world.list.lock() = list;
+                let (world, process) = (Arc::clone(&world), Arc::clone(&process));
+                clients.spawn(async move { world.edit(process).await });
+            }
+            Step::Publish => world.upstream.publish(),
+            Step::Upstream(behaviour) => world.upstream.behave(behaviour),
+            Step::Jump(time) => advance(time).await,
+            Step::Disk(behaviour) => {
+                clock::set_disk_hangs(behaviour == DiskBehaviour::Hangs);
+                *world.disk.lock() = behaviour;
+            }
+            Step::Restart => {
+                // The new one starts while the old one drains.
+                if let Some(next) = world.start(number + 1).await {
+                    let (world, old) = (Arc::clone(&world), std::mem::replace(&mut process, next));
+                    clients.spawn(async move { world.shut_down(&old).await });
+                }
+            }
+        }
+        if let Some(beyond) = process.proxy.cache.broken_bounds() {
+            world.fail(format!("bounds: {beyond}"));
+        }
+    }
+    settle(&world, &process, clients).await;
+    let violation = world.upstream.violation().or_else(|| world.violation.lock().clone());
+    (world.trace.lock().clone(), violation)
+}
+
+/// Lets everything come to its end, and looks whether anything is left behind.
+async fn settle(world: &Arc<World>, process: &Arc<Process>, mut clients: JoinSet<()>) {
+    world.upstream.behave(Behaviour::Good(Duration::from_millis(10), Duration::ZERO));
+    *world.disk.lock() = DiskBehaviour::Good;
+    clock::set_disk_hangs(false);
+    sleep(QUIET).await;
+    while let Some(ended) = clients.try_join_next() {
+        if let Err(error) = ended {
+            world.fail(format!("panic: {error}"));
+        }
+    }
+    if !clients.is_empty() {
+        world.fail(format!("waiting: {} clients still wait", clients.len()));
+    }
+    for query in 0..QUERIES {
+        for categories in [false, true] {
+            let (accept, pause) = ("gzip", Duration::ZERO);
+            let question = Question {
+                categories,
+                query,
+                is_head: false,
+                accept,
+                conditional: false,
+                patience: None,
+                pause,
+                max_frames: None,
+            };
+            client::ask(Arc::clone(world), Arc::clone(process), usize::MAX, question).await;
+            let name = if categories { "categories" } else { "packages" };
+            let request = Request::get(format!("http://proxy.test/api/v4/{name}?q{query}")).body(());
+            let response = process.proxy.respond_in_simulation(&request.expect("a request")).await;
+            if response.status() != 200 {
+                world.fail(format!("not well again: {name} {query} is {}", response.status()));
+            }
+        }
+    }
+    let _ = process.stop.send(true);
+    sleep(QUIET).await;
+    if let Some(left) = process.proxy.cache.leftovers() {
+        world.fail(format!("left behind: {left}"));
+    }
+    if world.upstream.open() > 0 {
+        world.fail(format!("left behind: {} requests to the upstream", world.upstream.open()));
+    }
+    world.shut_down(process).await;
+}
+
+/// Has clients ask for keys of their own and hang up at once.
+async fn crowd(process: &Process, number: usize, count: u16) {
+    for n in 0..count {
+        let request = Request::get(format!("http://proxy.test/api/v4/packages?crowd-{number}-{n}")).body(());
+        cancel::after(1, process.proxy.respond_in_simulation(&request.expect("a request"))).await;
+    }
+}
