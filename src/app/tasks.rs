@@ -179,7 +179,7 @@ mod tests {
     }
 
     const NAMES: [&str; 4] = ["task", "worker", "watch", "connection"];
-    const CHILD: &str = "commands::tasks::tests::all_panic";
+    const CHILD: &str = "app::tasks::tests::all_panic";
 
     #[tokio::test]
     #[ignore = "the next test runs it: hook and log are a process's own"]

@@ -111,6 +111,42 @@ fn a_base_url_is_checked_as_it_is_printed() {
     assert_says(&session, &check("--url https://proxy:8080"), 0, &[]);
 }
 
+#[tokio::test]
+async fn a_cache_too_small_for_one_feed_is_warned_about() {
+    const PART: &str = "1.0 MiB cannot hold one feed of --max-feed-size (2.0 MiB) with its index";
+    let session = Session::new("extensions = []\n");
+    let check = "check --feed packages.json --max-feed-size 2MiB";
+    let expected = format!("--cache-size: warning: {PART}");
+    assert_says(&session, &format!("{check} --cache-size 1MiB"), 1, &[&expected]);
+    session.write("proxy.toml", "cache-size = \"1MiB\"\n");
+    let expected = format!("proxy.toml:1:14: warning: {PART}");
+    assert_says(&session, &format!("{check} --config proxy.toml"), 1, &[&expected]);
+    let good = assert_says(&session, &format!("{check} --cache-size 3MiB"), 0, &[]);
+    assert!(!good.contains("cannot hold"), "{good}");
+
+    let upstream = Upstream::with_feeds("[]", "[]").await;
+    let serve = |arguments: &[&str]| {
+        let process = Process::start_with(&upstream.url(), |command| {
+            command.args(["--max-feed-size", "2MiB"]).args(arguments);
+        });
+        let log = process.log();
+        let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        lines.into_iter().filter(|line| line["level"] == "WARN").collect::<Vec<_>>()
+    };
+    let config = session.path("proxy.toml");
+    let config = config.to_str().unwrap();
+    for (arguments, place) in [
+        (["--cache-size", "1MiB"], "--cache-size".to_owned()),
+        (["--config", config], format!("{config}:1:14")),
+    ] {
+        let warnings = serve(&arguments);
+        let [warning] = &*warnings else { panic!("{place}: {warnings:?}") };
+        let message = warning["message"].as_str().unwrap();
+        assert!(message.starts_with(&format!("{place}: {PART}")), "{message}");
+    }
+    assert_eq!(serve(&["--cache-size", "3MiB"]), Vec::<Value>::new());
+}
+
 #[test]
 fn a_certificate_is_checked_for_its_time() {
     let session = Session::new("extensions = []\n");
