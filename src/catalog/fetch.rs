@@ -396,12 +396,12 @@ fn own(value: Option<&HeaderValue>) -> Option<HeaderValue> {
     HeaderValue::from_bytes(value.as_bytes()).ok()
 }
 
-/// Chooses when to renew a copy before it expires: late in its life, at a random moment so that many
-/// proxies that began together do not ask together. One that arrived old is given half a life all the same:
-/// asking at once would bring it again.
+/// Chooses when to renew a copy before it expires: late in its remaining life, at a random moment so that many
+/// proxies that started together do not ask together. One that was stale on arrival gets half of its lifetime:
+/// asking at once would bring the same response again.
 fn refresh_after(freshness: Freshness, random: f64) -> Duration {
     let left = freshness.lifetime.saturating_sub(freshness.age);
-    left.mul_f64(0.75 + 0.2 * random).max(freshness.lifetime / 2)
+    if left.is_zero() { freshness.lifetime / 2 } else { left.mul_f64(0.75 + 0.2 * random) }
 }
 
 async fn next_frame(

@@ -119,7 +119,8 @@ impl Catalog {
         news: Option<News>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let policy = Policy { default: *config.fresh_for, max: config.max_fresh_for };
+        let policy =
+            Policy { default: *config.fresh_for, min: *config.min_fresh_for, max: config.max_fresh_for };
         let fetcher = Fetcher::new(upstream, policy, *config.max_feed_size, *config.size);
         Self::over(fetcher, config, disk, news, metrics)
     }

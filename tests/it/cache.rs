@@ -76,6 +76,24 @@ async fn no_store_is_overridden() {
 }
 
 #[tokio::test]
+async fn a_copy_is_fresh_for_half_a_minute_at_least() {
+    let rows = [
+        ("cache-control: no-cache, private\r\n", "29"),
+        ("cache-control: no-store, no-cache, must-revalidate\r\nexpires: 0\r\n", "29"),
+        ("cache-control: max-age=1\r\nage: 5\r\n", "29"),
+        ("cache-control: max-age=40\r\n", "39"),
+    ];
+    for (fields, ttl) in rows {
+        let changing = Changing::start(vec![with_fields(fields, "[1]")]).await;
+        let proxy = Proxy::start(&changing.upstream).await;
+        let clock = Clock::stop();
+        proxy.get(PACKAGES).await;
+        clock.jump(Duration::from_secs(1)).await;
+        assert_eq!(cache_status(&proxy).await, format!("catalog-proxy; hit; ttl={ttl}"), "{fields}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_never_drives_the_upstream() {
     let changing = Changing::start(vec![ok(b"[1]")]).await;
     let proxy = Proxy::start(&changing.upstream).await;
