@@ -15,6 +15,7 @@ pub mod freshness;
 mod key;
 mod state;
 pub mod store;
+mod vary;
 mod views;
 
 use std::cmp::Reverse;

@@ -205,7 +205,8 @@ impl Proxy {
 
     fn report(&self, error: &Error, path: &str, exchange: &Exchange) {
         if let Error::Forward(UpstreamError { failure, .. }) = error {
-            let failed = Failed { outcome: failure.name(), phase: failure.phase() };
+            let row = failure.row();
+            let failed = Failed { outcome: row.name, phase: row.phase };
             self.metrics.forward_failures.get_or_create(&failed).inc();
         }
         let (cause, request_id) = (error.chain(), exchange.id());
