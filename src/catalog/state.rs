@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::copy::{Digest, Index};
+use super::copy::{Copy, Digest, Index};
 use super::fetch::FetchError;
 use super::store::Entry;
 use super::{Catalog, Freshness, Key, REFRESH_ASKED_WITHIN};
 use crate::cache_directory::Status;
+use crate::feed::FeedKind;
 use crate::metrics::Feed;
 use crate::metrics::state::{FeedState as FeedGauges, PackagesState, State};
 use crate::whitelist::Whitelist;
@@ -86,6 +87,15 @@ impl Catalog {
             state.whitelist.absent = Some(list.codes().filter(|code| !codes.contains(code)).count());
         }
         state
+    }
+
+    /// Returns true if there is a packages feed that may be served.
+    pub fn is_warm(&self) -> bool {
+        let now = Instant::now();
+        let may_serve = |key: &Key, copy: &Copy| {
+            key.kind() == FeedKind::Packages && copy.stale_here(now) <= self.0.stale_for
+        };
+        self.0.store.any(may_serve)
     }
 
     /// Returns whether the cache directory can be used, if there is one.

@@ -188,6 +188,13 @@ impl Store {
         Inserted { copy, kept }
     }
 
+    /// Returns true if any key and its copy pass `test`, without touching them.
+    pub fn any(&self, test: impl Fn(&Key, &Copy) -> bool) -> bool {
+        self.records.iter().any(|(key, Record { content, meta, .. })| {
+            content.upgrade().is_some_and(|content| test(&key, &Copy { content, meta }))
+        })
+    }
+
     /// Returns what there is, without touching it.
     pub fn entries(&self, now: Instant) -> Vec<Entry> {
         let entry = |(key, record): (Arc<Key>, Record)| {

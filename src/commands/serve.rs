@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use rustix::process::Signal;
@@ -10,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::tasks::{Ended, Tasks};
@@ -36,6 +38,10 @@ use crate::{admin, logging, stderr, whitelist};
 
 /// Some scrapers and probes. They are counted apart, so that they get through whatever clients do.
 const ADMIN_CONNECTIONS: usize = 64;
+
+/// How long running responses of the admin port may take after all others have ended. A scraper that hangs must not
+/// hold up the end.
+const ADMIN_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The proxy with its sockets, ready to run.
 #[derive(Debug)]
@@ -167,6 +173,9 @@ impl Service {
         let panics = metrics.panics("connection");
         let connections = Connections::new(self.quotas, metrics.connections.port("service"), panics.clone());
         let mut tasks = Tasks::new(Arc::clone(&metrics));
+        // The admin port tells that the service port drains, so it ends last.
+        let mut admin_tasks = Tasks::new(Arc::clone(&metrics));
+        let (stop_admin, admin_stopped) = watch::channel(false);
         let proxy = Arc::new(self.proxy.clone());
         for listener in self.listeners {
             let (proxy, certificate) = (Arc::clone(&proxy), self.certificate.clone());
@@ -181,11 +190,13 @@ impl Service {
                 Quotas { total: ADMIN_CONNECTIONS, per_address: ADMIN_CONNECTIONS, exempt: Vec::new() };
             let connections = Connections::new(quotas, metrics.connections.port("admin"), panics);
             let certificate = self.certificate.clone();
+            let stopped = stopped.clone();
             let handler = move |request, _| {
+                let is_draining = *stopped.borrow();
                 let certificate = certificate.as_ref().map(|certificate| certificate.state());
-                std::future::ready(admin::answer(&proxy, certificate, &request))
+                std::future::ready(admin::answer(&proxy, certificate, &request, is_draining))
             };
-            tasks.spawn("admin", server::serve(listener, connections, None, handler, stopped.clone()));
+            admin_tasks.spawn("admin", server::serve(listener, connections, None, handler, admin_stopped));
         }
         if let Some(notifier) = self.notifier {
             tasks.spawn("notifier", notifier.run(Arc::clone(&metrics), stopped.clone()));
@@ -204,6 +215,7 @@ impl Service {
                 () = &mut shutdown => break Ok(()),
                 Some(()) = hangups.recv() => tasks.spawn_brief("reload", reload(&self.watches, Arc::clone(&manager))),
                 Ended(task) = tasks.ended_early() => break Err(task),
+                Ended(task) = admin_tasks.ended_early() => break Err(task),
             }
         };
         manager.stopping();
@@ -215,6 +227,8 @@ impl Service {
         let _ = stop.send(true);
         // A process that takes over needs the cache directory now, not when the last response has ended.
         tokio::join!(self.proxy.catalog.close(), tasks.finish());
+        let _ = stop_admin.send(true);
+        let _ = timeout(ADMIN_DRAIN_TIMEOUT, admin_tasks.finish()).await;
         // A panic in there is told by the hook, and is no reason not to end.
         drop(spawn_blocking(move || manager.close()).await);
         info!("stopped");

@@ -142,7 +142,7 @@ impl Proxy {
             Route::Packages(key) => self.packages(&request, &key, exchange).await,
             Route::Categories { key, packages } => self.categories(&request, &key, &packages, exchange).await,
             Route::Live => Ok(probes::live()),
-            Route::Ready => Ok(probes::ready(self)),
+            Route::Ready => Ok(probes::ready(self, request.uri().query())),
             Route::Refused(refusal) => Err(refusal.into()),
             Route::Forward(target) => {
                 let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
