@@ -8,16 +8,17 @@ use crate::metrics::CONTENT_TYPE;
 use crate::metrics::state::{CertificateState, WhitelistState};
 use crate::proxy::{Proxy, probes, respond};
 
-/// Answers a request to the admin port.
+/// Answers a request to the admin port. `is_draining` is true while running responses of the service port finish.
 pub fn answer(
     proxy: &Proxy,
     certificate: Option<CertificateState>,
     request: &Request<Incoming>,
+    is_draining: bool,
 ) -> Response<Body> {
     let read = matches!(*request.method(), Method::GET | Method::HEAD);
     let mut response = match (request.uri().path(), read) {
         ("/livez", true) => probes::live(),
-        ("/readyz", true) => probes::ready(proxy),
+        ("/readyz", true) => probes::ready_with_details(proxy, request.uri().query(), is_draining),
         ("/metrics", true) => metrics(proxy, certificate),
         ("/livez" | "/readyz" | "/metrics", false) => respond::problem(&respond::METHOD_NOT_ALLOWED),
         _ => respond::plain(

@@ -6,7 +6,7 @@ use http::StatusCode;
 use tracing::Level;
 
 use crate::cache::fetch::FetchError;
-use crate::upstream::{Failure, UpstreamError};
+use crate::upstream::{Failure, FailureRow, UpstreamError};
 
 /// Why a request is not served.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -60,10 +60,6 @@ pub enum Error {
 pub struct Answer {
     /// Status of the answer.
     pub status: StatusCode,
-    /// Last part of the problem type.
-    pub problem: &'static str,
-    /// Title of the problem type.
-    pub title: &'static str,
     /// Error type of RFC 9209 §2.3.
     pub proxy_status: &'static str,
     /// How loud the log is: failed fetches have a line of their own already.
@@ -74,70 +70,27 @@ impl Error {
     /// Looks the answer up.
     pub fn answer(&self) -> Answer {
         use StatusCode as S;
-        let row = |status, problem, title, proxy_status, level| Answer {
-            status,
-            problem,
-            title,
-            proxy_status,
-            level,
-        };
-        let client = |status, problem, title| row(status, problem, title, "http_request_error", Level::DEBUG);
-        let feed =
-            |problem, title, proxy_status| row(S::BAD_GATEWAY, problem, title, proxy_status, Level::DEBUG);
+        let client = |status| Answer { status, proxy_status: "http_request_error", level: Level::DEBUG };
         match self {
-            Self::MethodNotAllowed { .. } => {
-                client(S::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
+            Self::MethodNotAllowed { .. } => client(S::METHOD_NOT_ALLOWED),
+            Self::MethodNotImplemented => client(S::NOT_IMPLEMENTED),
+            Self::Refused(_) | Self::PathNotNormal(_) | Self::Ambiguous(_) => client(S::BAD_REQUEST),
+            Self::UnknownPrefix(_) => client(S::NOT_FOUND),
+            Self::TooManyFields(_) => client(S::REQUEST_HEADER_FIELDS_TOO_LARGE),
+            Self::BodyTooLarge(_) => client(S::PAYLOAD_TOO_LARGE),
+            Self::BodyStalled(_) => client(S::REQUEST_TIMEOUT),
+            Self::TargetTooLong(_) => client(S::URI_TOO_LONG),
+            Self::Forward(UpstreamError { failure, .. }) => {
+                let FailureRow { status, proxy_status, .. } = failure.row();
+                let level = if *failure == Failure::RequestBody { Level::DEBUG } else { Level::WARN };
+                Answer { status, proxy_status, level }
             }
-            Self::MethodNotImplemented => {
-                client(S::NOT_IMPLEMENTED, "method-not-implemented", "Method not implemented")
+            Self::Feed(error) | Self::PackagesOfCategories(error) => {
+                let FailureRow { status, proxy_status, .. } = error.row();
+                let level =
+                    if matches!(error, FetchError::Interrupted) { Level::ERROR } else { Level::DEBUG };
+                Answer { status, proxy_status, level }
             }
-            Self::Refused(_) => client(S::BAD_REQUEST, "refused", "Request refused"),
-            Self::PathNotNormal(_) => client(S::BAD_REQUEST, "path-not-normal", "Path not in normal form"),
-            Self::UnknownPrefix(_) => client(S::NOT_FOUND, "unknown-prefix", "Unknown prefix"),
-            Self::Ambiguous(_) => client(S::BAD_REQUEST, "ambiguous", "Request not clear"),
-            Self::TooManyFields(_) => {
-                client(S::REQUEST_HEADER_FIELDS_TOO_LARGE, "too-many-fields", "Too many header fields")
-            }
-            Self::BodyTooLarge(_) => client(S::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large"),
-            Self::BodyStalled(_) => client(S::REQUEST_TIMEOUT, "body-stalled", "Body did not arrive"),
-            Self::TargetTooLong(_) => client(S::URI_TOO_LONG, "target-too-long", "Target too long"),
-            Self::Forward(error) => error.failure.answer(Level::WARN),
-            Self::Feed(error) | Self::PackagesOfCategories(error) => match error {
-                FetchError::Upstream(error) => error.failure.answer(Level::DEBUG),
-                FetchError::Shrunk { .. } => feed("feed-shrank", "Feed shrank", "http_protocol_error"),
-                FetchError::Status { .. } => feed("upstream-status", "Upstream error", "http_protocol_error"),
-                FetchError::Redirect { .. } => {
-                    feed("upstream-redirect", "Upstream redirects", "http_protocol_error")
-                }
-                FetchError::Invalid(_) => feed("invalid-feed", "Invalid feed", "http_protocol_error"),
-                FetchError::TooLarge(_) => {
-                    feed("feed-too-large", "Feed too large", "http_response_body_size")
-                }
-                FetchError::Coding => {
-                    feed("bad-coding", "Bad content coding", "http_response_content_coding")
-                }
-                FetchError::Busy | FetchError::NoRoom => row(
-                    S::SERVICE_UNAVAILABLE,
-                    "busy",
-                    "Too many requests wait for the upstream",
-                    "connection_limit_reached",
-                    Level::DEBUG,
-                ),
-                FetchError::Late(_) => row(
-                    S::GATEWAY_TIMEOUT,
-                    "upstream-timeout",
-                    "Upstream timeout",
-                    "http_response_timeout",
-                    Level::DEBUG,
-                ),
-                FetchError::Interrupted => row(
-                    S::INTERNAL_SERVER_ERROR,
-                    "internal",
-                    "Internal error",
-                    "proxy_internal_error",
-                    Level::ERROR,
-                ),
-            },
         }
     }
 
@@ -164,52 +117,6 @@ impl Error {
             Self::Feed(error) | Self::PackagesOfCategories(error) => error.chain(),
             Self::Forward(error) => error.chain.to_string(),
             _ => self.to_string(),
-        }
-    }
-}
-
-impl Failure {
-    fn answer(self, level: Level) -> Answer {
-        let row =
-            |status, problem, title, proxy_status| Answer { status, problem, title, proxy_status, level };
-        let (bad, late) = (StatusCode::BAD_GATEWAY, StatusCode::GATEWAY_TIMEOUT);
-        match self {
-            Self::Dns => row(bad, "upstream-dns", "Upstream not found", "dns_error"),
-            Self::DnsTimeout(_) => row(late, "upstream-timeout", "Upstream timeout", "dns_timeout"),
-            Self::Refused => row(bad, "upstream-refused", "Upstream refused", "connection_refused"),
-            Self::ConnectTimeout(_) => {
-                row(late, "upstream-timeout", "Upstream timeout", "connection_timeout")
-            }
-            Self::Unreachable => {
-                row(bad, "upstream-unreachable", "Upstream unreachable", "destination_unavailable")
-            }
-            Self::OutboundProxy => row(
-                bad,
-                "outbound-proxy-unreachable",
-                "Outbound proxy unreachable",
-                "destination_unavailable",
-            ),
-            // Not `proxy_configuration_error`: all that is known is that the next hop would not connect. It
-            // may be our password, its rules or an upstream that is down.
-            Self::Tunnel => {
-                row(bad, "outbound-proxy-refused", "Outbound proxy refused", "connection_refused")
-            }
-            Self::Certificate => {
-                row(bad, "upstream-certificate", "Upstream certificate not valid", "tls_certificate_error")
-            }
-            Self::Tls => row(bad, "upstream-tls", "Upstream TLS failure", "tls_protocol_error"),
-            Self::HeadTimeout(_) => {
-                row(late, "upstream-timeout", "Upstream timeout", "http_response_timeout")
-            }
-            Self::IdleTimeout(_) | Self::TotalTimeout(_) => {
-                row(late, "upstream-timeout", "Upstream timeout", "connection_read_timeout")
-            }
-            Self::Cut => row(bad, "upstream-cut", "Upstream closed early", "connection_terminated"),
-            Self::RequestBody => Answer {
-                level: Level::DEBUG,
-                ..row(StatusCode::BAD_REQUEST, "request-body", "Request broke off", "http_request_error")
-            },
-            Self::Protocol => row(bad, "upstream-protocol", "Upstream protocol error", "http_protocol_error"),
         }
     }
 }

@@ -6,12 +6,14 @@ mod tasks;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::cache::Cache;
@@ -37,6 +39,10 @@ use tasks::{EndedEarly, Tasks};
 
 /// Some scrapers and probes. They are counted apart, so that they get through whatever clients do.
 const ADMIN_CONNECTIONS: usize = 64;
+
+/// How long running responses of the admin port may take after all others have ended. A scraper that hangs must not
+/// hold up the end.
+const ADMIN_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why the proxy cannot start, or ended without having been asked to.
 #[derive(Debug, thiserror::Error)]
@@ -189,6 +195,9 @@ impl App {
         let panics = metrics.panics("connection");
         let connections = Connections::new(self.quotas, metrics.connections.port("service"), panics.clone());
         let mut tasks = Tasks::new(Arc::clone(&metrics));
+        // The admin port tells that the service port drains, so it ends last.
+        let mut admin_tasks = Tasks::new(Arc::clone(&metrics));
+        let (stop_admin, admin_stopped) = watch::channel(false);
         let proxy = Arc::new(self.proxy.clone());
         for listener in self.listeners {
             let (proxy, certificate) = (Arc::clone(&proxy), self.certificate.clone());
@@ -203,11 +212,13 @@ impl App {
                 Quotas { total: ADMIN_CONNECTIONS, per_address: ADMIN_CONNECTIONS, exempt: Vec::new() };
             let connections = Connections::new(quotas, metrics.connections.port("admin"), panics);
             let certificate = self.certificate.clone();
+            let stopped = stopped.clone();
             let handler = move |request, _| {
+                let is_draining = *stopped.borrow();
                 let certificate = certificate.as_ref().map(|certificate| certificate.state());
-                std::future::ready(admin::answer(&proxy, certificate, &request))
+                std::future::ready(admin::answer(&proxy, certificate, &request, is_draining))
             };
-            tasks.spawn("admin", server::serve(listener, connections, None, handler, stopped.clone()));
+            admin_tasks.spawn("admin", server::serve(listener, connections, None, handler, admin_stopped));
         }
         if let Some(notifier) = self.notifier {
             tasks.spawn("notifier", notifier.run(Arc::clone(&metrics), stopped.clone()));
@@ -231,6 +242,7 @@ impl App {
                 () = &mut shutdown => break Ok(()),
                 Some(()) = hangups.recv() => tasks.spawn_brief("reload", reload(&self.watches, Arc::clone(&manager))),
                 EndedEarly(task) = tasks.ended_early() => break Err(task),
+                EndedEarly(task) = admin_tasks.ended_early() => break Err(task),
             }
         };
         manager.stopping();
@@ -242,6 +254,8 @@ impl App {
         let _ = stop.send(true);
         // A process that takes over needs the cache directory now, not when the last response has ended.
         tokio::join!(self.proxy.cache.close(), tasks.finish());
+        let _ = stop_admin.send(true);
+        let _ = timeout(ADMIN_DRAIN_TIMEOUT, admin_tasks.finish()).await;
         // A panic in there is told by the hook, and is no reason not to end.
         drop(spawn_blocking(move || manager.close()).await);
         info!("stopped");

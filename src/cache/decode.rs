@@ -65,7 +65,7 @@ impl Decoder {
     pub(super) fn new(coding: Option<&str>, limit: u64) -> Option<Self> {
         let input = Input::default();
         let coding = match coding.map(|coding| coding.trim().to_ascii_lowercase()).as_deref() {
-            None | Some("" | "identity") => Coding::Identity(input),
+            None | Some("" | "identity" | "none") => Coding::Identity(input),
             Some("gzip" | "x-gzip") => Coding::Gzip(Box::new(MultiGzDecoder::new(input))),
             Some("br") => Coding::Brotli(Box::new(brotli::Decompressor::new(input, BUFFER))),
             Some("zstd") => {

@@ -15,7 +15,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// Pauses between fetches that fail.
 const BACKOFF: Backoff = Backoff { min: Duration::from_secs(1), max: MAX_PAUSE };
 /// Longest pause while clients have no copy to be served and would see the error.
-const MAX_PAUSE_WITHOUT_COPY: Duration = Duration::from_secs(1);
+pub(super) const MAX_PAUSE_WITHOUT_COPY: Duration = Duration::from_secs(1);
 /// Longest pause that an upstream can ask for with `Retry-After`: it may be wrong, and a day is long.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 /// Most memory for failing keys and their errors, some ten thousand; a flood of invented queries forgets the oldest.

@@ -17,8 +17,10 @@ use super::Key;
 use super::budget::{Budget, Exhausted, Share};
 use super::cached_feed::{CachedFeed, Feed, FeedIndex, Meta};
 use super::decode::{ACCEPT_ENCODING, DecodeError, Decoder};
+use super::failures::MAX_PAUSE_WITHOUT_COPY;
 use super::freshness::{Freshness, Policy};
 use super::store::MAX_INDEX;
+use super::vary::VaryWarning;
 use crate::blocking;
 use crate::body::{self, Body, BoxError};
 use crate::config::Origin;
@@ -27,7 +29,7 @@ use crate::feed::scan::ScanError;
 use crate::feed::{FeedKind, categories, packages};
 use crate::metrics::Failed;
 use crate::upstream::retry_after::retry_after;
-use crate::upstream::{Failure, USER_AGENT, Upstream, UpstreamError, VIA};
+use crate::upstream::{Failure, FailureRow, USER_AGENT, Upstream, UpstreamError, VIA};
 
 /// Longest wait for the head of the response, connecting included. No client waits as long, but an upstream that
 /// takes its time still fills the cache for the next one.
@@ -57,6 +59,7 @@ pub struct Fetcher {
     wire: Wire,
     policy: Policy,
     max_feed_size: u64,
+    vary: VaryWarning,
     /// Of what all fetches under way hold.
     budget: Arc<Budget>,
 }
@@ -177,7 +180,13 @@ impl Fetcher {
     /// As [`Fetcher::new`], over any way to an upstream.
     pub(crate) fn over(wire: Wire, policy: Policy, max_feed_size: u64, max_memory: u64) -> Self {
         let one = max_feed_size.saturating_mul(COPIES as u64).saturating_add(MAX_INDEX);
-        Self { wire, policy, max_feed_size, budget: Budget::new(max_memory.max(one)) }
+        Self {
+            wire,
+            policy,
+            max_feed_size,
+            vary: VaryWarning::default(),
+            budget: Budget::new(max_memory.max(one)),
+        }
     }
 
     /// Returns how far the upstream is believed.
@@ -202,8 +211,10 @@ impl Fetcher {
             .await
             .map_err(|_| UpstreamError::timeout(Failure::HeadTimeout(HEAD_TIMEOUT)))??;
         let (head, incoming) = response.into_parts();
+        self.vary.check(key.as_str(), &head.headers, Instant::now());
         match (head.status, before) {
-            (StatusCode::OK, _) => {
+            // 203 is a 200 that a proxy on the way has changed (RFC 9110 §15.3.4); the body is proved all the same.
+            (StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION, _) => {
                 let meta = self.meta(&head.headers);
                 publish(Arrived::Head(&meta));
                 let feed = self.body(key.kind(), &head.headers, incoming, deadline, publish).await?;
@@ -359,20 +370,30 @@ impl Fetcher {
 impl FetchError {
     /// Returns what it is in metrics.
     pub fn failed(&self) -> Failed {
-        let (outcome, phase) = match self {
-            Self::Upstream(error) => (error.failure.name(), error.failure.phase()),
-            Self::Status { .. } => ("status", "content"),
-            Self::Redirect { .. } => ("redirect", "content"),
-            Self::Invalid(_) => ("invalid", "content"),
-            Self::TooLarge(_) => ("too_large", "content"),
-            Self::Coding => ("coding", "content"),
-            Self::Shrunk { .. } => ("shrunk", "content"),
-            Self::Interrupted => ("interrupted", "transfer"),
-            Self::Busy => ("busy", "queue"),
-            Self::Late(_) => ("late", "transfer"),
-            Self::NoRoom => ("no_room", "content"),
-        };
+        let FailureRow { name: outcome, phase, .. } = self.row();
         Failed { outcome, phase }
+    }
+
+    /// Looks the error up in the table of all.
+    pub fn row(&self) -> FailureRow {
+        const BAD: StatusCode = StatusCode::BAD_GATEWAY;
+        const BUSY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+        let row = FailureRow::new;
+        match self {
+            Self::Upstream(error) => error.failure.row(),
+            Self::Status { .. } => row("status", "content", BAD, "http_protocol_error"),
+            Self::Redirect { .. } => row("redirect", "content", BAD, "http_protocol_error"),
+            Self::Invalid(_) => row("invalid", "content", BAD, "http_protocol_error"),
+            Self::TooLarge(_) => row("too_large", "content", BAD, "http_response_body_size"),
+            Self::Coding => row("coding", "content", BAD, "http_response_content_coding"),
+            Self::Shrunk { .. } => row("shrunk", "content", BAD, "http_protocol_error"),
+            Self::Interrupted => {
+                row("interrupted", "transfer", StatusCode::INTERNAL_SERVER_ERROR, "proxy_internal_error")
+            }
+            Self::Busy => row("busy", "queue", BUSY, "connection_limit_reached"),
+            Self::Late(_) => row("late", "transfer", StatusCode::GATEWAY_TIMEOUT, "http_response_timeout"),
+            Self::NoRoom => row("no_room", "content", BUSY, "connection_limit_reached"),
+        }
     }
 
     /// Returns how many bytes its texts take.
@@ -387,9 +408,11 @@ impl FetchError {
     /// Returns after how long it is worth to ask again, if that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Status { retry_after, .. } => *retry_after,
+            Self::Status { retry_after: Some(pause), .. } => Some(*pause),
             Self::Busy | Self::Late(_) | Self::NoRoom => Some(RETRY_AFTER),
-            _ => None,
+            Self::Interrupted => None,
+            // The key may be fetched again by then.
+            _ => Some(MAX_PAUSE_WITHOUT_COPY),
         }
     }
 
@@ -409,12 +432,12 @@ fn own(value: Option<&HeaderValue>) -> Option<HeaderValue> {
     HeaderValue::from_bytes(value.as_bytes()).ok()
 }
 
-/// Chooses when to renew a copy before it expires: late in its life, at a random moment so that many
-/// proxies that began together do not ask together. One that arrived old is given half a life all the same:
-/// asking at once would bring it again.
+/// Chooses when to renew a copy before it expires: late in its remaining life, at a random moment so that many
+/// proxies that started together do not ask together. One that was stale on arrival gets half of its lifetime:
+/// asking at once would bring the same response again.
 fn refresh_after(freshness: Freshness, random: f64) -> Duration {
     let left = freshness.lifetime.saturating_sub(freshness.age);
-    left.mul_f64(0.75 + 0.2 * random).max(freshness.lifetime / 2)
+    if left.is_zero() { freshness.lifetime / 2 } else { left.mul_f64(0.75 + 0.2 * random) }
 }
 
 async fn next_frame(

@@ -8,9 +8,12 @@ use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES};
 /// What to do where the upstream does not tell, and how far it is believed.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
-    /// Lifetime without a word from the upstream.
+    /// Lifetime of a response that states none.
     pub default: Duration,
-    /// Upper bound of any lifetime.
+    /// Lower bound of any lifetime, counted from receipt. PHP frameworks mark every response `no-cache`, which would
+    /// mean a fetch for each request.
+    pub min: Duration,
+    /// Upper bound of any lifetime, counted from receipt. It wins over `min`.
     pub max: Option<Duration>,
 }
 
@@ -35,8 +38,9 @@ struct Directives {
 impl Freshness {
     /// Assesses an answer received at `now`.
     ///
-    /// `no-store` and `private` are overridden: whoever runs this proxy acts for the one who asks, and a
-    /// catalog is the same for all. What else is said about the lifetime counts.
+    /// `no-store`, `private` and `must-revalidate` are overridden: the operator of this proxy acts for its clients,
+    /// and the catalog is the same for all of them. `no-cache` counts as a lifetime of zero, which
+    /// [`Policy::min`] raises like any other.
     pub fn of(headers: &HeaderMap, now: SystemTime, policy: Policy) -> Self {
         let told = match Directives::of(headers) {
             Directives { no_cache: true, .. } => Some(Duration::ZERO),
@@ -48,10 +52,11 @@ impl Freshness {
         freshness.bounded(policy)
     }
 
-    /// Bounds what is left of the lifetime: how old an answer was on arrival is between other caches.
+    /// Bounds the remaining lifetime. Both bounds count from receipt, so the age on arrival is added to them.
     pub fn bounded(self, policy: Policy) -> Self {
-        let longest = policy.max.map_or(self.lifetime, |max| self.age.saturating_add(max));
-        Self { lifetime: self.lifetime.min(longest), ..self }
+        let shortest = self.age.saturating_add(policy.min);
+        let longest = policy.max.map_or(Duration::MAX, |max| self.age.saturating_add(max));
+        Self { lifetime: self.lifetime.max(shortest).min(longest), ..self }
     }
 }
 
@@ -121,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    const POLICY: Policy = Policy { default: Duration::from_secs(600), max: None };
+    const POLICY: Policy = Policy { default: Duration::from_secs(600), min: Duration::ZERO, max: None };
 
     fn assess(fields: &[(&str, &str)], policy: Policy) -> (u64, u64) {
         let headers = fields
@@ -181,17 +186,43 @@ mod tests {
 
     #[test]
     fn is_bounded_by_the_policy() {
-        let policy = Policy { default: Duration::from_secs(60), max: Some(Duration::from_secs(60)) };
+        let minute = Duration::from_secs(60);
+        let policy = Policy { default: minute, min: Duration::ZERO, max: Some(minute) };
         assert_eq!(assess(&[("cache-control", "max-age=3600")], policy).0, 60);
         assert_eq!(assess(&[("cache-control", "max-age=30")], policy).0, 30);
         assert_eq!(assess(&[], policy).0, 60);
         // What is left of it is bounded, not what other caches used up.
         assert_eq!(assess(&[("cache-control", "max-age=86400"), ("age", "3600")], policy), (3660, 3600));
         assert_eq!(assess(&[("cache-control", "max-age=3630"), ("age", "3600")], policy), (3630, 3600));
-        assert_eq!(assess(&[("cache-control", "max-age=60"), ("age", "3600")], policy), (60, 3600));
+        assert_eq!(assess(&[("cache-control", "max-age=60"), ("age", "3600")], policy), (3600, 3600));
         assert_eq!(assess(&[("age", "3600")], policy), (3660, 3600));
-        let forever = Policy { default: Duration::MAX, max: Some(Duration::MAX) };
+        let forever = Policy { default: Duration::MAX, min: Duration::MAX, max: Some(Duration::MAX) };
         assert_eq!(assess(&[("age", "3600")], forever), (u64::MAX, 3600));
+    }
+
+    #[test]
+    fn has_a_lower_bound_that_the_upper_one_wins_over() {
+        let seconds = Duration::from_secs;
+        let check = |fields: &[(&str, &str)], min: u64, max: Option<u64>, expected: (u64, u64)| {
+            let policy = Policy { default: seconds(600), min: seconds(min), max: max.map(seconds) };
+            assert_eq!(assess(fields, policy), expected, "{fields:?} {min} {max:?}");
+        };
+        let cc = "cache-control";
+        check(&[(cc, "no-cache, private")], 30, None, (30, 0));
+        check(&[(cc, "no-store, no-cache, must-revalidate")], 30, None, (30, 0));
+        check(&[(cc, "max-age=0")], 30, None, (30, 0));
+        check(&[("expires", "0")], 30, None, (30, 0));
+        check(&[(cc, "max-age=29")], 30, None, (30, 0));
+        check(&[(cc, "max-age=31")], 30, None, (31, 0));
+        check(&[], 30, None, (600, 0));
+        check(&[], 900, None, (900, 0));
+        // It counts from receipt, however old the response was.
+        check(&[(cc, "max-age=60"), ("age", "3600")], 30, None, (3630, 3600));
+        check(&[(cc, "max-age=3620"), ("age", "3600")], 30, None, (3630, 3600));
+        // Where they cross, the upper bound wins.
+        check(&[(cc, "max-age=0")], 30, Some(10), (10, 0));
+        check(&[(cc, "max-age=20")], 30, Some(10), (10, 0));
+        check(&[], 30, Some(0), (0, 0));
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod shrink_guard;
 mod signal;
 mod state;
 mod store;
+mod vary;
 pub mod view;
 mod views;
 
@@ -87,7 +88,8 @@ impl Cache {
         news: Option<News>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let policy = Policy { default: *config.fresh_for, max: config.max_fresh_for };
+        let policy =
+            Policy { default: *config.fresh_for, min: *config.min_fresh_for, max: config.max_fresh_for };
         let fetcher = Fetcher::new(upstream, policy, *config.max_feed_size, *config.size);
         Self::over(fetcher, config, disk, news, metrics)
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::cached_feed::FeedIndex;
+use super::cached_feed::{CachedFeed, FeedIndex};
 use super::coverage::{codes, packages_in_use};
 use super::fetch::FetchError;
 use super::refresh::REFRESH_ASKED_WITHIN;
@@ -13,6 +13,7 @@ use super::store::StoredFeed;
 use super::{Cache, Key};
 use crate::cache_directory::Status;
 use crate::digest::Digest;
+use crate::feed::FeedKind;
 use crate::metrics::FeedLabels;
 use crate::metrics::state::{FeedGauges, PackagesState, Snapshot};
 use crate::whitelist::Whitelist;
@@ -87,6 +88,15 @@ impl Cache {
             state.whitelist.absent = Some(unknown_codes(list, &codes(&packages)).len());
         }
         state
+    }
+
+    /// Returns true if there is a packages feed that may be served.
+    pub fn is_warm(&self) -> bool {
+        let now = Instant::now();
+        let may_serve = |key: &Key, copy: &CachedFeed| {
+            key.kind() == FeedKind::Packages && copy.stale_here(now) <= self.0.stale_for
+        };
+        self.0.store.any(may_serve)
     }
 
     /// Returns whether the cache directory can be used, if there is one.

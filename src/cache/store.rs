@@ -162,6 +162,13 @@ impl Store {
         Inserted { cached, stored }
     }
 
+    /// Returns true if any key and its feed pass `test`, without touching them.
+    pub(super) fn any(&self, test: impl Fn(&Key, &CachedFeed) -> bool) -> bool {
+        self.records.iter().any(|(key, Record { feed, meta, .. })| {
+            feed.upgrade().is_some_and(|feed| test(&key, &CachedFeed { feed, meta }))
+        })
+    }
+
     /// Returns all feeds in the order of their keys, without touching them.
     pub(super) fn feeds(&self, now: Instant) -> Vec<StoredFeed> {
         let stored = |(key, record): (Arc<Key>, Record)| {

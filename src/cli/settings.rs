@@ -49,6 +49,10 @@ pub struct Settings {
     #[arg(long, value_name = "SIZE", env = "CATALOG_PROXY_CACHE_SIZE")]
     #[serde(default, deserialize_with = "from_text")]
     pub cache_size: Option<Size>,
+    /// How long a copy is fresh at least, whatever the upstream says; --fresh-for wins [default: 30s]
+    #[arg(long, value_name = "DURATION", env = "CATALOG_PROXY_MIN_FRESH_FOR")]
+    #[serde(default, deserialize_with = "from_text")]
+    pub min_fresh_for: Option<humantime::Duration>,
     /// How long a copy is fresh if the upstream does not say, and at most [default: 10m, unbounded]
     #[arg(long, value_name = "DURATION", env = "CATALOG_PROXY_FRESH_FOR")]
     #[serde(default, deserialize_with = "from_text")]

@@ -173,7 +173,7 @@ impl Asking {
         let outbound = Outbound::new(&config.upstream, &config.outbound)?;
         let upstream = Upstream::new(config.upstream.value.clone(), config.upstream_ca.as_ref(), outbound)?;
         // Nothing is kept, so lifetimes do not matter.
-        let policy = Policy { default: Duration::ZERO, max: None };
+        let policy = Policy { default: Duration::ZERO, min: Duration::ZERO, max: None };
         Ok(Self {
             fetcher: Fetcher::new(upstream, policy, *config.cache.max_feed_size, u64::MAX),
             origin: origin(config),

@@ -33,6 +33,8 @@ pub const WHITELIST: &str = "whitelist.toml";
 const CACHE_SIZE_BYTES: u64 = 256 << 20;
 /// The catalog changes a few times a day, and Plesk keeps its own copy for about three days.
 const FRESH_FOR: Duration = Duration::from_secs(10 * 60);
+/// An edge of a content delivery network keeps a response for about as long, so asking more often brings the same.
+const MIN_FRESH_FOR: Duration = Duration::from_secs(30);
 /// Outlasts a long weekend with nobody watching.
 const STALE_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Twenty-five times the feed of today.
@@ -98,6 +100,8 @@ pub enum Admin {
 pub struct CacheConfig {
     /// Most memory, in bytes.
     pub size: Given<u64>,
+    /// Lower bound of any freshness lifetime; [`Cache::max_fresh_for`] wins over it.
+    pub min_fresh_for: Given<Duration>,
     /// Freshness lifetime if the upstream does not tell one.
     pub fresh_for: Given<Duration>,
     /// Upper bound of any freshness lifetime.
@@ -198,6 +202,9 @@ impl Config {
                 size: layers
                     .bytes("--cache-size", |settings| settings.cache_size)
                     .unwrap_or(defaults.cache.size),
+                min_fresh_for: layers
+                    .duration("--min-fresh-for", |settings| settings.min_fresh_for)
+                    .unwrap_or(defaults.cache.min_fresh_for),
                 max_fresh_for: fresh_for.as_ref().map(|given| given.value),
                 fresh_for: fresh_for.unwrap_or(defaults.cache.fresh_for),
                 stale_for: layers
@@ -276,6 +283,7 @@ impl Default for CacheConfig {
     fn default() -> Self {
         Self {
             size: CACHE_SIZE_BYTES.into(),
+            min_fresh_for: MIN_FRESH_FOR.into(),
             fresh_for: FRESH_FOR.into(),
             max_fresh_for: None,
             stale_for: STALE_FOR.into(),
@@ -315,6 +323,7 @@ mod tests {
         assert_eq!(*config.whitelist, Path::new("whitelist.toml"));
         assert_eq!(*config.cache.size, 256 << 20);
         assert_eq!(*config.cache.fresh_for, Duration::from_secs(600));
+        assert_eq!(*config.cache.min_fresh_for, Duration::from_secs(30));
         assert_eq!(config.cache.max_fresh_for, None);
         assert_eq!(*config.cache.stale_for, Duration::from_secs(7 * 86_400));
         assert_eq!(*config.cache.max_feed_size, 64 << 20);
@@ -327,7 +336,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("proxy.toml");
         let text = "listen = [\"127.0.0.1:1\", \"[::1]:2\"]\nadmin-listen = \"off\"\nupstream = \"http://a\"\n\
-                    whitelist = \"lists/a.toml\"\nfresh-for = \"1m\"\ncache-size = \"1MiB\"\nlog-format = \"json\"\n\
+                    whitelist = \"lists/a.toml\"\nmin-fresh-for = \"5s\"\nfresh-for = \"1m\"\ncache-size = \"1MiB\"\nlog-format = \"json\"\n\
                     max-connections = 10\nmax-request-body = \"1MiB\"\n\
                     tls-cert = \"cert.pem\"\ntls-key = \"/key.pem\"\ntrusted-proxy = [\"10.0.0.0/8\", \"::1\"]";
         fs::write(&path, text).expect("a file");
@@ -339,6 +348,7 @@ mod tests {
         assert_eq!(config.upstream.authority, "b");
         assert_eq!(*config.whitelist, directory.path().join("lists/a.toml"));
         assert_eq!(config.cache.max_fresh_for, Some(Duration::from_secs(7200)));
+        assert_eq!(*config.cache.min_fresh_for, Duration::from_secs(5));
         assert_eq!(*config.cache.size, 1 << 20);
         assert_eq!(*config.log_format, LogFormat::Json);
         let Limits { connections, connections_per_address, request_body } = config.limits;
@@ -346,7 +356,7 @@ mod tests {
         let Tls { cert, key } = config.tls.expect("both files");
         assert_eq!((&*cert, &*key), (&directory.path().join("cert.pem"), &PathBuf::from("/key.pem")));
         let place = |line, column| Source::File { path: path.into(), place: Place { line, column } };
-        assert_eq!((cert.source, key.source), (place(10, 12), place(11, 11)));
+        assert_eq!((cert.source, key.source), (place(11, 12), place(12, 11)));
         let sources = [&config.whitelist.source, &config.upstream.source, &config.cache.stale_for.source];
         assert_eq!(sources, [&place(4, 13), &Source::Flag("--upstream"), &Source::Default]);
         let trusted = config.trusted.iter().map(ToString::to_string).collect::<Vec<_>>();

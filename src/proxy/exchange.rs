@@ -97,7 +97,8 @@ impl Exchange {
     /// Logs why the request is not served, and counts it if that was passing it on.
     pub(super) fn report(&self, error: &Error) {
         if let Error::Forward(UpstreamError { failure, .. }) = error {
-            let failed = Failed { outcome: failure.name(), phase: failure.phase() };
+            let row = failure.row();
+            let failed = Failed { outcome: row.name, phase: row.phase };
             self.metrics.forward_failures.get_or_create(&failed).inc();
         }
         let path = self.target.as_ref().map_or("", PathAndQuery::path);

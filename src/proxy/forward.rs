@@ -43,7 +43,7 @@ pub async fn forward(
 ) -> Result<Response<Body>, Error> {
     let activity = Activity::new();
     let (mut head, incoming) = request.into_parts();
-    headers::to_upstream(&mut head.headers, client);
+    headers::to_upstream(&mut head.headers, head.version, client);
     let (upload, fault) = Upload::new(incoming, max_body);
     let is_empty = upload.is_end_stream();
     let outgoing = match is_empty {
@@ -84,9 +84,9 @@ pub async fn forward(
         // Nobody asked for it: `Upgrade` is not passed on.
         return Err(UpstreamError::unexpected("status 101").into());
     }
+    headers::to_client(&mut head.headers, head.version);
     // The version is this hop's own (RFC 9110 §2.5).
     head.version = Version::HTTP_11;
-    headers::to_client(&mut head.headers);
     Ok(Response::from_parts(head, body::boxed(IdleLimited { incoming, sleep: None })))
 }
 

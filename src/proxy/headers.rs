@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
+use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
 
 use super::spelling;
 use super::trust::X_FORWARDED_FOR;
-use crate::upstream::VIA;
+use crate::upstream::via;
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -59,8 +60,8 @@ pub struct Client {
     pub trusted: bool,
 }
 
-/// Turns a request's fields into those that the upstream gets.
-pub fn to_upstream(headers: &mut HeaderMap, client: &Client) {
+/// Turns the fields of a request that was received in `version` into those that the upstream gets.
+pub fn to_upstream(headers: &mut HeaderMap, version: Version, client: &Client) {
     let trailers = accepts_trailers(headers);
     remove_hop_by_hop(headers);
     remove_overrides(headers);
@@ -70,7 +71,7 @@ pub fn to_upstream(headers: &mut HeaderMap, client: &Client) {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
-    headers.append(header::VIA, VIA);
+    headers.append(header::VIA, via(version));
     if !client.trusted {
         for name in [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, header::FORWARDED] {
             headers.remove(name);
@@ -94,10 +95,10 @@ pub fn to_upstream(headers: &mut HeaderMap, client: &Client) {
     }
 }
 
-/// Turns a response's fields into those that the client gets.
-pub fn to_client(headers: &mut HeaderMap) {
+/// Turns the fields of a response that was received in `version` into those that the client gets.
+pub fn to_client(headers: &mut HeaderMap, version: Version) {
     remove_hop_by_hop(headers);
-    headers.append(header::VIA, VIA);
+    headers.append(header::VIA, via(version));
 }
 
 /// Removes the fields that concern one connection only, also those that `Connection` names.
@@ -192,7 +193,7 @@ mod tests {
             ("x-forwarded-host", "shop.example"),
             ("forwarded", "for=198.51.100.7"),
         ]);
-        to_upstream(&mut fields, &client());
+        to_upstream(&mut fields, Version::HTTP_11, &client());
         assert_eq!(
             sorted(&fields),
             [
@@ -225,7 +226,7 @@ mod tests {
     #[test]
     fn trailers_are_asked_for_anew() {
         let mut fields = headers(&[("te", "gzip, Trailers"), ("connection", "te")]);
-        to_upstream(&mut fields, &client());
+        to_upstream(&mut fields, Version::HTTP_11, &client());
         assert_eq!(
             (&fields["te"], &fields["connection"]),
             (&"trailers".parse().expect("a value"), &"te".parse().expect("one"))
@@ -243,12 +244,12 @@ mod tests {
             ("x-forwarded-proto", "https"),
         ];
         let mut fields = headers(&told);
-        to_upstream(&mut fields, &Client { trusted: true, ..client() });
+        to_upstream(&mut fields, Version::HTTP_2, &Client { trusted: true, ..client() });
         assert_eq!(
             sorted(&fields),
             [
                 "forwarded: for=198.51.100.7",
-                "via: 1.1 catalog-proxy",
+                "via: 2 catalog-proxy",
                 "x-forwarded-for: 203.0.113.9, 198.51.100.7, 198.51.100.8, 192.0.2.1",
                 "x-forwarded-host: shop.example",
                 "x-forwarded-proto: https",
@@ -259,7 +260,7 @@ mod tests {
     #[test]
     fn a_request_over_tls_is_told_to_be() {
         let mut fields = headers(&[("x-forwarded-proto", "http")]);
-        to_upstream(&mut fields, &Client { secure: true, ..client() });
+        to_upstream(&mut fields, Version::HTTP_2, &Client { secure: true, ..client() });
         assert_eq!(fields["x-forwarded-proto"], "https");
     }
 
@@ -274,7 +275,7 @@ mod tests {
             ("set-cookie", "c=d"),
             ("trailer", "x-sum"),
         ]);
-        to_client(&mut fields);
+        to_client(&mut fields, Version::HTTP_10);
         assert_eq!(
             sorted(&fields),
             [
@@ -282,7 +283,7 @@ mod tests {
                 "set-cookie: a=b",
                 "set-cookie: c=d",
                 "trailer: x-sum",
-                "via: 1.1 catalog-proxy"
+                "via: 1.0 catalog-proxy"
             ]
         );
     }

@@ -118,7 +118,7 @@ impl Proxy {
                 self.feed(&request, wanted, exchange).await
             }
             Route::Live => Ok(probes::live()),
-            Route::Ready => Ok(probes::ready(self)),
+            Route::Ready => Ok(probes::ready(self, request.uri().query())),
             Route::Refused(refusal) => Err(refusal.into()),
             Route::Forward(target) => {
                 let trusted = self.trusted.contains(peer.ip());

@@ -11,28 +11,56 @@ pub fn live() -> Response<Body> {
     respond::plain(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")
 }
 
+/// Answers on the service port whether requests can be served, which holds from the moment that anyone can ask: the
+/// whitelist is loaded before a socket is bound. With `?warm` a packages feed must be there as well.
+///
+/// SECURITY: it has no details, because any client may ask, and its cost does not grow with the cache.
+pub fn ready(proxy: &Proxy, query: Option<&str>) -> Response<Body> {
+    let is_warm = || proxy.cache.is_warm();
+    match asks_for_warmth(query) && !is_warm() {
+        false => text(StatusCode::OK, "ready\n"),
+        true => text(StatusCode::SERVICE_UNAVAILABLE, "no packages feed yet\n"),
+    }
+}
+
 /// Most keys listed: a flood of invented queries must not make the probe large.
 const MAX_LISTED: usize = 100;
 
-/// Answers that the proxy is ready, with the state of what it serves from.
-///
-/// It is ready from the moment that anyone can ask: the whitelist is loaded before a socket is bound.
-pub fn ready(proxy: &Proxy) -> Response<Body> {
-    let (list, status) = (proxy.whitelist.current(), proxy.whitelist.status());
+/// Answers on the admin port as [`ready`] does, with the state of what is served. While running responses finish
+/// (`is_draining`) it is 503, so that balancers send nothing more.
+pub fn ready_with_details(proxy: &Proxy, query: Option<&str>, is_draining: bool) -> Response<Body> {
+    let (code, status) = match is_draining {
+        true => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        false if asks_for_warmth(query) && !proxy.cache.is_warm() => {
+            (StatusCode::SERVICE_UNAVAILABLE, "cold")
+        }
+        false => (StatusCode::OK, "ready"),
+    };
+    let (list, reload) = (proxy.whitelist.current(), proxy.whitelist.status());
     let mut feeds = proxy.cache.states(&list);
     let keys = feeds.len();
     feeds.truncate(MAX_LISTED);
     let state = json!({
-        "status": "ready",
+        "status": status,
         "whitelist": {
-            "generation": status.generation,
+            "generation": reload.generation,
             "extensions": list.len(),
-            "loaded_at": humantime::format_rfc3339_seconds(status.loaded_at).to_string(),
-            "last_error": status.last_error.map(|error| error.to_string()),
+            "loaded_at": humantime::format_rfc3339_seconds(reload.loaded_at).to_string(),
+            "last_error": reload.last_error.map(|error| error.to_string()),
         },
         "cache_directory": proxy.cache.disk_status().map(|status| status.to_string()),
         "keys": keys,
         "feeds": feeds,
     });
-    respond::plain(StatusCode::OK, "application/json", format!("{state:#}\n"))
+    respond::plain(code, "application/json", format!("{state:#}\n"))
+}
+
+/// Returns true if a query has the parameter `warm`.
+fn asks_for_warmth(query: Option<&str>) -> bool {
+    let mut parameters = query.into_iter().flat_map(|query| query.split('&'));
+    parameters.any(|parameter| parameter == "warm" || parameter.starts_with("warm="))
+}
+
+fn text(status: StatusCode, text: &'static str) -> Response<Body> {
+    respond::plain(status, "text/plain; charset=utf-8", text)
 }

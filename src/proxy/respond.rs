@@ -159,8 +159,9 @@ pub fn plain(status: StatusCode, content_type: &'static str, text: impl Into<Byt
 pub fn problem(error: &Error) -> Response<Body> {
     let answer = error.answer();
     let text = json!({
-        "type": format!("urn:problem-type:catalog-proxy:{}", answer.problem),
-        "title": answer.title,
+        // With this type the title is the status' own phrase (RFC 9457 §4.2.1); the detail says more.
+        "type": "about:blank",
+        "title": answer.status.canonical_reason(),
         "status": answer.status.as_u16(),
         "detail": error.to_string(),
     });

@@ -46,7 +46,7 @@ pub enum Refusal {
     QueryNamesFeed,
     /// A feed's path behind this prefix, in printable form, under which there are no feeds.
     UnknownPrefix(String),
-    /// A target that a reverse proxy does not serve, or `CONNECT`.
+    /// A target that a reverse proxy does not serve.
     NoResource,
     /// The resource answers only the methods of this list.
     MethodNotAllowed(&'static str),
@@ -65,13 +65,17 @@ impl Route {
     }
 
     fn for_target(method: &Method, uri: &Uri) -> Result<Self, Refusal> {
+        // Only a tunnel's end answers it (RFC 9110 §9.3.6), so no resource here ever does.
+        if *method == Method::CONNECT {
+            return Err(Refusal::MethodNotImplemented);
+        }
         let target = uri.path_and_query().ok_or(Refusal::NoResource)?;
         // `OPTIONS` is known, and `*` is a resource (RFC 9110 §9.3.7), but one of the upstream's: this one
         // has no methods. Hence 405, with a list that is empty, and not 501.
         if target.as_str() == "*" && *method == Method::OPTIONS {
             return Err(Refusal::MethodNotAllowed(""));
         }
-        if !target.as_str().starts_with('/') || *method == Method::CONNECT {
+        if !target.as_str().starts_with('/') {
             return Err(Refusal::NoResource);
         }
         let is_read = matches!(*method, Method::GET | Method::HEAD);
@@ -254,8 +258,9 @@ mod tests {
         check("OPTIONS", "*", 405, "this resource answers no method");
         check("TRACE", "/", 501, "no resource answers this method");
         check("TRACE", "*", 400, "this method or target is not served here");
-        check("CONNECT", "example.com:443", 400, "this method or target is not served here");
-        check("CONNECT", "/x", 400, "this method or target is not served here");
+        check("CONNECT", "example.com:443", 501, "no resource answers this method");
+        check("CONNECT", "/x", 501, "no resource answers this method");
+        check("CONNECT", "/api/v4/packages", 501, "no resource answers this method");
         assert_eq!(route("GET", "/livez?x"), Route::Live);
         assert_eq!(route("HEAD", "/readyz"), Route::Ready);
     }

@@ -40,7 +40,12 @@ pub(super) fn http(panics: Counter) -> Http {
     let mut http = Http::new(Streams { panics });
     // The sweep limits the time for a head with all else that a connection waits for: hyper's own limit does not
     // tell an idle connection from half a request.
-    http.http1().header_read_timeout(None).max_headers(MAX_FIELDS).max_buf_size(MAX_HEAD as usize);
+    http.http1()
+        .header_read_timeout(None)
+        // Programs that read fields by hand, as many in PHP do, look for `Content-Length`.
+        .title_case_headers(true)
+        .max_headers(MAX_FIELDS)
+        .max_buf_size(MAX_HEAD as usize);
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)

@@ -15,7 +15,7 @@ const PLAIN_HTTP: &str = concat!(
     "Content-Type: application/problem+json\r\n",
     "Proxy-Status: catalog-proxy; error=http_request_error\r\n",
     "Connection: close\r\n\r\n",
-    r#"{"type":"urn:problem-type:catalog-proxy:plain-http","title":"Plain HTTP","status":400,"#,
+    r#"{"type":"about:blank","title":"Bad Request","status":400,"#,
     r#""detail":"this port speaks HTTPS; the URL must begin with https://"}"#,
     "\n",
 );

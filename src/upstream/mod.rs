@@ -3,6 +3,7 @@
 //! Every request ends at the configured origin, whatever its path says. Errors say which phase failed.
 
 mod connect;
+mod failure;
 pub mod outbound;
 mod resolve;
 pub mod retry_after;
@@ -20,10 +21,12 @@ use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
-use self::connect::{CONNECT_TIMEOUT, Connector, TunnelError};
+use self::connect::Connector;
+pub use self::failure::{Failure, FailureRow};
 use self::outbound::Outbound;
-use self::resolve::RESOLVE_TIMEOUT;
 pub use self::roots::RootsError;
 use self::roots::{Roots, SecureConnector, Trust};
 use crate::body::Body;
@@ -37,12 +40,25 @@ use crate::watch::Watch;
 pub const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("catalog-proxy/", env!("CARGO_PKG_VERSION")));
 
-/// This proxy in a `Via` field (RFC 9110 §7.6.3).
+/// This proxy in a `Via` field (RFC 9110 §7.6.3) of messages that it makes itself.
 pub const VIA: HeaderValue = HeaderValue::from_static("1.1 catalog-proxy");
+
+/// Returns this proxy in the `Via` field of a message that was received in `version` (RFC 9110 §7.6.3).
+pub fn via(version: Version) -> HeaderValue {
+    match version {
+        Version::HTTP_10 => HeaderValue::from_static("1.0 catalog-proxy"),
+        Version::HTTP_2 => HeaderValue::from_static("2 catalog-proxy"),
+        _ => VIA,
+    }
+}
 
 /// How long an idle connection is kept: shorter than what servers usually allow (60 s and more), so that
 /// few requests meet a connection that is being closed.
 const POOL_IDLE: Duration = Duration::from_secs(50);
+
+/// How long connections are used for new requests. Under load none is ever idle, and one that lives on hides that the
+/// upstream's name has moved to another address.
+const CONNECTION_LIFETIME: Duration = Duration::from_secs(10 * 60);
 
 /// A peer of HTTP/2 that is silent for so long is asked for a sign of life, and given up if it gives none:
 /// all requests share its connection. Both end well before a fetch loses patience, which then has a new one.
@@ -56,7 +72,7 @@ const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// The client of one upstream; clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    client: Client<SecureConnector, Body>,
+    client: Arc<Mutex<RenewedClient>>,
     connector: SecureConnector,
     origin: Origin,
     outbound: Outbound,
@@ -72,41 +88,6 @@ pub struct UpstreamError {
     pub chain: Arc<str>,
 }
 
-/// The phases in which a request can fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    #[error("the upstream's name could not be resolved")]
-    Dns,
-    #[error("the upstream's name was not resolved within {} s", .0.as_secs())]
-    DnsTimeout(Duration),
-    #[error("the upstream refused the connection")]
-    Refused,
-    #[error("no connection to the upstream within {} s", .0.as_secs())]
-    ConnectTimeout(Duration),
-    #[error("the upstream could not be reached")]
-    Unreachable,
-    #[error("the outbound proxy could not be reached")]
-    OutboundProxy,
-    #[error("the outbound proxy opened no connection to the upstream")]
-    Tunnel,
-    #[error("the upstream's certificate is not valid")]
-    Certificate,
-    #[error("no secure connection to the upstream could be made")]
-    Tls,
-    #[error("the upstream did not answer within {} s", .0.as_secs())]
-    HeadTimeout(Duration),
-    #[error("the upstream sent nothing for {} s", .0.as_secs())]
-    IdleTimeout(Duration),
-    #[error("the upstream did not finish its answer within {} s", .0.as_secs())]
-    TotalTimeout(Duration),
-    #[error("the upstream closed the connection too early")]
-    Cut,
-    #[error("the upstream did not answer in proper HTTP")]
-    Protocol,
-    #[error("the request broke off before its body was complete")]
-    RequestBody,
-}
-
 impl Upstream {
     /// Makes the client of `origin`, which is reached the way `outbound` says; nothing is connected yet.
     ///
@@ -120,7 +101,8 @@ impl Upstream {
     ) -> Result<Self, RootsError> {
         let trust = ca_file.map_or(Trust::System, |file| Trust::File(file.clone()));
         let connector = SecureConnector { tcp: Connector::new(&outbound), roots: Reloading::load(trust)? };
-        Ok(Self { client: client(connector.clone()), connector, origin, outbound })
+        let client = RenewedClient::new(connector.clone(), CONNECTION_LIFETIME);
+        Ok(Self { client: Arc::new(Mutex::new(client)), connector, origin, outbound })
     }
 
     /// Starts a thread that reloads the trusted roots when they change; connections made afterwards are verified
@@ -134,7 +116,8 @@ impl Upstream {
 
     /// Returns a client of the same upstream with connections of its own.
     pub fn apart(&self) -> Self {
-        Self { client: client(self.connector.clone()), ..self.clone() }
+        let client = RenewedClient::new(self.connector.clone(), CONNECTION_LIFETIME);
+        Self { client: Arc::new(Mutex::new(client)), ..self.clone() }
     }
 
     /// Returns where requests go.
@@ -167,7 +150,8 @@ impl Upstream {
         *request.uri_mut() = uri.map_err(|error| UpstreamError::new(Failure::Protocol, &error))?;
         *request.version_mut() = Version::HTTP_11;
         request.headers_mut().remove(header::HOST);
-        let mut response = self.client.request(request).await.map_err(|error| UpstreamError::of(&error))?;
+        let client = self.client.lock().current(Instant::now());
+        let mut response = client.request(request).await.map_err(|error| UpstreamError::of(&error))?;
         if let Some(coding) = response.headers().get(header::TRANSFER_ENCODING) {
             if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
                 return Err(UpstreamError::unexpected("unknown transfer coding"));
@@ -207,89 +191,27 @@ impl UpstreamError {
     }
 }
 
-impl Failure {
-    /// Returns its name in metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Dns => "dns",
-            Self::DnsTimeout(_) => "dns_timeout",
-            Self::Refused => "refused",
-            Self::ConnectTimeout(_) => "connect_timeout",
-            Self::Unreachable => "unreachable",
-            Self::OutboundProxy => "outbound_proxy",
-            Self::Tunnel => "tunnel",
-            Self::Certificate => "certificate",
-            Self::Tls => "tls",
-            Self::HeadTimeout(_) => "head_timeout",
-            Self::IdleTimeout(_) => "idle_timeout",
-            Self::TotalTimeout(_) => "total_timeout",
-            Self::Cut => "cut",
-            Self::Protocol => "protocol",
-            Self::RequestBody => "request_body",
-        }
+/// Pooling client that is replaced when its lifetime is over, and its connections with it. Responses under way keep
+/// their connections until they end.
+#[derive(Debug)]
+struct RenewedClient {
+    client: Client<SecureConnector, Body>,
+    connector: SecureConnector,
+    started: Instant,
+    lifetime: Duration,
+}
+
+impl RenewedClient {
+    fn new(connector: SecureConnector, lifetime: Duration) -> Self {
+        Self { client: client(connector.clone()), connector, started: Instant::now(), lifetime }
     }
 
-    /// Returns the name of its phase in metrics.
-    pub fn phase(self) -> &'static str {
-        match self {
-            Self::Dns
-            | Self::DnsTimeout(_)
-            | Self::Refused
-            | Self::ConnectTimeout(_)
-            | Self::Unreachable
-            | Self::OutboundProxy
-            | Self::Tunnel => "connect",
-            Self::Certificate | Self::Tls => "tls",
-            Self::HeadTimeout(_)
-            | Self::IdleTimeout(_)
-            | Self::TotalTimeout(_)
-            | Self::Cut
-            | Self::Protocol
-            | Self::RequestBody => "transfer",
+    /// Returns the client for a request that is sent at `now`.
+    fn current(&mut self, now: Instant) -> Client<SecureConnector, Body> {
+        if now.saturating_duration_since(self.started) >= self.lifetime {
+            (self.client, self.started) = (client(self.connector.clone()), now);
         }
-    }
-
-    fn of(error: &(dyn StdError + 'static)) -> Self {
-        let connecting =
-            error.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect());
-        let mut cause = Some(error);
-        while let Some(error) = cause {
-            // What follows is about the proxy, and must not be taken for the upstream's.
-            if let Some(error) = error.downcast_ref::<TunnelError>() {
-                return error.failure;
-            }
-            if error.to_string() == "dns error" {
-                let io = error.source().and_then(|error| error.downcast_ref::<io::Error>());
-                return match io.map(io::Error::kind) {
-                    Some(io::ErrorKind::TimedOut) => Self::DnsTimeout(RESOLVE_TIMEOUT),
-                    _ => Self::Dns,
-                };
-            }
-            if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-                return match tls {
-                    rustls::Error::InvalidCertificate(_) => Self::Certificate,
-                    _ => Self::Tls,
-                };
-            }
-            match error.downcast_ref::<hyper::Error>() {
-                Some(error) if error.is_parse() || error.is_parse_too_large() => return Self::Protocol,
-                // All that can fail on this side is the body that a client sends.
-                Some(error) if error.is_user() => return Self::RequestBody,
-                _ => {}
-            }
-            cause = match error.downcast_ref::<io::Error>() {
-                Some(io) => match io.kind() {
-                    io::ErrorKind::ConnectionRefused => return Self::Refused,
-                    io::ErrorKind::TimedOut if connecting => return Self::ConnectTimeout(CONNECT_TIMEOUT),
-                    // Where TLS is expected, that is how other protocols end the handshake.
-                    io::ErrorKind::UnexpectedEof if connecting => return Self::Tls,
-                    // Its source is that of what it wraps, so the wrapped one is next.
-                    _ => io.get_ref().map(|inner| -> &(dyn StdError + 'static) { inner }),
-                },
-                None => error.source(),
-            };
-        }
-        if connecting { Self::Unreachable } else { Self::Cut }
+        self.client.clone()
     }
 }
 
@@ -298,9 +220,68 @@ fn client(connector: SecureConnector) -> Client<SecureConnector, Body> {
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(POOL_IDLE)
+        // What old servers send and curl takes. None of it leaves the end of a body in doubt.
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_ignore_invalid_headers_in_responses(true)
         .http2_keep_alive_interval(PING_INTERVAL)
         .http2_keep_alive_timeout(PING_TIMEOUT)
         .http2_initial_stream_window_size(STREAM_WINDOW)
         .http2_initial_connection_window_size(CONNECTION_WINDOW)
         .build(connector)
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::body;
+
+    /// Counts the connections that three requests take, one after the other.
+    async fn connections(lifetime: Duration) -> usize {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let origin: Origin = url.parse().expect("an origin");
+        let upstream = Upstream::new(origin, None, Outbound::direct()).expect("a client");
+        upstream.client.lock().lifetime = lifetime;
+        let (counted, mut count) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                counted.send(()).expect("a reader");
+                tokio::spawn(async move {
+                    while stream.read(&mut [0; 1024]).await.is_ok_and(|len| len > 0) {
+                        let response = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                        stream.write_all(response).await.expect("a client");
+                    }
+                });
+            }
+        });
+        for _ in 0..3 {
+            let target = PathAndQuery::from_static("/x");
+            let response = upstream.send(target, Request::new(body::empty())).await.expect("a response");
+            assert_eq!(response.into_body().collect().await.expect("a body").to_bytes(), "ok");
+        }
+        let mut connections = 0;
+        while count.try_recv().is_ok() {
+            connections += 1;
+        }
+        connections
+    }
+
+    #[tokio::test]
+    async fn connections_are_renewed_under_load() {
+        assert_eq!(connections(CONNECTION_LIFETIME).await, 1);
+        assert_eq!(connections(Duration::ZERO).await, 3);
+    }
+
+    #[test]
+    fn via_has_the_received_version() {
+        let check = |version: Version, expected: &str| assert_eq!(via(version), expected);
+        check(Version::HTTP_10, "1.0 catalog-proxy");
+        check(Version::HTTP_11, "1.1 catalog-proxy");
+        check(Version::HTTP_2, "2 catalog-proxy");
+    }
 }

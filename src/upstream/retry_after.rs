@@ -9,6 +9,8 @@ const MAX: u64 = u32::MAX as u64;
 
 /// Returns the pause that `Retry-After` asks for, in seconds or with a date (RFC 9110 §10.2.3).
 ///
+/// `headers::RetryAfter` is of no use here: what it has parsed cannot be read.
+///
 /// A date is by the server's clock, if it tells that: ours may be off.
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());

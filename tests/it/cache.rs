@@ -77,6 +77,24 @@ async fn no_store_is_overridden() {
 }
 
 #[tokio::test]
+async fn a_copy_is_fresh_for_half_a_minute_at_least() {
+    let rows = [
+        ("cache-control: no-cache, private\r\n", "29"),
+        ("cache-control: no-store, no-cache, must-revalidate\r\nexpires: 0\r\n", "29"),
+        ("cache-control: max-age=1\r\nage: 5\r\n", "29"),
+        ("cache-control: max-age=40\r\n", "39"),
+    ];
+    for (fields, ttl) in rows {
+        let changing = Changing::start(vec![with_fields(fields, "[1]")]).await;
+        let proxy = Proxy::start(&changing.upstream).await;
+        let clock = Clock::stop();
+        proxy.get(PACKAGES).await;
+        clock.jump(Duration::from_secs(1)).await;
+        assert_eq!(cache_status(&proxy).await, format!("catalog-proxy; hit; ttl={ttl}"), "{fields}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_never_drives_the_upstream() {
     let changing = Changing::start(vec![ok(b"[1]")]).await;
     let proxy = Proxy::start(&changing.upstream).await;
@@ -211,7 +229,7 @@ async fn half_a_catalog_is_not_believed_at_first() {
     changing.turn(1);
     clock.jump(11 * MINUTE).await;
     let error = async || {
-        let ready = get(proxy.address, "/readyz").await;
+        let ready = get(proxy.admin, "/readyz").await;
         let state: serde_json::Value = serde_json::from_slice(&ready.body).unwrap();
         state["feeds"][0]["last_error"].as_str().unwrap_or_default().to_owned()
     };
@@ -308,7 +326,7 @@ async fn each_limit_of_time_ends_a_fetch() {
         assert_eq!(waiting.await.unwrap().status, 504, "{expected}");
         // The fetch goes on without the client.
         clock.pass(Duration::from_secs(seconds)).await;
-        let ready = get(proxy.address, "/readyz").await;
+        let ready = get(proxy.admin, "/readyz").await;
         assert!(ready.text().contains(expected), "{}", ready.text());
     }
 }
@@ -344,7 +362,7 @@ async fn a_drip_is_ended_as_a_whole() {
     }
     let answer = waiting.await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
-    let ready = get(proxy.address, "/readyz").await;
+    let ready = get(proxy.admin, "/readyz").await;
     assert!(ready.text().contains("did not finish its answer within 120 s"), "{}", ready.text());
 }
 
@@ -411,7 +429,7 @@ async fn readyz_tells_the_state_of_each_key() {
     let proxy = Proxy::start(&upstream).await;
     get(proxy.address, "/api/v4/packages").await;
     get(proxy.address, "/api/v4/packages?bad").await;
-    let ready = get(proxy.address, "/readyz").await;
+    let ready = get(proxy.admin, "/readyz").await;
     assert_eq!((ready.status.as_u16(), ready.header("content-type")), (200, "application/json"));
     let state: serde_json::Value = serde_json::from_slice(&ready.body).unwrap();
     assert_eq!((&state["status"], &state["keys"]), (&"ready".into(), &2.into()));
@@ -420,4 +438,72 @@ async fn readyz_tells_the_state_of_each_key() {
         {"key": "/api/v4/packages?bad", "last_error": "the upstream answered with status 500"},
     ]);
     assert_eq!(state["feeds"], expected);
+    // Any client may ask the service port, so it has no details.
+    let ready = get(proxy.address, "/readyz").await;
+    assert_eq!((ready.status.as_u16(), ready.text()), (200, "ready\n"));
+}
+
+#[tokio::test]
+async fn readyz_can_wait_for_a_packages_feed() {
+    let upstream = Upstream::with_feeds("[1]", "[]").await;
+    let proxy = Proxy::start(&upstream).await;
+    let check = async |target: &str, service: u16, admin: u16| {
+        assert_eq!(proxy.get(target).await.status, service, "{target}");
+        assert_eq!(get(proxy.admin, target).await.status, admin, "{target}");
+    };
+    check("/readyz", 200, 200).await;
+    check("/readyz?x&warm", 503, 503).await;
+    check("/readyz?warmer", 200, 200).await;
+    proxy.get(PACKAGES).await;
+    check("/readyz?warm", 200, 200).await;
+    check("/readyz?warm=1", 200, 200).await;
+}
+
+#[tokio::test]
+async fn the_admin_port_says_that_the_service_port_drains() {
+    let gate = Arc::new(Notify::new());
+    let held = Arc::clone(&gate);
+    let upstream = Upstream::start(move |_| {
+        let head = head_of(200, "content-length: 2\r\n");
+        vec![head, Step::Send(b"o".to_vec()), Step::Gate(Arc::clone(&held)), Step::Send(b"k".to_vec())]
+    })
+    .await;
+    let proxy = Proxy::start(&upstream).await;
+    let running = client::send(proxy.address, client::get_request("/slow")).await;
+    let admin = proxy.admin;
+    let stopping = tokio::spawn(proxy.stop());
+    until("draining", async || get(admin, "/readyz").await.status == 503).await;
+    assert!(get(admin, "/readyz").await.text().contains("\"status\": \"draining\""));
+    assert_eq!(get(admin, "/livez").await.status, 200);
+    assert!(get(admin, "/metrics").await.status.is_success());
+    gate.notify_one();
+    assert_eq!(client::finish(running).await.text(), "ok");
+    stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pause_that_the_upstream_asks_for_is_kept_without_a_copy() {
+    let later = || httpdate::fmt_http_date(std::time::SystemTime::now() + 2 * MINUTE);
+    for (code, value) in [
+        (429, "100".to_owned()),
+        (503, "100".to_owned()),
+        (503, later()),
+        (500, "100".to_owned()),
+        (403, later()),
+    ] {
+        let fields = format!("retry-after: {value}\r\ncontent-length: 0\r\n");
+        let upstream = Upstream::start(move |_| vec![head_of(code, &fields)]).await;
+        let proxy = Proxy::start(&upstream).await;
+        for _ in 0..2 {
+            let answer = proxy.get(PACKAGES).await;
+            answer.assert_problem(502);
+            let pause: u64 = answer.header("retry-after").parse().unwrap();
+            assert!((90..=120).contains(&pause), "{code} {value}: {pause}");
+        }
+        assert_eq!(upstream.count(), 1, "{code} {value}");
+    }
+    // Without such a wish it is what this proxy itself waits for.
+    let upstream = Upstream::start(|_| status(500, "text/html", b"oops")).await;
+    let proxy = Proxy::start(&upstream).await;
+    assert_eq!(proxy.get(PACKAGES).await.header("retry-after"), "1");
 }

@@ -41,6 +41,9 @@ impl Answer {
         assert!(self.header("proxy-status").starts_with("catalog-proxy; error="), "{self:?}");
         let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
         assert_eq!(problem["status"], status);
+        // The title of this type is the status' own phrase (RFC 9457 §4.2.1).
+        assert_eq!(problem["type"], "about:blank");
+        assert_eq!(problem["title"].as_str(), self.status.canonical_reason());
         for member in ["type", "title", "detail"] {
             assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{problem}");
         }

@@ -111,8 +111,8 @@ async fn trailers_pass_both_ways() {
           transfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nx-check: 7\r\n\r\n",
     )
     .await;
-    assert!(answer.contains("trailer: x-sum\r\n"), "{answer}");
-    assert!(answer.ends_with("4\r\nbody\r\n0\r\nx-sum: 42\r\n\r\n"), "{answer}");
+    assert!(answer.contains("Trailer: x-sum\r\n"), "{answer}");
+    assert!(answer.ends_with("4\r\nbody\r\n0\r\nX-Sum: 42\r\n\r\n"), "{answer}");
     let seen = upstream.requests().remove(0);
     assert_eq!(seen.trailers, [("x-check".to_owned(), "7".to_owned())]);
     assert_eq!(seen.header("te"), Some("trailers"));
@@ -228,7 +228,7 @@ async fn connect_and_the_like_are_refused() {
     let upstream = Upstream::start(|_| status(200, "text/plain", b"leaked")).await;
     let proxy = Proxy::start(&upstream).await;
     for (request, status) in [
-        ("CONNECT example.com:443 HTTP/1.1", 400),
+        ("CONNECT example.com:443 HTTP/1.1", 501),
         ("TRACE / HTTP/1.1", 501),
         ("TRACE /api/v4/packages HTTP/1.1", 405),
         ("OPTIONS * HTTP/1.1", 405),
@@ -239,4 +239,28 @@ async fn connect_and_the_like_are_refused() {
         assert_eq!(answer.to_lowercase().contains("\r\nallow:"), status == 405, "{request}: {answer}");
     }
     assert_eq!(upstream.count(), 0);
+}
+
+#[tokio::test]
+async fn via_says_in_which_version_a_message_was_received() {
+    let old = b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec();
+    let upstream = Upstream::start(move |_| vec![Step::Send(old.clone()), Step::Close]).await;
+    let proxy = Proxy::start(&upstream).await;
+    let answer = raw(proxy.address, b"GET /x HTTP/1.0\r\nhost: x\r\n\r\n").await;
+    assert!(answer.contains("\r\nVia: 1.0 catalog-proxy\r\n"), "{answer}");
+    assert_eq!(upstream.requests()[0].header("via"), Some("1.0 catalog-proxy"));
+}
+
+#[tokio::test]
+async fn field_names_are_in_title_case_over_http_1() {
+    let upstream = Upstream::with_feeds("[1]", "[]").await;
+    let proxy = Proxy::start(&upstream).await;
+    for (address, target) in
+        [(proxy.address, "/api/v4/packages"), (proxy.address, "/x"), (proxy.admin, "/metrics")]
+    {
+        let request = format!("HEAD {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let answer = raw(address, request.as_bytes()).await;
+        assert!(answer.contains("\r\nContent-Length: "), "{answer}");
+        assert!(answer.contains("\r\nContent-Type: "), "{answer}");
+    }
 }

@@ -34,6 +34,7 @@ mod https;
 mod logs;
 mod metrics;
 mod news;
+mod odd_answers;
 mod outbound;
 mod process;
 mod reload;

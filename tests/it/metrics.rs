@@ -142,7 +142,7 @@ async fn a_request_that_breaks_a_rule_counts_like_any_other() {
     {
         let answer = client::raw(proxy.address, request.as_bytes()).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
-        assert!(answer.contains("\r\nx-request-id: "), "{answer}");
+        assert!(answer.contains("\r\nX-Request-Id: "), "{answer}");
     }
     let address = proxy.address;
     let stalled =

@@ -24,6 +24,7 @@ use crate::upstream::{Step, Upstream, chunk, head_of, status};
 pub struct Process {
     child: Child,
     pub address: SocketAddr,
+    pub admin: SocketAddr,
     directory: tempfile::TempDir,
     log: Arc<Mutex<String>>,
 }
@@ -40,7 +41,8 @@ impl Process {
         fs::write(&whitelist, list(&["wp-toolkit"])).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"));
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "off", "--log-format", "json"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args(["--log-format", "json"])
             .args(["--upstream", upstream])
             .arg("--whitelist")
             .arg(&whitelist)
@@ -49,13 +51,13 @@ impl Process {
         let mut child = command.spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut lines = String::new();
-        let address = loop {
+        let (address, admin) = loop {
             let start = lines.len();
             assert!(log.read_line(&mut lines).unwrap() > 0, "it ended before it served");
             let line = &lines[start..];
             let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
-            if let Some(address) = line["listen"].as_str() {
-                break address.parse().unwrap();
+            if let (Some(address), Some(admin)) = (line["listen"].as_str(), line["admin"].as_str()) {
+                break (address.parse().unwrap(), admin.parse().unwrap());
             }
         };
         let lines = Arc::new(Mutex::new(lines));
@@ -63,7 +65,7 @@ impl Process {
         std::thread::spawn(move || {
             log.lines().map_while(Result::ok).for_each(|line| *rest.lock().unwrap() += &(line + "\n"));
         });
-        Self { child, address, directory, log: lines }
+        Self { child, address, admin, directory, log: lines }
     }
 
     /// Returns the log so far.
@@ -253,7 +255,7 @@ async fn a_hangup_reloads_the_whitelist() {
     let upstream = Upstream::with_feeds(feed, "[]").await;
     let mut process = Process::start(&upstream);
     let generation = async || {
-        let ready = get(process.address, "/readyz").await;
+        let ready = get(process.admin, "/readyz").await;
         serde_json::from_slice::<serde_json::Value>(&ready.body).unwrap()["whitelist"]["generation"]
             .as_u64()
             .unwrap()

@@ -121,7 +121,7 @@ async fn a_storm_of_edits_costs_bounded_work() {
     let packages = async || get(process.address, "/api/v4/packages").await;
     packages().await;
     let generation = async || {
-        let ready = get(process.address, "/readyz").await;
+        let ready = get(process.admin, "/readyz").await;
         let state: serde_json::Value = serde_json::from_slice(&ready.body).unwrap();
         state["whitelist"]["generation"].as_u64().unwrap()
     };

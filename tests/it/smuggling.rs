@@ -115,9 +115,10 @@ async fn one_request_is_never_two() {
     // Hosts.
     check("GET /x HTTP/1.1\r\n\r\n", "", Refused(400)).await;
     check("GET /x HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", "", Refused(400)).await;
-    check("GET http://a/x HTTP/1.1\r\nhost: b\r\n\r\n", "", Refused(400)).await;
-    check("GET http://a/x HTTP/1.1\r\nhost:\r\n\r\n", "", Refused(400)).await;
-    check("GET http://a/x HTTP/1.0\r\nhost: b\r\n\r\n", "", Refused(400)).await;
+    // An absolute target wins over Host (RFC 9112 §3.2.2).
+    check("GET http://a/x HTTP/1.1\r\nhost: b\r\nconnection: close\r\n\r\n", "", OneRequest(0)).await;
+    check("GET http://a/x HTTP/1.1\r\nhost:\r\nconnection: close\r\n\r\n", "", OneRequest(0)).await;
+    check("GET http://a/x HTTP/1.0\r\nhost: b\r\n\r\n", "", OneRequest(0)).await;
     check("GET http://u@A:80/x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", "", OneRequest(0)).await;
 
     // Request lines.

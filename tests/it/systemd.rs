@@ -82,7 +82,7 @@ async fn a_reload_of_a_broken_list_ends_too() {
     process.signal("HUP");
     assert!(manager.next().starts_with("RELOADING=1\n"));
     assert_eq!(manager.next(), "READY=1\n");
-    assert!(get(process.address, "/readyz").await.text().contains("whitelist.toml:1:"));
+    assert!(get(process.admin, "/readyz").await.text().contains("whitelist.toml:1:"));
 }
 
 #[tokio::test]

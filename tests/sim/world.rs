@@ -95,7 +95,8 @@ impl World {
             None => None,
         };
         let config = CacheConfig { size: self.cache_size.into(), ..CacheConfig::default() };
-        let policy = Policy { default: *config.fresh_for, max: config.max_fresh_for };
+        let policy =
+            Policy { default: *config.fresh_for, min: *config.min_fresh_for, max: config.max_fresh_for };
         let wire = self.upstream.wire(number, &model);
         let fetcher = Fetcher::over(wire, policy, *config.max_feed_size, *config.size);
         let cache = Cache::over(fetcher, &config, disk.clone(), None, Arc::clone(&metrics));

@@ -84,7 +84,7 @@ pub async fn warm_up(process: &Process, model: &Model) {
 }
 
 async fn generation(process: &Process) -> u64 {
-    let ready = client::get(process.address, "/readyz").await;
+    let ready = client::get(process.admin, "/readyz").await;
     let state: serde_json::Value = serde_json::from_slice(&ready.body).unwrap();
     state["whitelist"]["generation"].as_u64().unwrap()
 }

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 pub struct Process {
     child: Child,
     pub address: SocketAddr,
+    pub admin: SocketAddr,
     directory: tempfile::TempDir,
 }
 
@@ -18,7 +19,8 @@ impl Process {
         let whitelist = directory.path().join("whitelist.toml");
         fs::write(&whitelist, list).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "off", "--log-format", "json"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args(["--log-format", "json"])
             // A lifetime and a cache that are used up many times in ten minutes.
             .args(["--fresh-for", "1s", "--cache-size", "32MiB", "--upstream", upstream, "--whitelist"])
             .arg(&whitelist)
@@ -28,16 +30,16 @@ impl Process {
             .spawn()
             .unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
-        let address = loop {
+        let (address, admin) = loop {
             let mut line = String::new();
             assert!(log.read_line(&mut line).unwrap() > 0, "it ended before it served");
             let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-            if let Some(address) = line["listen"].as_str() {
-                break address.parse().unwrap();
+            if let (Some(address), Some(admin)) = (line["listen"].as_str(), line["admin"].as_str()) {
+                break (address.parse().unwrap(), admin.parse().unwrap());
             }
         };
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self { child, address, directory }
+        Self { child, address, admin, directory }
     }
 
     /// Replaces the whitelist as a careful editor does.

@@ -59,7 +59,7 @@ impl Scripted {
         };
         let wire = Wire { origin: "http://upstream.test".parse().expect("an origin"), send: Box::new(send) };
         let config = config::CacheConfig::default();
-        let policy = Policy { default: *config.fresh_for, max: config.max_fresh_for };
+        let policy = Policy { default: *config.fresh_for, min: Duration::ZERO, max: config.max_fresh_for };
         let fetcher = Fetcher::over(wire, policy, *config.max_feed_size, *config.size);
         Cache::over(fetcher, &config, None, None, Arc::new(Metrics::default()))
     }
@@ -250,7 +250,7 @@ async fn a_stream_counts_as_a_reader_until_its_end() {
         async move { Ok(Response::new(body)) }.boxed()
     };
     let wire = Wire { origin: "http://upstream.test".parse().expect("an origin"), send: Box::new(send) };
-    let policy = Policy { default: Duration::from_secs(600), max: None };
+    let policy = Policy { default: Duration::from_secs(600), min: Duration::ZERO, max: None };
     let streaming = Cache::over(
         Fetcher::over(wire, policy, 1 << 20, 1 << 20),
         &config::CacheConfig::default(),
