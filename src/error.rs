@@ -6,7 +6,7 @@ use http::StatusCode;
 use tracing::Level;
 
 use crate::cache::fetch::FetchError;
-use crate::upstream::{Failure, FailureRow, UpstreamError};
+use crate::upstream::{FailureRow, UpstreamError, UpstreamFailure};
 
 /// Why a request is not served.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -57,7 +57,7 @@ pub enum Error {
 
 /// What an error looks like from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Answer {
+pub struct ErrorResponse {
     /// Status of the answer.
     pub status: StatusCode,
     /// Error type of RFC 9209 §2.3.
@@ -68,9 +68,10 @@ pub struct Answer {
 
 impl Error {
     /// Looks the answer up.
-    pub fn answer(&self) -> Answer {
+    pub fn answer(&self) -> ErrorResponse {
         use StatusCode as S;
-        let client = |status| Answer { status, proxy_status: "http_request_error", level: Level::DEBUG };
+        let client =
+            |status| ErrorResponse { status, proxy_status: "http_request_error", level: Level::DEBUG };
         match self {
             Self::MethodNotAllowed { .. } => client(S::METHOD_NOT_ALLOWED),
             Self::MethodNotImplemented => client(S::NOT_IMPLEMENTED),
@@ -82,14 +83,14 @@ impl Error {
             Self::TargetTooLong(_) => client(S::URI_TOO_LONG),
             Self::Forward(UpstreamError { failure, .. }) => {
                 let FailureRow { status, proxy_status, .. } = failure.row();
-                let level = if *failure == Failure::RequestBody { Level::DEBUG } else { Level::WARN };
-                Answer { status, proxy_status, level }
+                let level = if *failure == UpstreamFailure::RequestBody { Level::DEBUG } else { Level::WARN };
+                ErrorResponse { status, proxy_status, level }
             }
             Self::Feed(error) | Self::PackagesOfCategories(error) => {
                 let FailureRow { status, proxy_status, .. } = error.row();
                 let level =
                     if matches!(error, FetchError::Interrupted) { Level::ERROR } else { Level::DEBUG };
-                Answer { status, proxy_status, level }
+                ErrorResponse { status, proxy_status, level }
             }
         }
     }

@@ -21,14 +21,14 @@ use crate::panics;
 /// Dropping it lets the thread handle what is queued and end, without waiting for that.
 #[derive(Debug)]
 pub(crate) struct Worker<J: Send + 'static> {
-    queue: Mutex<Option<Queue<J>>>,
+    queue: Mutex<Option<JobQueue<J>>>,
     /// Disconnects when the thread ends; nothing is ever sent.
     ended: Mutex<Receiver<Infallible>>,
 }
 
 /// The way to the thread.
 #[derive(Debug)]
-enum Queue<J: Send + 'static> {
+enum JobQueue<J: Send + 'static> {
     Thread(SyncSender<J>),
     #[cfg(test)]
     Simulated(simulated::Simulated<J>),
@@ -62,7 +62,7 @@ impl<J: Send + 'static> Worker<J> {
         let (alive, ended) = mpsc::channel();
         #[cfg(test)]
         if crate::sim::clock::is_simulated() {
-            let queue = Queue::Simulated(simulated::Simulated::start(name, capacity, handle));
+            let queue = JobQueue::Simulated(simulated::Simulated::start(name, capacity, handle));
             return Ok(Self { queue: Mutex::new(Some(queue)), ended: Mutex::new(ended) });
         }
         thread::Builder::new().name(name.to_owned()).spawn(move || {
@@ -72,7 +72,7 @@ impl<J: Send + 'static> Worker<J> {
                 panics::catch(name, &panics, || handle(job));
             }
         })?;
-        Ok(Self { queue: Mutex::new(Some(Queue::Thread(queue))), ended: Mutex::new(ended) })
+        Ok(Self { queue: Mutex::new(Some(JobQueue::Thread(queue))), ended: Mutex::new(ended) })
     }
 
     /// Queues a job. Never blocks.
@@ -82,12 +82,12 @@ impl<J: Send + 'static> Worker<J> {
     pub(crate) fn send(&self, job: J) -> Result<(), Rejected> {
         let queue = self.queue.lock();
         match queue.as_ref().ok_or(Rejected::Closed)? {
-            Queue::Thread(queue) => queue.try_send(job).map_err(|error| match error {
+            JobQueue::Thread(queue) => queue.try_send(job).map_err(|error| match error {
                 TrySendError::Full(_) => Rejected::Full,
                 TrySendError::Disconnected(_) => Rejected::Closed,
             }),
             #[cfg(test)]
-            Queue::Simulated(queue) => queue.send(job),
+            JobQueue::Simulated(queue) => queue.send(job),
         }
     }
 

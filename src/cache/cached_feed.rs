@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderValue, Version};
 use tokio::time::Instant;
 
 use super::freshness::Freshness;
@@ -54,6 +54,8 @@ pub struct Meta {
     pub last_modified: Option<HeaderValue>,
     /// The media type.
     pub content_type: Option<HeaderValue>,
+    /// HTTP version of the response that brought or confirmed it; 1.1 for a copy from disk.
+    pub version: Version,
     /// Freshness on arrival.
     pub freshness: Freshness,
     /// How long it was held by earlier processes.
@@ -167,10 +169,10 @@ impl CachedFeed {
         self.stale_since(now).min(self.resident(now))
     }
 
-    /// Returns what is left of its freshness lifetime in seconds, negative if it is over.
+    /// Returns what is left of its freshness lifetime in whole seconds. It is negative as soon as the lifetime is over.
     pub fn ttl(&self, now: Instant) -> i64 {
         let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-        self.fresh_for(now).map_or_else(|| -seconds(self.stale_since(now)), seconds)
+        self.fresh_for(now).map_or_else(|| -seconds(self.stale_since(now)).max(1), seconds)
     }
 
     /// Returns true if it is within its freshness lifetime.

@@ -9,7 +9,7 @@ use zstd::stream::{raw, zio};
 /// Codings that the upstream is asked for: those that [`Decoder`] knows.
 pub(super) const ACCEPT_ENCODING: &str = "zstd, br, gzip";
 
-/// Input buffer of the brotli decoder.
+/// DecoderInput buffer of the brotli decoder.
 const BUFFER: usize = 16 << 10;
 
 /// Largest window a zstd encoder may ask of us, 8 MiB: what RFC 9659 §3 grants over HTTP.
@@ -33,13 +33,13 @@ pub(super) struct Decoder {
 
 enum Coding {
     /// No coding.
-    Identity(Input),
+    Identity(DecoderInput),
     /// RFC 1952.
-    Gzip(Box<MultiGzDecoder<Input>>),
+    Gzip(Box<MultiGzDecoder<DecoderInput>>),
     /// RFC 7932.
-    Brotli(Box<brotli::Decompressor<Input>>),
+    Brotli(Box<brotli::Decompressor<DecoderInput>>),
     /// RFC 8878.
-    Zstd(Box<zio::Reader<Input, raw::Decoder<'static>>>),
+    Zstd(Box<zio::Reader<DecoderInput, raw::Decoder<'static>>>),
 }
 
 /// Why a body cannot be decoded.
@@ -53,7 +53,7 @@ pub(super) enum DecodeError {
 
 /// What has arrived and is not decoded yet. A read of nothing would block, until the body has ended.
 #[derive(Default)]
-struct Input {
+struct DecoderInput {
     bytes: Bytes,
     ended: bool,
 }
@@ -63,9 +63,14 @@ impl Decoder {
     ///
     /// Returns `None` for a coding that was not asked for.
     pub(super) fn new(coding: Option<&str>, limit: u64) -> Option<Self> {
-        let input = Input::default();
-        let coding = match coding.map(|coding| coding.trim().to_ascii_lowercase()).as_deref() {
-            None | Some("" | "identity" | "none") => Coding::Identity(input),
+        let input = DecoderInput::default();
+        let codings = coding.unwrap_or_default().to_ascii_lowercase();
+        // Some servers list what they did not do.
+        let mut codings =
+            codings.split(',').map(str::trim).filter(|name| !matches!(*name, "" | "identity" | "none"));
+        let (coding, None) = (codings.next(), codings.next()) else { return None };
+        let coding = match coding {
+            None => Coding::Identity(input),
             Some("gzip" | "x-gzip") => Coding::Gzip(Box::new(MultiGzDecoder::new(input))),
             Some("br") => Coding::Brotli(Box::new(brotli::Decompressor::new(input, BUFFER))),
             Some("zstd") => {
@@ -123,7 +128,7 @@ impl Decoder {
         }
     }
 
-    fn input(&mut self) -> &mut Input {
+    fn input(&mut self) -> &mut DecoderInput {
         match &mut self.coding {
             Coding::Identity(input) => input,
             Coding::Gzip(decoder) => decoder.get_mut(),
@@ -133,7 +138,7 @@ impl Decoder {
     }
 }
 
-impl BufRead for Input {
+impl BufRead for DecoderInput {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         match self.bytes.is_empty() && !self.ended {
             true => Err(io::ErrorKind::WouldBlock.into()),
@@ -146,7 +151,7 @@ impl BufRead for Input {
     }
 }
 
-impl Read for Input {
+impl Read for DecoderInput {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         let len = self.fill_buf()?.read(room)?;
         self.consume(len);

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use http::response::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
@@ -29,7 +30,7 @@ use crate::feed::scan::ScanError;
 use crate::feed::{FeedKind, categories, packages};
 use crate::metrics::Failed;
 use crate::upstream::retry_after::retry_after;
-use crate::upstream::{Failure, FailureRow, USER_AGENT, Upstream, UpstreamError, VIA};
+use crate::upstream::{FailureRow, USER_AGENT, Upstream, UpstreamError, UpstreamFailure, VIA};
 
 /// Longest wait for the head of the response, connecting included. No client waits as long, but an upstream that
 /// takes its time still fills the cache for the next one.
@@ -209,22 +210,21 @@ impl Fetcher {
         let deadline = Instant::now() + TOTAL_TIMEOUT;
         let response = timeout(HEAD_TIMEOUT, self.head(key, before))
             .await
-            .map_err(|_| UpstreamError::timeout(Failure::HeadTimeout(HEAD_TIMEOUT)))??;
+            .map_err(|_| UpstreamError::timeout(UpstreamFailure::HeadTimeout(HEAD_TIMEOUT)))??;
         let (head, incoming) = response.into_parts();
         self.vary.check(key.as_str(), &head.headers, Instant::now());
         match (head.status, before) {
             // 203 is a 200 that a proxy on the way has changed (RFC 9110 §15.3.4); the body is proved all the same.
             (StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION, _) => {
-                let meta = self.meta(&head.headers);
+                let meta = self.meta(&head);
                 publish(Arrived::Head(&meta));
                 let feed = self.body(key.kind(), &head.headers, incoming, deadline, publish).await?;
                 // What arrived over minutes is as old as its end.
                 Ok(CachedFeed { feed: Arc::new(feed), meta: Meta { arrived: Instant::now(), ..meta } })
             }
-            (StatusCode::NOT_MODIFIED, Some(before)) => Ok(CachedFeed {
-                feed: Arc::clone(&before.feed),
-                meta: self.confirmed(&head.headers, &before.meta),
-            }),
+            (StatusCode::NOT_MODIFIED, Some(before)) => {
+                Ok(CachedFeed { feed: Arc::clone(&before.feed), meta: self.confirmed(&head, &before.meta) })
+            }
             (status, _) => {
                 let retry_after = retry_after(&head.headers, SystemTime::now());
                 Err(FetchError::Status { status, retry_after })
@@ -252,7 +252,7 @@ impl Fetcher {
         for _ in 0..=MAX_REDIRECTS {
             let response = match ask(&target).await {
                 // A pooled connection that the other side had closed looks like this, so once more at once.
-                Err(UpstreamError { failure: Failure::Cut, .. }) => ask(&target).await,
+                Err(UpstreamError { failure: UpstreamFailure::Cut, .. }) => ask(&target).await,
                 answer => answer,
             }?;
             let location = match response.status().as_u16() {
@@ -311,7 +311,7 @@ impl Fetcher {
             };
             // A flood that decodes to nothing never pauses, and no size bounds it.
             if Instant::now() >= deadline {
-                return Err(UpstreamError::timeout(Failure::TotalTimeout(TOTAL_TIMEOUT)).into());
+                return Err(UpstreamError::timeout(UpstreamFailure::TotalTimeout(TOTAL_TIMEOUT)).into());
             }
             let ended = frame.is_none();
             match frame.transpose().map_err(|error| UpstreamError::of(&*error))? {
@@ -341,12 +341,14 @@ impl Fetcher {
         }
     }
 
-    fn meta(&self, headers: &HeaderMap) -> Meta {
+    fn meta(&self, head: &Parts) -> Meta {
+        let headers = &head.headers;
         let freshness = Freshness::of(headers, SystemTime::now(), self.policy);
         Meta {
             etag: own(headers.get(header::ETAG)),
             last_modified: own(headers.get(header::LAST_MODIFIED)),
             content_type: own(headers.get(header::CONTENT_TYPE)),
+            version: head.version,
             refresh_after: refresh_after(freshness, fastrand::f64()),
             freshness,
             held: Duration::ZERO,
@@ -356,8 +358,8 @@ impl Fetcher {
     }
 
     /// Renews what is known with the fields of a 304 (RFC 9111 §4.3.4).
-    fn confirmed(&self, headers: &HeaderMap, before: &Meta) -> Meta {
-        let now = self.meta(headers);
+    fn confirmed(&self, head: &Parts, before: &Meta) -> Meta {
+        let now = self.meta(head);
         Meta {
             etag: now.etag.or_else(|| before.etag.clone()),
             last_modified: now.last_modified.or_else(|| before.last_modified.clone()),
@@ -447,8 +449,8 @@ async fn next_frame(
     let idle = Instant::now() + IDLE_TIMEOUT;
     timeout_at(idle.min(deadline), incoming.frame()).await.map_err(|_| {
         UpstreamError::timeout(match idle < deadline {
-            true => Failure::IdleTimeout(IDLE_TIMEOUT),
-            false => Failure::TotalTimeout(TOTAL_TIMEOUT),
+            true => UpstreamFailure::IdleTimeout(IDLE_TIMEOUT),
+            false => UpstreamFailure::TotalTimeout(TOTAL_TIMEOUT),
         })
     })
 }

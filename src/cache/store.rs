@@ -250,6 +250,7 @@ mod tests {
             last_modified: None,
             content_type: None,
             freshness: Freshness { lifetime: Duration::from_secs(600), age: Duration::ZERO },
+            version: http::Version::HTTP_11,
             held: Duration::ZERO,
             arrived: Instant::now(),
             refresh_after: Duration::ZERO,

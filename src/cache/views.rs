@@ -14,7 +14,7 @@ use tracing::warn;
 use super::cached_feed::Feed;
 use super::encode::Encoding;
 use super::fetch::FetchError;
-use super::signal::Signal;
+use super::shared_value::SharedValue;
 use super::store::Store;
 use super::view::View;
 use crate::blocking;
@@ -51,7 +51,7 @@ struct MakingKey {
 }
 
 /// A view that many wait for and one task makes.
-type Making = Arc<Signal<Made>>;
+type Making = Arc<SharedValue<Made>>;
 
 /// What became of a view.
 #[derive(Debug, Default)]

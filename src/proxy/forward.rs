@@ -19,7 +19,7 @@ use super::headers::{self, Client};
 use super::upload::Upload;
 use crate::body::{self, Body};
 use crate::error::Error;
-use crate::upstream::{Failure, Upstream, UpstreamError};
+use crate::upstream::{Upstream, UpstreamError, UpstreamFailure};
 
 /// Longest silence while a request is passed on: no byte of it taken, no head of the answer. A download
 /// that the vendor's server puts together first may well take half a minute.
@@ -41,7 +41,7 @@ pub async fn forward(
     max_body: u64,
     received: Counter,
 ) -> Result<Response<Body>, Error> {
-    let activity = Activity::new();
+    let activity = ForwardActivity::new();
     let (mut head, incoming) = request.into_parts();
     headers::to_upstream(&mut head.headers, head.version, client);
     let (upload, fault) = Upload::new(incoming, max_body);
@@ -70,7 +70,7 @@ pub async fn forward(
         match (upstream.send(target, Request::from_parts(head, outgoing)).await, again) {
             // A pooled connection that the other side had closed looks like this, so once more at once
             // (RFC 9110 §9.2.2).
-            (Err(UpstreamError { failure: Failure::Cut, .. }), Some((target, request))) => {
+            (Err(UpstreamError { failure: UpstreamFailure::Cut, .. }), Some((target, request))) => {
                 upstream.send(target, request).await
             }
             (answer, _) => answer,
@@ -92,13 +92,13 @@ pub async fn forward(
 
 /// When something last happened; cloning shares it.
 #[derive(Debug, Clone)]
-struct Activity {
+struct ForwardActivity {
     start: Instant,
     /// Milliseconds after the start.
     last: Arc<AtomicU64>,
 }
 
-impl Activity {
+impl ForwardActivity {
     fn new() -> Self {
         Self { start: Instant::now(), last: Arc::default() }
     }
@@ -117,7 +117,7 @@ impl Activity {
         loop {
             let due = self.start + Duration::from_millis(self.last.load(Ordering::Relaxed)) + limit;
             if due <= Instant::now() {
-                return Err(UpstreamError::timeout(Failure::HeadTimeout(limit)));
+                return Err(UpstreamError::timeout(UpstreamFailure::HeadTimeout(limit)));
             }
             tokio::select! {
                 answer = &mut answer => return answer,
@@ -151,7 +151,7 @@ impl http_body::Body for IdleLimited {
             Poll::Pending => {
                 let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(IDLE_TIMEOUT)));
                 ready!(sleep.as_mut().poll(context));
-                let timeout = UpstreamError::timeout(Failure::IdleTimeout(IDLE_TIMEOUT));
+                let timeout = UpstreamError::timeout(UpstreamFailure::IdleTimeout(IDLE_TIMEOUT));
                 Poll::Ready(Some(Err(timeout)))
             }
         }

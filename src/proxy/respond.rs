@@ -17,7 +17,7 @@ use crate::cache::freshness::Freshness;
 use crate::cache::view::View;
 use crate::cache_status::CacheOutcome;
 use crate::error::Error;
-use crate::upstream::VIA;
+use crate::upstream::{VIA, via};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -140,7 +140,7 @@ fn head(caching: Caching, feed: FeedHead<'_>) -> Response<Body> {
         }
     }
     headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-    headers.insert(header::VIA, VIA);
+    headers.insert(header::VIA, via(feed.meta.version));
     headers.insert(CACHE_STATUS, feed.outcome.field(feed.key.as_str(), feed.ttl));
     *response.headers_mut() = headers;
     response

@@ -15,12 +15,12 @@ use crate::limits::{IDLE_TIMEOUT, REQUEST_TIMEOUT};
 #[derive(Debug)]
 pub(super) struct Activity {
     pub(super) network: IpAddr,
-    state: Mutex<State>,
+    state: Mutex<ActivityState>,
     closing: Notify,
 }
 
 #[derive(Debug)]
-struct State {
+struct ActivityState {
     /// Requests whose response is not complete.
     running: usize,
     /// What is awaited while none runs.
@@ -59,7 +59,7 @@ pub(super) struct Running(Arc<Activity>);
 impl Activity {
     /// Returns the record of a new connection from `network`.
     pub(super) fn new(network: IpAddr) -> Arc<Self> {
-        let state = State {
+        let state = ActivityState {
             running: 0,
             awaited: Awaited::FirstRequest,
             since: Instant::now(),
@@ -149,7 +149,7 @@ impl Drop for Running {
     }
 }
 
-impl State {
+impl ActivityState {
     fn is_between_requests(&self) -> bool {
         self.running == 0 && self.awaited == Awaited::NextRequest && !self.multiplexed
     }

@@ -42,7 +42,7 @@ struct Table {
 
 /// A place among the open connections; dropping it gives it back.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionPlace {
     connections: Arc<Connections>,
     id: u64,
     pub(super) activity: Arc<Activity>,
@@ -65,7 +65,7 @@ impl Connections {
     }
 
     /// Gives a new connection a place, if need be that of the one that has been without a request for longest.
-    pub(super) fn admit(self: &Arc<Self>, peer: SocketAddr) -> Result<Place, Full> {
+    pub(super) fn admit(self: &Arc<Self>, peer: SocketAddr) -> Result<ConnectionPlace, Full> {
         let network = network(peer.ip());
         let Quotas { total, per_address, .. } = self.quotas;
         let mut table = self.table.lock();
@@ -82,7 +82,7 @@ impl Connections {
         table.next_id += 1;
         table.open.insert(id, Arc::clone(&activity));
         *table.networks.entry(network).or_default() += 1;
-        Ok(Place { connections: Arc::clone(self), id, activity, _open: self.port.open() })
+        Ok(ConnectionPlace { connections: Arc::clone(self), id, activity, _open: self.port.open() })
     }
 
     /// Closes the connections whose client took too long.
@@ -134,7 +134,7 @@ impl Table {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         self.connections.table.lock().remove(self.id);
     }
@@ -167,18 +167,18 @@ mod tests {
         Connections::new(Quotas { total, per_address, exempt }, Port::default(), Counter::default())
     }
 
-    fn admit(connections: &Arc<Connections>, ip: &str) -> Result<Place, Full> {
+    fn admit(connections: &Arc<Connections>, ip: &str) -> Result<ConnectionPlace, Full> {
         connections.admit(SocketAddr::new(ip.parse().expect("an address"), 1))
     }
 
-    fn start(place: &Place, version: Version) -> Running {
+    fn start(place: &ConnectionPlace, version: Version) -> Running {
         let mut request = Request::new(Empty::<Bytes>::new());
         *request.version_mut() = version;
         place.activity.start(&request)
     }
 
     /// Returns true if the connection was told to close.
-    async fn is_closed(place: &Place) -> bool {
+    async fn is_closed(place: &ConnectionPlace) -> bool {
         tokio::time::timeout(Duration::ZERO, place.activity.closing()).await.is_ok()
     }
 

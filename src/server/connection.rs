@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::activity::Activity;
-use super::admission::Place;
+use super::admission::ConnectionPlace;
 use super::handshake;
 use super::response::ResponseBody;
 use super::socket::Socket;
@@ -76,7 +76,7 @@ where
         self: Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
-        place: Place,
+        place: ConnectionPlace,
         mut stop: watch::Receiver<bool>,
     ) {
         let activity = &place.activity;

@@ -16,9 +16,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower_service::Service;
 
-use super::Failure;
+use super::UpstreamFailure;
 use super::outbound::Outbound;
 use super::resolve::Resolver;
+use crate::body::BoxError;
 
 /// Longest wait for a TCP connection, over all addresses: a reachable server takes under a second. A proxy
 /// has as long for all it does, which is to be found, to connect and to answer.
@@ -27,8 +28,6 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Makes TCP connections: to each address of a name in turn, and where there are both kinds, to the first of
 /// the other kind as well when one of the preferred has not answered for 300 ms (RFC 8305).
 type Tcp = HttpConnector<Resolver>;
-
-type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Makes the connections that TLS runs on.
 #[derive(Debug, Clone)]
@@ -44,7 +43,7 @@ pub(super) enum Connector {
 #[error("through the outbound proxy")]
 pub(super) struct TunnelError {
     /// Which side of the proxy failed.
-    pub(super) failure: Failure,
+    pub(super) failure: UpstreamFailure,
     source: BoxError,
 }
 
@@ -104,11 +103,11 @@ impl TunnelError {
             error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
         };
         let failure = if causes().any(late) {
-            Failure::ConnectTimeout(CONNECT_TIMEOUT)
+            UpstreamFailure::ConnectTimeout(CONNECT_TIMEOUT)
         } else if causes().any(<dyn StdError>::is::<<Tcp as Service<Uri>>::Error>) {
-            Failure::OutboundProxy
+            UpstreamFailure::OutboundProxy
         } else {
-            Failure::Tunnel
+            UpstreamFailure::Tunnel
         };
         Self { failure, source }
     }
@@ -178,6 +177,6 @@ mod tests {
         let error =
             connector.call(Uri::from_static("https://a.example/")).await.map(drop).expect_err("no tunnel");
         let error = error.downcast_ref::<TunnelError>().expect("a tunnel's error");
-        assert_eq!(error.failure, Failure::ConnectTimeout(CONNECT_TIMEOUT));
+        assert_eq!(error.failure, UpstreamFailure::ConnectTimeout(CONNECT_TIMEOUT));
     }
 }

@@ -12,7 +12,7 @@ use super::resolve::RESOLVE_TIMEOUT;
 /// The phases in which a request can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
-pub enum Failure {
+pub enum UpstreamFailure {
     #[error("the upstream's name could not be resolved")]
     Dns,
     #[error("the upstream's name was not resolved within {} s", .0.as_secs())]
@@ -70,7 +70,7 @@ impl FailureRow {
     }
 }
 
-impl Failure {
+impl UpstreamFailure {
     /// Looks the failure up in the table of all.
     pub fn row(self) -> FailureRow {
         const BAD: StatusCode = StatusCode::BAD_GATEWAY;

@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use self::connect::Connector;
-pub use self::failure::{Failure, FailureRow};
+pub use self::failure::{FailureRow, UpstreamFailure};
 use self::outbound::Outbound;
 pub use self::roots::RootsError;
 use self::roots::{Roots, SecureConnector, Trust};
@@ -83,7 +83,7 @@ pub struct Upstream {
 #[error("{failure}")]
 pub struct UpstreamError {
     /// What failed, in words fit for a client.
-    pub failure: Failure,
+    pub failure: UpstreamFailure,
     /// The causes, for the log.
     pub chain: Arc<str>,
 }
@@ -147,7 +147,7 @@ impl Upstream {
             .authority(self.origin.authority.clone())
             .path_and_query(target)
             .build();
-        *request.uri_mut() = uri.map_err(|error| UpstreamError::new(Failure::Protocol, &error))?;
+        *request.uri_mut() = uri.map_err(|error| UpstreamError::new(UpstreamFailure::Protocol, &error))?;
         *request.version_mut() = Version::HTTP_11;
         request.headers_mut().remove(header::HOST);
         let client = self.client.lock().current(Instant::now());
@@ -166,20 +166,20 @@ impl Upstream {
 impl UpstreamError {
     /// Classifies what the client or a body reported.
     pub fn of(error: &(dyn StdError + 'static)) -> Self {
-        Self::new(Failure::of(error), error)
+        Self::new(UpstreamFailure::of(error), error)
     }
 
     /// A time limit ran out.
-    pub fn timeout(failure: Failure) -> Self {
+    pub fn timeout(failure: UpstreamFailure) -> Self {
         Self { failure, chain: "time limit".into() }
     }
 
     /// The answer makes no sense in HTTP.
     pub fn unexpected(what: &str) -> Self {
-        Self { failure: Failure::Protocol, chain: what.into() }
+        Self { failure: UpstreamFailure::Protocol, chain: what.into() }
     }
 
-    fn new(failure: Failure, error: &dyn StdError) -> Self {
+    fn new(failure: UpstreamFailure, error: &dyn StdError) -> Self {
         let mut chain = error.to_string();
         let mut source = error.source();
         while let Some(error) = source {
@@ -223,7 +223,6 @@ fn client(connector: SecureConnector) -> Client<SecureConnector, Body> {
         // What old servers send and curl takes. None of it leaves the end of a body in doubt.
         .http1_allow_obsolete_multiline_headers_in_responses(true)
         .http1_allow_spaces_after_header_name_in_responses(true)
-        .http1_ignore_invalid_headers_in_responses(true)
         .http2_keep_alive_interval(PING_INTERVAL)
         .http2_keep_alive_timeout(PING_TIMEOUT)
         .http2_initial_stream_window_size(STREAM_WINDOW)

@@ -1,6 +1,5 @@
 //! Trusted roots of TLS connections to the upstream, and the connector that uses the newest good ones.
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use tower_service::Service;
 use tracing::info;
 
 use super::connect::Connector;
+use crate::body::BoxError;
 use crate::given::{Given, Source};
 use crate::reloading::{FileContents, Parsed, Part, Reloadable, Reloading, Settle};
 use crate::watch::{self, FILE_POLL_INTERVAL};
@@ -185,8 +185,6 @@ pub(super) struct SecureConnector {
     pub(super) tcp: Connector,
     pub(super) roots: Arc<Reloading<Roots>>,
 }
-
-type BoxError = Box<dyn Error + Send + Sync>;
 
 impl Service<Uri> for SecureConnector {
     type Response = MaybeHttpsStream<TokioIo<TcpStream>>;

@@ -84,10 +84,14 @@ async fn a_copy_is_fresh_for_half_a_minute_at_least() {
         ("cache-control: max-age=1\r\nage: 5\r\n", "29"),
         ("cache-control: max-age=40\r\n", "39"),
     ];
+    let mut started = Vec::new();
     for (fields, ttl) in rows {
         let changing = Changing::start(vec![with_fields(fields, "[1]")]).await;
         let proxy = Proxy::start(&changing.upstream).await;
-        let clock = Clock::stop();
+        started.push((fields, ttl, changing, proxy));
+    }
+    let clock = Clock::stop();
+    for (fields, ttl, _upstream, proxy) in started {
         proxy.get(PACKAGES).await;
         clock.jump(Duration::from_secs(1)).await;
         assert_eq!(cache_status(&proxy).await, format!("catalog-proxy; hit; ttl={ttl}"), "{fields}");

@@ -246,7 +246,7 @@ async fn a_client_of_http_1_0_gets_a_length() {
     let proxy = Proxy::start(&upstream).await;
     gate.notify_one();
     let answer = raw(proxy.address, format!("GET {PACKAGES} HTTP/1.0\r\n\r\n").as_bytes()).await;
-    assert!(answer.contains(&format!("content-length: {}\r\n", slow_shown().len())), "{answer}");
+    assert!(answer.contains(&format!("Content-Length: {}\r\n", slow_shown().len())), "{answer}");
     assert!(answer.ends_with(&slow_shown()), "{answer}");
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, Uri};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -290,8 +290,8 @@ async fn what_has_no_place_in_http_2_goes_nowhere() {
             match raw.read().await {
                 None => break true,
                 Some((RST_STREAM | GOAWAY, ..)) => break true,
-                // `:status 400` is entry 12 of the static table.
-                Some((HEADERS, _, payload)) => break payload[0] == 0x80 | 12,
+                // Entry 12 of the static table is `:status 400`; 501 is none, so it is a literal with the name of entry 8.
+                Some((HEADERS, _, payload)) => break [0x80 | 12, 0x40 | 8].contains(&payload[0]),
                 _ => {}
             }
         };
@@ -305,4 +305,38 @@ async fn what_has_no_place_in_http_2_goes_nowhere() {
     until("the request", async || upstream.count() == 1).await;
     assert_eq!(upstream.requests()[0].header("host"), Some(&*upstream.address.to_string()));
     assert_eq!(other.count(), 0);
+}
+
+#[tokio::test]
+async fn methods_and_hosts_are_judged_as_over_http_1() {
+    let upstream = Upstream::start(|_| status(200, "application/json", b"[]")).await;
+    let proxy = Proxy::start(&upstream).await;
+    let mut client = client(&proxy, 1 << 20).await;
+    let mut ask = async |method: Method, path: &str, host: &str, expected: u16| {
+        let target = Uri::builder().scheme("http").authority("x").path_and_query(path).build().unwrap();
+        let mut request = Request::builder().method(&method).uri(target);
+        if !host.is_empty() {
+            request = request.header("host", host);
+        }
+        let (answer, _) = client.send_request(request.body(()).unwrap(), true).unwrap();
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status(), expected, "{method} {path} {host}");
+        assert_eq!(answer.headers().contains_key("allow"), expected == 405, "{method} {path}: {answer:?}");
+    };
+    let feeds = ["/api/v4/packages", "/api/v4/categories?a"];
+    ask(Method::OPTIONS, "*", "", 405).await;
+    ask(Method::TRACE, "/", "", 501).await;
+    for feed in feeds {
+        for method in [Method::OPTIONS, Method::TRACE, Method::POST, Method::DELETE] {
+            ask(method, feed, "", 405).await;
+        }
+    }
+    for target in feeds.into_iter().chain(["/file", "/livez"]) {
+        ask(Method::GET, target, "y", 400).await;
+        ask(Method::GET, target, "x:81", 400).await;
+    }
+    assert_eq!(upstream.count(), 0);
+    for target in feeds.into_iter().chain(["/file", "/livez"]) {
+        ask(Method::GET, target, "X:80", 200).await;
+    }
 }

@@ -42,12 +42,12 @@ async fn odd_status_lines_and_fields_are_taken() {
     };
     fields("x-folded: a\r\n b\r\ncontent-length: 3\r\n", Served).await;
     fields("content-length : 3\r\n", Served).await;
-    fields("no field\r\ncontent-length: 3\r\n", Served).await;
-    fields("x (a): 1\r\ncontent-length: 3\r\n", Served).await;
+    // What is no field may be a damaged length; curl refuses it as well.
+    fields("no field\r\ncontent-length: 3\r\n", Refused).await;
     fields("content-length: 3\r\ncontent-length: 3\r\n", Served).await;
     fields("content-type: text/html\r\ncontent-length: 3\r\n", Served).await;
     fields("content-type:\r\ncontent-length: 3\r\n", Served).await;
-    for coding in ["", "identity", "none", "Identity"] {
+    for coding in ["", "identity", "none", "Identity", "identity, identity"] {
         fields(&format!("content-encoding: {coding}\r\ncontent-length: 3\r\n"), Served).await;
     }
 }
@@ -55,7 +55,7 @@ async fn odd_status_lines_and_fields_are_taken() {
 #[tokio::test]
 async fn what_leaves_the_body_in_doubt_is_refused() {
     check("HTTP/1.1 206 Part\r\ncontent-length: 3\r\n\r\n[1]", Refused).await;
-    check("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n\u{feff}", Refused).await;
+    check("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n\u{feff}[1]", Refused).await;
     let fields = async |fields: &str| {
         check(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n[1]"), Refused).await;
     };

@@ -147,7 +147,7 @@ impl Upstream {
         let parts = self.parts(behaviour, model::feed(id, edition, edition, None));
         let ends_well =
             matches!(behaviour, Behaviour::Good(..) | Behaviour::Confirming | Behaviour::Shrunken);
-        let state = (parts.into_iter(), open, ends_well.then(|| (model, id, edition)));
+        let state = (parts.into_iter(), open, ends_well.then_some((model, id, edition)));
         let frames = stream::unfold(state, |(mut parts, open, sent)| async move {
             let Some((pause, part)) = parts.next() else {
                 if let Some((model, id, edition)) = sent {

@@ -105,6 +105,7 @@ pub fn head(key: &Key, copy: &CachedFeed, now: SystemTime) -> serde_json::Result
         stored: now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
         lifetime: freshness.lifetime.as_secs(),
         age: freshness.age.as_secs(),
+
         held: copy.resident(Instant::now()).as_secs(),
         etag: text(&copy.meta.etag),
         last_modified: text(&copy.meta.last_modified),
@@ -144,6 +145,7 @@ pub fn decode(
             content_type: value(header.content_type),
             freshness: Freshness { lifetime: seconds(header.lifetime), age: seconds(header.age) },
             // A clock that went back makes it look new, which is no harm: it was good.
+            version: http::Version::HTTP_11,
             held: seconds(header.held) + now.duration_since(stored).unwrap_or_default(),
             arrived: Instant::now(),
             refresh_after: Duration::ZERO,

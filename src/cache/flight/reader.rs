@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::super::cached_feed::{Feed, FeedIndex, Meta};
 use super::super::fetch::FetchError;
 use super::super::lookup::Found;
-use super::super::signal::Signal;
+use super::super::shared_value::SharedValue;
 use super::PATIENCE;
 use super::table::Seat;
 use crate::body::{self, Body};
@@ -39,7 +39,7 @@ pub(super) struct FlightProgress {
 /// may be given up; dropping it is enough to leave.
 #[derive(Debug)]
 pub struct Flight {
-    progress: Arc<Signal<FlightProgress>>,
+    progress: Arc<SharedValue<FlightProgress>>,
     seat: Seat,
     /// When the client has waited long enough for its first byte.
     deadline: Instant,
@@ -57,7 +57,7 @@ pub enum Begun {
 }
 
 impl Flight {
-    pub(super) fn new(progress: Arc<Signal<FlightProgress>>, seat: Seat, collapsed: bool) -> Self {
+    pub(super) fn new(progress: Arc<SharedValue<FlightProgress>>, seat: Seat, collapsed: bool) -> Self {
         Self { progress, seat, deadline: Instant::now() + PATIENCE, collapsed }
     }
 

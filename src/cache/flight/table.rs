@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::super::Key;
 use super::super::cached_feed::Meta;
 use super::super::fetch::FetchError;
-use super::super::signal::Signal;
+use super::super::shared_value::SharedValue;
 use super::reader::{Flight, FlightEnd, FlightProgress};
 use super::{MAX_RENEWING, MAX_RUNNING, MAX_WAITING};
 use crate::feed::packages::Segment;
@@ -48,7 +48,7 @@ struct FlightRecord {
     readers: usize,
     /// Tick at which the last reader left, or at which it began without one.
     unread_since: u64,
-    progress: Arc<Signal<FlightProgress>>,
+    progress: Arc<SharedValue<FlightProgress>>,
     /// Disconnects when the entry is dropped, which ends the flight's task; nothing is ever sent.
     _alive: oneshot::Sender<Infallible>,
 }
@@ -110,7 +110,7 @@ pub(in crate::cache) struct FlightWriter {
     flights: Flights,
     key: Key,
     id: u64,
-    progress: Arc<Signal<FlightProgress>>,
+    progress: Arc<SharedValue<FlightProgress>>,
     /// Taken by [`FlightWriter::ended`].
     alive: Option<oneshot::Receiver<Infallible>>,
 }
@@ -177,7 +177,7 @@ impl Flights {
     fn start(&self, table: &mut FlightTable, key: &Key, purpose: Purpose) -> FlightWriter {
         table.tick += 1;
         let id = table.tick;
-        let progress = Arc::new(Signal::new(FlightProgress::default()));
+        let progress = Arc::new(SharedValue::new(FlightProgress::default()));
         let (sender, alive) = oneshot::channel();
         let (stage, readers) = match purpose {
             Purpose::Fill => (Stage::Preparing, 1),
@@ -198,7 +198,13 @@ impl Flights {
     }
 
     /// Makes the handle of a reader that is counted already.
-    fn reader(&self, key: &Key, id: u64, progress: Arc<Signal<FlightProgress>>, collapsed: bool) -> Flight {
+    fn reader(
+        &self,
+        key: &Key,
+        id: u64,
+        progress: Arc<SharedValue<FlightProgress>>,
+        collapsed: bool,
+    ) -> Flight {
         let seat = Seat { flights: self.clone(), key: key.clone(), id };
         Flight::new(progress, seat, collapsed)
     }

@@ -25,6 +25,7 @@ pub(in crate::cache::disk) fn copy(body: &'static str) -> CachedFeed {
         last_modified: None,
         content_type: None,
         freshness,
+        version: http::Version::HTTP_11,
         held: Duration::ZERO,
         arrived: Instant::now(),
         refresh_after: Duration::ZERO,

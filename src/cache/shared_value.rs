@@ -7,12 +7,12 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 #[derive(Debug, Default)]
-pub(super) struct Signal<T> {
+pub(super) struct SharedValue<T> {
     value: Mutex<T>,
     changed: Notify,
 }
 
-impl<T> Signal<T> {
+impl<T> SharedValue<T> {
     pub(super) fn new(value: T) -> Self {
         Self { value: Mutex::new(value), changed: Notify::new() }
     }
@@ -45,7 +45,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_who_wait_see_a_change_in_turn() {
-        let (signal, order) = (Arc::new(Signal::new(0)), Arc::<Mutex<Vec<usize>>>::default());
+        let (signal, order) = (Arc::new(SharedValue::new(0)), Arc::<Mutex<Vec<usize>>>::default());
         let waiting: Vec<_> = (0..40)
             .map(|n| {
                 let (signal, order) = (Arc::clone(&signal), Arc::clone(&order));
@@ -66,7 +66,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_stops_waiting_leaves_nothing_behind() {
-        let signal = Signal::new(0);
+        let signal = SharedValue::new(0);
         assert!(cancel::after(1, signal.wait_for(|value| (*value == 1).then_some(()))).await.is_none());
         signal.modify(|value| *value = 1);
         signal.wait_for(|value| (*value == 1).then_some(())).await;
