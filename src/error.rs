@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tracing::Level;
 
-use crate::cache::fetch::FetchError;
+use crate::cache::fetch_error::FetchError;
 use crate::upstream::{FailureRow, UpstreamError, UpstreamFailure};
 
 /// Why a request is not served.

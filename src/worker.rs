@@ -2,9 +2,6 @@
 //!
 //! A job that panics is counted, and the thread goes on with the next one: no background thread dies unseen.
 
-#[cfg(test)]
-mod simulated;
-
 use std::convert::Infallible;
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
@@ -100,6 +97,10 @@ impl<J: Send + 'static> Worker<J> {
         self.ended.lock().recv_timeout(limit) == Err(RecvTimeoutError::Disconnected)
     }
 }
+
+#[cfg(test)]
+#[path = "../tests/sim/worker.rs"]
+mod simulated;
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@ use moka::sync::Cache;
 use tokio::time::Instant;
 
 use super::Key;
-use super::fetch::FetchError;
+use super::fetch_error::FetchError;
 use crate::backoff::{Backoff, jittered};
 
 /// Longest pause: after an outage the catalog is current again within minutes.

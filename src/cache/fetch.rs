@@ -18,7 +18,7 @@ use super::Key;
 use super::budget::{Budget, Exhausted, Share};
 use super::cached_feed::{CachedFeed, Feed, FeedIndex, Meta};
 use super::decode::{ACCEPT_ENCODING, DecodeError, Decoder};
-use super::failures::MAX_PAUSE_WITHOUT_COPY;
+use super::fetch_error::FetchError;
 use super::freshness::{Freshness, Policy};
 use super::store::MAX_INDEX;
 use super::vary::VaryWarning;
@@ -28,9 +28,8 @@ use crate::config::Origin;
 use crate::feed::packages::Segment;
 use crate::feed::scan::ScanError;
 use crate::feed::{FeedKind, categories, packages};
-use crate::metrics::Failed;
 use crate::upstream::retry_after::retry_after;
-use crate::upstream::{FailureRow, USER_AGENT, Upstream, UpstreamError, UpstreamFailure, VIA};
+use crate::upstream::{USER_AGENT, Upstream, UpstreamError, UpstreamFailure, VIA};
 
 /// Longest wait for the head of the response, connecting included. No client waits as long, but an upstream that
 /// takes its time still fills the cache for the next one.
@@ -43,8 +42,6 @@ const TOTAL_TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_REDIRECTS: usize = 3;
 /// Bytes that are decoded and scanned at once before others get their turn: that takes some fifty microseconds.
 const PIECE: usize = 16 << 10;
-/// When a client that was refused for want of room or patience may ask again: half of what others wait at most.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// How many times the bytes of a feed are in memory while it is fetched: in pieces as they come, and put together.
 const COPIES: usize = 2;
 /// Elements are handed on at the latest after so many bytes, and whenever the upstream pauses: that is
@@ -94,65 +91,6 @@ impl From<Upstream> for Wire {
             async move { Ok(upstream.send(target, request).await?.map(body::boxed)) }.boxed()
         };
         Self { origin, send: Box::new(send) }
-    }
-}
-
-/// Why there is no new copy.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum FetchError {
-    /// The upstream could not be asked, or did not answer to the end.
-    #[error(transparent)]
-    Upstream(#[from] UpstreamError),
-    /// It answered with another status than 200.
-    #[error("the upstream answered with status {}", status.as_u16())]
-    Status {
-        /// That status.
-        status: StatusCode,
-        /// When it wants to be asked again (RFC 9110 §10.2.3).
-        retry_after: Option<Duration>,
-    },
-    /// It redirected to where we do not go.
-    #[error("the upstream redirected elsewhere")]
-    Redirect {
-        /// The `Location` field.
-        location: Box<str>,
-    },
-    /// What it sent is no feed.
-    #[error("the upstream's feed is not valid: {0}")]
-    Invalid(#[from] ScanError),
-    /// What it sent is too large.
-    #[error("the upstream's feed has more than {0} bytes")]
-    TooLarge(u64),
-    /// It cannot be decoded.
-    #[error("the upstream's feed has a broken or unknown content coding")]
-    Coding,
-    /// It has suspiciously few elements, and was not yet confirmed.
-    #[error("the upstream's feed shrank from {had} to {has} elements, seen {seen} {}", if *.seen == 1 { "time" } else { "times" })]
-    Shrunk {
-        /// Elements of the copy in service.
-        had: usize,
-        /// Elements of the new feed.
-        has: usize,
-        /// How many times in a row.
-        seen: u32,
-    },
-    /// The fetch itself broke off.
-    #[error("the fetch was interrupted")]
-    Interrupted,
-    /// Too many fetches wait for their turn. Not remembered: the upstream was not even asked.
-    #[error("too many requests wait for the upstream")]
-    Busy,
-    /// A client waited long enough. Not remembered: the fetch goes on.
-    #[error("the upstream did not answer within {} s", .0.as_secs())]
-    Late(Duration),
-    /// All fetches under way together would take too much memory.
-    #[error("too many large feeds are being fetched")]
-    NoRoom,
-}
-
-impl From<Exhausted> for FetchError {
-    fn from(_: Exhausted) -> Self {
-        Self::NoRoom
     }
 }
 
@@ -365,65 +303,6 @@ impl Fetcher {
             last_modified: now.last_modified.or_else(|| before.last_modified.clone()),
             content_type: now.content_type.or_else(|| before.content_type.clone()),
             ..now
-        }
-    }
-}
-
-impl FetchError {
-    /// Returns what it is in metrics.
-    pub fn failed(&self) -> Failed {
-        let FailureRow { name: outcome, phase, .. } = self.row();
-        Failed { outcome, phase }
-    }
-
-    /// Looks the error up in the table of all.
-    pub fn row(&self) -> FailureRow {
-        const BAD: StatusCode = StatusCode::BAD_GATEWAY;
-        const BUSY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
-        let row = FailureRow::new;
-        match self {
-            Self::Upstream(error) => error.failure.row(),
-            Self::Status { .. } => row("status", "content", BAD, "http_protocol_error"),
-            Self::Redirect { .. } => row("redirect", "content", BAD, "http_protocol_error"),
-            Self::Invalid(_) => row("invalid", "content", BAD, "http_protocol_error"),
-            Self::TooLarge(_) => row("too_large", "content", BAD, "http_response_body_size"),
-            Self::Coding => row("coding", "content", BAD, "http_response_content_coding"),
-            Self::Shrunk { .. } => row("shrunk", "content", BAD, "http_protocol_error"),
-            Self::Interrupted => {
-                row("interrupted", "transfer", StatusCode::INTERNAL_SERVER_ERROR, "proxy_internal_error")
-            }
-            Self::Busy => row("busy", "queue", BUSY, "connection_limit_reached"),
-            Self::Late(_) => row("late", "transfer", StatusCode::GATEWAY_TIMEOUT, "http_response_timeout"),
-            Self::NoRoom => row("no_room", "content", BUSY, "connection_limit_reached"),
-        }
-    }
-
-    /// Returns how many bytes its texts take.
-    pub(super) fn weight(&self) -> usize {
-        match self {
-            Self::Upstream(error) => error.chain.len(),
-            Self::Redirect { location } => location.len(),
-            _ => 0,
-        }
-    }
-
-    /// Returns after how long it is worth to ask again, if that is known.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Status { retry_after: Some(pause), .. } => Some(*pause),
-            Self::Busy | Self::Late(_) | Self::NoRoom => Some(RETRY_AFTER),
-            Self::Interrupted => None,
-            // The key may be fetched again by then.
-            _ => Some(MAX_PAUSE_WITHOUT_COPY),
-        }
-    }
-
-    /// Returns the causes for the log, where they say more than the error itself.
-    pub fn chain(&self) -> String {
-        match self {
-            Self::Upstream(error) => error.chain.to_string(),
-            Self::Redirect { location } => location.to_string(),
-            _ => self.to_string(),
         }
     }
 }

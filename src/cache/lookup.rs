@@ -1,7 +1,7 @@
 //! What the cache has for a key now.
 
 use super::cached_feed::CachedFeed;
-use super::fetch::FetchError;
+use super::fetch_error::FetchError;
 use super::flight::Flight;
 use crate::cache_status::CacheOutcome;
 

@@ -1,6 +1,6 @@
 //! A rule against half a catalog: an upstream that lost more than half of its elements is more likely broken than right.
 
-use super::fetch::FetchError;
+use super::fetch_error::FetchError;
 
 /// Fetches in a row that must agree before a feed with less than half of the elements is believed.
 const MIN_AGREEING: u32 = 3;

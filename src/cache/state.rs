@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::cached_feed::{CachedFeed, FeedIndex};
 use super::coverage::{codes, packages_in_use};
-use super::fetch::FetchError;
+use super::fetch_error::FetchError;
 use super::refresh::REFRESH_ASKED_WITHIN;
 use super::store::StoredFeed;
 use super::{Cache, Key};

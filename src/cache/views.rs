@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::cached_feed::Feed;
 use super::encode::Encoding;
-use super::fetch::FetchError;
+use super::fetch_error::FetchError;
 use super::shared_value::SharedValue;
 use super::store::Store;
 use super::view::View;

@@ -212,23 +212,6 @@ impl Proxy {
     }
 }
 
-#[cfg(test)]
-impl Proxy {
-    /// Answers a request for a feed that came over no connection, for the simulation.
-    pub(crate) async fn respond_in_simulation(&self, request: &Request<()>) -> Response<MeteredBody> {
-        let route = Route::of(request.method(), request.uri());
-        let peer = std::net::Ipv4Addr::LOCALHOST.into();
-        let mut exchange = Exchange::begin(&self.metrics, route.name(), request, peer);
-        let wanted = match &route {
-            Route::Packages(key) => WantedFeed { key, packages: None },
-            Route::Categories { key, packages } => WantedFeed { key, packages: Some(packages) },
-            other => panic!("{other:?}"),
-        };
-        let result = self.feed(request, wanted, &mut exchange).await;
-        exchange.answer(result.unwrap_or_else(|error| respond::problem(&error)))
-    }
-}
-
 /// Returns the host that a request names.
 fn host(request: &Request<Incoming>) -> Option<http::uri::Authority> {
     let field = || request.headers().get(header::HOST)?.to_str().ok()?.parse().ok();
@@ -244,4 +227,21 @@ fn may_stream<B>(request: &Request<B>, accepted: &Accepted) -> bool {
         && accepted.identity
         && request.version() > Version::HTTP_10
         && !request.headers().contains_key(header::IF_NONE_MATCH)
+}
+
+#[cfg(test)]
+impl Proxy {
+    /// Answers a request for a feed that came over no connection, for the simulation.
+    pub(crate) async fn respond_in_simulation(&self, request: &Request<()>) -> Response<MeteredBody> {
+        let route = Route::of(request.method(), request.uri());
+        let peer = std::net::Ipv4Addr::LOCALHOST.into();
+        let mut exchange = Exchange::begin(&self.metrics, route.name(), request, peer);
+        let wanted = match &route {
+            Route::Packages(key) => WantedFeed { key, packages: None },
+            Route::Categories { key, packages } => WantedFeed { key, packages: Some(packages) },
+            other => panic!("{other:?}"),
+        };
+        let result = self.feed(request, wanted, &mut exchange).await;
+        exchange.answer(result.unwrap_or_else(|error| respond::problem(&error)))
+    }
 }

@@ -57,7 +57,7 @@ fn layers(architecture: &str) -> Vec<Vec<&str>> {
 
 /// The code without its tests.
 fn code(text: &str) -> &str {
-    text.split("#[cfg(test)]").next().unwrap()
+    text.split("\n#[cfg(test)]").next().unwrap()
 }
 
 /// Cuts code into words and single signs; `::` is one sign. Comments, strings and characters are left out.
@@ -208,7 +208,8 @@ fn uses_point_down() {
             continue;
         }
         let own = layer(module).unwrap_or_else(|| panic!("{module} is not in the layers of ARCHITECTURE.md"));
-        for used in modules_used(&name, code(&text)) {
+        // Only test builds have the simulation; the seams for it stand in the middle of some functions.
+        for used in modules_used(&name, code(&text)).into_iter().filter(|used| used != "sim") {
             let other = layer(&used).unwrap_or_else(|| panic!("{name} uses {used}, which is in no layer"));
             assert!(other > own || used == module, "{name} uses {used}");
         }

@@ -19,7 +19,8 @@ use tracing::{info, warn};
 
 use super::cached_feed::CachedFeed;
 use super::changes::{Comparison, Confirmed};
-use super::fetch::{Arrived, FetchError};
+use super::fetch::Arrived;
+use super::fetch_error::FetchError;
 use super::lookup::Found;
 use super::store::Inserted;
 use super::{Cache, Inner, Key, shrink_guard};

@@ -9,7 +9,7 @@ use http_body_util::StreamBody;
 use tokio::time::{Instant, timeout_at};
 
 use super::super::cached_feed::{Feed, FeedIndex, Meta};
-use super::super::fetch::FetchError;
+use super::super::fetch_error::FetchError;
 use super::super::lookup::Found;
 use super::super::shared_value::SharedValue;
 use super::PATIENCE;
