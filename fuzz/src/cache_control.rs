@@ -16,7 +16,7 @@ pub fn check(data: &[u8]) {
     let number =
         |at: usize| head[at..at + 8].iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
     let (default, max) = (Duration::from_secs(number(0)), Duration::from_secs(number(8)));
-    let policy = Policy { default, max: (head[16] & 1 == 1).then_some(max) };
+    let policy = Policy { default, min: Duration::ZERO, max: (head[16] & 1 == 1).then_some(max) };
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(number(0) >> 24);
     let Some(fields) = fields(text) else { return };
 
@@ -26,6 +26,9 @@ pub fn check(data: &[u8]) {
         assert!(freshness.lifetime <= freshness.age.saturating_add(max));
     }
     assert_eq!(freshness.bounded(policy), freshness);
+    let floored = Freshness::of(&map(&fields), now, Policy { min: default, ..policy });
+    let floor = policy.max.map_or(default, |max| max.min(default));
+    assert!(floored.lifetime >= freshness.age.saturating_add(floor));
     let told = |names: &[HeaderName]| fields.iter().any(|(name, _)| names.contains(name));
     if !told(&[CACHE_CONTROL, EXPIRES]) {
         let free = Policy { max: None, ..policy };

@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use catalog_proxy::cache::Key;
-use catalog_proxy::cache::cached_feed::{Feed, CachedFeed, FeedIndex};
+use catalog_proxy::cache::cached_feed::{CachedFeed, Feed, FeedIndex};
 use catalog_proxy::cache::disk::format::{checksum, decode, head};
 use catalog_proxy::feed::FeedKind;
 use catalog_proxy::whitelist::Whitelist;
