@@ -100,7 +100,7 @@ pub enum Admin {
 pub struct CacheConfig {
     /// Most memory, in bytes.
     pub size: Given<u64>,
-    /// Lower bound of any freshness lifetime; [`Cache::max_fresh_for`] wins over it.
+    /// Lower bound of any freshness lifetime; [`CacheConfig::max_fresh_for`] wins over it.
     pub min_fresh_for: Given<Duration>,
     /// Freshness lifetime if the upstream does not tell one.
     pub fresh_for: Given<Duration>,

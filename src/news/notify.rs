@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::{Change, Kind};
+use crate::backoff::Backoff;
 use crate::body;
 use crate::config::Webhook;
 use crate::hex::hex;
@@ -30,10 +31,10 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most attempts to deliver a notification. With the pauses below they take up to twenty minutes, which outlasts a
 /// restart of the receiver.
 const MAX_ATTEMPTS: u32 = 12;
-/// Pause after the first failure; each further one is twice as long.
-const MIN_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause between two attempts.
 const MAX_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// Pauses between attempts.
+const BACKOFF: Backoff = Backoff { min: Duration::from_secs(1), max: MAX_PAUSE };
 /// Most changes in one notification. The history has the rest.
 const MAX_CHANGES: usize = 1000;
 /// Most codes in the text of a notification.
@@ -157,7 +158,7 @@ impl Notifier {
                 warn!(to = %self.hook, attempt, %error, "notification given up");
                 break;
             }
-            let pause = pause(attempt, fastrand::f64()).max(error.pause());
+            let pause = BACKOFF.pause(attempt, fastrand::f64()).max(error.pause());
             let (to, retry_in_ms) = (&self.hook, millis(pause));
             match attempt {
                 1 => warn!(%to, attempt, %error, retry_in_ms, "not notified yet"),
@@ -214,13 +215,6 @@ fn count(metrics: &Metrics, outcome: &'static str) {
     metrics.notifications.get_or_create(&Notified { outcome }).inc();
 }
 
-/// Returns the pause after an attempt: doubled each time, up to [`MAX_PAUSE`]. `random` (0 to 1) takes off up to a half,
-/// so that many proxies do not retry at the same moment.
-fn pause(attempt: u32, random: f64) -> Duration {
-    let full = MIN_PAUSE.saturating_mul(1 << (attempt - 1).min(16)).min(MAX_PAUSE);
-    full.mul_f64(1.0 - random / 2.0)
-}
-
 /// Formats the text of a notification.
 fn text(api: &str, changes: &[Change]) -> String {
     let named = |change: &Change| {
@@ -271,9 +265,8 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_to_a_limit() {
-        let total: Duration = (1..MAX_ATTEMPTS).map(|attempt| pause(attempt, 0.0)).sum();
-        assert_eq!((pause(1, 0.0), pause(2, 1.0), total.as_secs()), (MIN_PAUSE, MIN_PAUSE, 1111));
-        assert_eq!(pause(u32::MAX, 0.0), MAX_PAUSE);
+    fn attempts_outlast_a_restart_of_the_receiver() {
+        let total: Duration = (1..MAX_ATTEMPTS).map(|attempt| BACKOFF.pause(attempt, 0.0)).sum();
+        assert_eq!(total.as_secs(), 1111);
     }
 }

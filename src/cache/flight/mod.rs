@@ -26,6 +26,7 @@ use super::store::Inserted;
 use super::{Cache, Inner, Key, shrink_guard};
 use crate::cache_status::CacheOutcome;
 use crate::metrics::{Failed, FeedName, Fetch};
+use crate::panics;
 use crate::printable::millis;
 pub use reader::{Begun, Flight, FlightEnd};
 use table::{FlightWriter, QueueFull};
@@ -57,7 +58,8 @@ enum Work {
 impl Cache {
     /// Spawns the task of a flight. `last` is the copy that it is to renew, if there is one.
     pub(super) fn fly(&self, writer: FlightWriter, last: Option<CachedFeed>) {
-        tokio::spawn(self.clone().flight(writer, last));
+        let panics = self.0.metrics.panics("flight");
+        tokio::spawn(panics::catch_task("flight", panics, self.clone().flight(writer, last)));
     }
 
     async fn flight(self, mut writer: FlightWriter, last: Option<CachedFeed>) {
