@@ -7,6 +7,7 @@ use http_body_util::Full;
 use tokio::sync::Semaphore;
 
 use crate::client::{self, get, until};
+use crate::metrics::value;
 use crate::process::Process;
 use crate::proxy::Proxy;
 use crate::upstream::{Step, Upstream, head_of, ok};
@@ -29,7 +30,9 @@ async fn invented_queries_stay_within_the_cache_size() {
         assert_eq!(client::request(process.address, request).await.status, 200);
     }
     assert_eq!(upstream.count(), QUERIES);
-    assert!(process.peak_memory() < 150 << 20, "{} bytes", process.peak_memory());
+    let metrics = get(process.admin, "/metrics").await;
+    let used = value(metrics.text(), "catalog_proxy_cache_bytes");
+    assert!((32 << 20..=64 << 20).contains(&(used as u64)), "{used} bytes");
     // What was asked last is still there.
     get(process.address, &format!("/api/v4/packages?n={}", QUERIES - 1)).await;
     assert_eq!(upstream.count(), QUERIES);

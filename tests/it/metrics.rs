@@ -30,7 +30,7 @@ async fn scrape(proxy: &Proxy) -> String {
 }
 
 /// Returns the value of a series, written as in the scrape.
-fn value(scrape: &str, series: &str) -> f64 {
+pub fn value(scrape: &str, series: &str) -> f64 {
     let value = scrape.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     value.unwrap_or_else(|| panic!("no {series} in\n{scrape}")).parse().unwrap()
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use http::Request;
 use parking_lot::Mutex;
@@ -34,6 +34,12 @@ use crate::whitelist::watch::WatchedWhitelist;
 
 /// Longest time until everything that waits has come to its end: a whole fetch may take two minutes.
 const QUIET: Duration = Duration::from_secs(180);
+/// The client for what is passed on, which is not played. One for all runs, since each would read the system's roots.
+static NO_UPSTREAM: LazyLock<Client> = LazyLock::new(|| {
+    let origin = "http://upstream.test".parse().expect("an origin");
+    Client::new(origin, None, Outbound::direct()).expect("a client")
+});
+
 /// Longest shutdown.
 const SHUTDOWN: Duration = Duration::from_secs(9);
 
@@ -103,10 +109,9 @@ impl World {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = vec![tokio::spawn(cache.clone().keep_fresh(stopped.clone()))];
         tasks.extend(disk.map(|disk| tokio::spawn(disk.keep_claimed(stopped))));
-        let origin = "http://upstream.test".parse().expect("an origin");
         let proxy = Proxy {
             cache,
-            upstream: Client::new(origin, None, Outbound::direct()).expect("a client"),
+            upstream: NO_UPSTREAM.clone(),
             whitelist,
             caching: Caching { max_age: None },
             trusted: Trusted::default(),
