@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use ring::digest::{Context, SHA256, digest};
+
 use crate::hex::hex;
 
 /// The first 16 bytes of a SHA-256.
@@ -11,19 +13,23 @@ pub struct Digest([u8; 16]);
 impl Digest {
     /// Computes the digest of some bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        let mut hasher = Hasher::default();
-        hasher.update(bytes);
-        hasher.finish()
+        Self::start_of(digest(&SHA256, bytes))
     }
 
     /// Computes the digest of a sequence of parts. Where one part ends and the next begins counts.
     pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut hasher = Hasher::default();
+        let mut context = Context::new(&SHA256);
         for part in parts {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part);
+            context.update(&(part.len() as u64).to_le_bytes());
+            context.update(part);
         }
-        hasher.finish()
+        Self::start_of(context.finish())
+    }
+
+    fn start_of(whole: ring::digest::Digest) -> Self {
+        let mut start = [0; 16];
+        start.copy_from_slice(&whole.as_ref()[..16]);
+        Self(start)
     }
 }
 
@@ -36,26 +42,6 @@ impl fmt::Display for Digest {
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
-    }
-}
-
-struct Hasher(ring::digest::Context);
-
-impl Default for Hasher {
-    fn default() -> Self {
-        Self(ring::digest::Context::new(&ring::digest::SHA256))
-    }
-}
-
-impl Hasher {
-    fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    fn finish(self) -> Digest {
-        let mut start = [0; 16];
-        start.copy_from_slice(&self.0.finish().as_ref()[..16]);
-        Digest(start)
     }
 }
 
