@@ -192,30 +192,26 @@ impl Views {
     ) -> Result<Arc<View>, FetchError> {
         let packages_digest = packages.map(|packages| packages.digest);
         let key = MakingKey { feed: feed.digest, packages: packages_digest, list: list.digest };
-        let making = {
+        let (making, is_new) = {
             let mut table = self.0.making.lock();
             // It may have been made between the look into the store and here.
             if let Some(view) = self.0.made(feed, packages, list) {
                 return Ok(view);
             }
-            match table.get(&key) {
-                Some(making) => Arc::clone(making),
-                None => {
-                    let making = Making::default();
-                    table.insert(key, Arc::clone(&making));
-                    let place =
-                        InTheMaking { table: Arc::clone(&self.0.making), key, making: Arc::clone(&making) };
-                    let (shared, feed, list) = (Arc::clone(&self.0), Arc::clone(feed), Arc::clone(list));
-                    let packages = packages.map(Arc::clone);
-                    tokio::spawn(async move {
-                        if let Some(view) = shared.make(feed, packages, list).await {
-                            place.making.modify(|made| *made = Made::Done(view));
-                        }
-                    });
-                    making
-                }
-            }
+            let is_new = !table.contains_key(&key);
+            (Arc::clone(table.entry(key).or_default()), is_new)
         };
+        // Not under the lock: a runtime that is shutting down drops the task at once, and its guard takes the lock.
+        if is_new {
+            let place = InTheMaking { table: Arc::clone(&self.0.making), key, making: Arc::clone(&making) };
+            let (shared, feed, list) = (Arc::clone(&self.0), Arc::clone(feed), Arc::clone(list));
+            let packages = packages.map(Arc::clone);
+            tokio::spawn(async move {
+                if let Some(view) = shared.make(feed, packages, list).await {
+                    place.making.modify(|made| *made = Made::Done(view));
+                }
+            });
+        }
         making
             .wait_for(|made| match made {
                 Made::NotYet => None,
@@ -346,6 +342,7 @@ impl ViewMaker {
 mod tests {
     #![allow(clippy::async_yields_async, reason = "the helper makes the future anew for every run")]
 
+    use futures_util::FutureExt;
     use prometheus_client::metrics::counter::Counter;
 
     use super::*;
@@ -462,5 +459,17 @@ mod tests {
             views.encode(&view, Encoding::Gzip).await.expect("a form"),
             Encoding::Gzip.encode(&view.body)
         );
+    }
+
+    #[test]
+    fn a_runtime_that_is_shut_down_breaks_off_what_is_asked_for() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let handle = runtime.handle().clone();
+        drop(runtime);
+        let _inside = handle.enter();
+        let (views, feed, list) = (views(Encoding::encode), feed(), list(1));
+        let view = views.view(&feed, None, &list).now_or_never().expect("an answer at once");
+        assert!(matches!(view, Err(FetchError::Interrupted)), "{view:?}");
+        assert!(views.0.making.lock().is_empty());
     }
 }
