@@ -1,12 +1,15 @@
 //! The async runtime of the commands that serve.
 
 use std::env;
+use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rustix::param::page_size;
+use rustix::process::{Resource, getrlimit};
 use tokio::runtime;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -25,14 +28,12 @@ const OTHER_THREADS: usize = 16;
 /// How long a thread for blocking calls stays without one: tokio's default.
 const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// Addresses that the stack of a thread takes: Rust's default.
-const STACK_SIZE: usize = 2 << 20;
+/// Addresses that a thread takes: its stack (2 MiB, Rust's default) and the heap that glibc reserves for it (64 MiB).
+/// A reserved heap costs no memory, but counts against a limit on addresses.
+const THREAD_ADDRESSES: u64 = 66 << 20;
 
-/// Memory that there must be beside the stacks: what is loaded before the first request.
-const SPARE_MEMORY: usize = 16 << 20;
-
-/// Memory that is left for an error about threads.
-const KEPT_MEMORY: usize = 1 << 20;
+/// Addresses that there must be beside the threads: what is loaded before the first request.
+const SPARE_ADDRESSES: u64 = 64 << 20;
 
 /// Starts the runtime and runs `serving` to its end.
 ///
@@ -74,14 +75,12 @@ fn workers() -> usize {
     variable.filter(|number| *number > 0).unwrap_or_else(cores)
 }
 
-/// Has `count` threads running at once for a moment, when there is memory for them.
+/// Has `count` threads running at once for a moment, where the limit on addresses has room for them.
 ///
 /// Tokio panics if its first worker cannot be started; if a later one cannot, it goes on with fewer, and with
-/// none for blocking calls, which then never return.
+/// none for blocking calls, which then never return. An allocation that fails for want of addresses ends the process.
 fn ensure_threads(count: usize) -> Result<(), CommandError> {
-    let reserve = |size| Vec::<u8>::new().try_reserve_exact(size).map_err(io::Error::other);
-    let started = reserve(count * STACK_SIZE + SPARE_MEMORY).and_then(|()| start_threads(count));
-    started.map_err(|error| {
+    ensure_addresses(count).and_then(|()| start_threads(count)).map_err(|error| {
         CommandError::failed(format!(
             "cannot start {count} threads: {error}; the limit on processes (ulimit -u, TasksMax=, pids.max) or \
              on memory (ulimit -v, LimitAS=) is too low"
@@ -89,16 +88,36 @@ fn ensure_threads(count: usize) -> Result<(), CommandError> {
     })
 }
 
+/// Checks that the limit on addresses, if there is one, has room for `count` threads.
+fn ensure_addresses(count: usize) -> io::Result<()> {
+    let Some(limit) = getrlimit(Resource::As).current else { return Ok(()) };
+    let left = limit.saturating_sub(used_addresses());
+    let needed = SPARE_ADDRESSES + count as u64 * THREAD_ADDRESSES;
+    if left >= needed {
+        return Ok(());
+    }
+    let mebibytes = |bytes| bytes >> 20;
+    Err(io::Error::other(format!(
+        "they and the rest take {} MiB of addresses, and the limit leaves {} MiB",
+        mebibytes(needed),
+        mebibytes(left)
+    )))
+}
+
+/// Returns the size of the address space in use, in bytes (proc(5), `statm`); 0 where that cannot be read.
+fn used_addresses() -> u64 {
+    let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = text.split(' ').next().and_then(|pages| pages.parse().ok()).unwrap_or(0u64);
+    pages * page_size() as u64
+}
+
 fn start_threads(count: usize) -> io::Result<()> {
-    // If the threads take all memory there is, the error's text needs some: a failed allocation is an abort.
-    let mut kept = Vec::<u8>::new();
-    kept.try_reserve_exact(KEPT_MEMORY).map_err(io::Error::other)?;
     let gate = Mutex::new(());
     thread::scope(|scope| {
         let closed = gate.lock();
         let started = (0..count)
             .try_for_each(|_| thread::Builder::new().spawn_scoped(scope, || drop(gate.lock())).map(drop));
-        drop((closed, kept));
+        drop(closed);
         started
     })
 }
