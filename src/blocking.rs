@@ -1,6 +1,9 @@
 //! Blocking work off the async threads.
 
+use prometheus_client::metrics::counter::Counter;
 use tokio::task::{JoinError, spawn_blocking};
+
+use crate::panics;
 
 /// Runs blocking work on a thread of the runtime's pool for it, and waits for the result.
 ///
@@ -17,4 +20,14 @@ pub(crate) async fn run<T: Send + 'static>(
         return Ok(work());
     }
     spawn_blocking(work).await
+}
+
+/// Runs blocking work, which is called `name`, like [`run`]; `None` if it panicked, which is counted in `panics`, or
+/// never ran.
+pub(crate) async fn run_caught<T: Send + 'static>(
+    name: &'static str,
+    panics: Counter,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    run(move || panics::catch(name, &panics, work)).await.ok().flatten()
 }

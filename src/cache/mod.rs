@@ -9,6 +9,7 @@ mod coverage;
 mod decode;
 pub mod disk;
 pub mod encode;
+mod encoder;
 mod failures;
 pub mod fetch;
 pub mod fetch_error;
@@ -42,6 +43,7 @@ use crate::whitelist::Whitelist;
 use cached_feed::{CachedFeed, Feed};
 use disk::Disk;
 use encode::Encoding;
+use encoder::Encoder;
 use failures::Failures;
 use fetch::Fetcher;
 use fetch_error::FetchError;
@@ -71,6 +73,7 @@ struct Inner {
     fetcher: Fetcher,
     store: Store,
     views: Views,
+    encoder: Encoder,
     disk: Option<Arc<Disk>>,
     news: Option<News>,
     /// Held while a copy is compared and kept, so that of two that bring the same change one comes first.
@@ -108,6 +111,7 @@ impl Cache {
         Self(Arc::new(Inner {
             fetcher,
             views: Views::new(store.clone(), Arc::clone(&metrics)),
+            encoder: Encoder::new(store.clone(), Arc::clone(&metrics)),
             store,
             disk,
             news,
@@ -152,7 +156,7 @@ impl Cache {
 
     /// Returns a view's encoded form if it is there; if not, has it made in the background.
     pub fn encoded(&self, view: &Arc<View>, encoding: Encoding) -> Option<Bytes> {
-        self.0.views.encoded(view, encoding)
+        self.0.encoder.encoded(view, encoding)
     }
 
     /// Returns a view's encoded form, made now if it was not before.
@@ -160,7 +164,7 @@ impl Cache {
     /// # Errors
     /// If making it broke off.
     pub async fn encode(&self, view: &Arc<View>, encoding: Encoding) -> Result<Bytes, FetchError> {
-        self.0.views.encode(view, encoding).await
+        self.0.encoder.encode(view, encoding).await
     }
 
     /// Writes to disk what is queued, tells what is new, ends both, and leaves the cache directory to the next process.
@@ -171,7 +175,7 @@ impl Cache {
     pub async fn close(&self) {
         let inner = Arc::clone(&self.0);
         let closing = blocking::run(move || {
-            inner.views.close();
+            inner.encoder.close();
             inner.disk.as_deref().map(Disk::close);
             inner.news.as_ref().map(News::close);
             inner.disk.as_deref().map(Disk::give_up);
@@ -225,25 +229,5 @@ impl Inner {
     /// Returns true if a copy may be served, fresh or stale.
     fn is_servable(&self, cached: &CachedFeed, now: Instant) -> bool {
         cached.stale_here(now) <= self.stale_for
-    }
-}
-
-#[cfg(test)]
-impl Cache {
-    /// Returns what is beyond a bound now, for the simulation.
-    pub(crate) fn broken_bounds(&self) -> Option<String> {
-        let flights = self.0.flights.counts();
-        let (used, size) = self.0.store.usage();
-        let within = flights.running <= flight::MAX_RUNNING
-            && flights.waiting <= flight::MAX_WAITING
-            && flights.renewing <= flight::MAX_RENEWING
-            && used <= size;
-        (!within).then(|| format!("{flights:?}, {used} of {size} bytes"))
-    }
-
-    /// Returns what is still under way, for the simulation.
-    pub(crate) fn leftovers(&self) -> Option<String> {
-        let (flights, views) = (self.0.flights.counts(), self.0.views.under_way());
-        (flights.total > 0 || views > 0).then(|| format!("{flights:?}, {views} views or forms"))
     }
 }

@@ -134,3 +134,24 @@ impl Cache {
         states
     }
 }
+
+#[cfg(test)]
+impl Cache {
+    /// Returns what is beyond a bound now, for the simulation.
+    pub(crate) fn broken_bounds(&self) -> Option<String> {
+        let flights = self.0.flights.counts();
+        let (used, size) = self.0.store.usage();
+        let within = flights.running <= super::flight::MAX_RUNNING
+            && flights.waiting <= super::flight::MAX_WAITING
+            && flights.renewing <= super::flight::MAX_RENEWING
+            && used <= size;
+        (!within).then(|| format!("{flights:?}, {used} of {size} bytes"))
+    }
+
+    /// Returns what is still under way, for the simulation.
+    pub(crate) fn leftovers(&self) -> Option<String> {
+        let (flights, views) = (self.0.flights.counts(), self.0.views.under_way());
+        let forms = self.0.encoder.under_way();
+        (flights.total + views + forms > 0).then(|| format!("{flights:?}, {views} views, {forms} forms"))
+    }
+}

@@ -64,7 +64,7 @@ impl Decisions {
 }
 
 impl View {
-    fn new(body: Vec<u8>) -> Self {
+    pub(super) fn new(body: Vec<u8>) -> Self {
         let digest = Digest::of(&body);
         let [zstd, gzip, brotli] =
             Encoding::ALL.map(|encoding| etag(format!("{digest}-{}", encoding.name())));
