@@ -138,8 +138,7 @@ async fn a_storm_of_edits_costs_bounded_work() {
     until("the last edit", async || packages().await.text() == expected).await;
     let (reloads, elapsed) = (generation().await - before, started.elapsed());
     let most = elapsed.as_millis() / SETTLE.as_millis() + 1;
-    println!("{reloads} reloads in {elapsed:?}, peak {} MiB", process.peak_memory() >> 20);
+    println!("{reloads} reloads in {elapsed:?}");
     assert!((1..=most).contains(&reloads.into()), "{reloads} reloads in {elapsed:?}");
-    assert!(process.peak_memory() < 96 << 20, "{} bytes", process.peak_memory());
     assert_eq!(upstream.count(), 1);
 }

@@ -1,6 +1,7 @@
 //! A scriptable upstream: it sends the responses that a test gives it, byte by byte if need be.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
@@ -29,6 +30,8 @@ pub enum Step {
     Send(Vec<u8>),
     /// Sends so many bytes of filler.
     Fill(u64),
+    /// Sends so many bytes of filler, and adds up what the peer took.
+    CountedFill(u64, Arc<AtomicU64>),
     /// Sends the same bytes again and again until the peer closes.
     Flood(Vec<u8>),
     /// Waits until the test opens the gate.
@@ -143,7 +146,8 @@ where
         for step in answer(&request) {
             let done = match step {
                 Step::Send(bytes) => stream.write_all(&bytes).await.is_ok(),
-                Step::Fill(len) => fill(&mut stream, len).await,
+                Step::Fill(len) => fill(&mut stream, len, &AtomicU64::default()).await,
+                Step::CountedFill(len, taken) => fill(&mut stream, len, &taken).await,
                 Step::Flood(bytes) => {
                     let block = bytes.repeat((64 << 10) / bytes.len() + 1);
                     while stream.write_all(&block).await.is_ok() {}
@@ -170,7 +174,7 @@ where
     }
 }
 
-async fn fill(stream: &mut (impl AsyncWrite + Unpin), len: u64) -> bool {
+async fn fill(stream: &mut (impl AsyncWrite + Unpin), len: u64, taken: &AtomicU64) -> bool {
     let block = vec![b'x'; 256 << 10];
     let mut left = len;
     while left > 0 {
@@ -179,6 +183,7 @@ async fn fill(stream: &mut (impl AsyncWrite + Unpin), len: u64) -> bool {
             return false;
         }
         left -= now;
+        taken.fetch_add(now, Ordering::Relaxed);
     }
     true
 }
