@@ -54,7 +54,7 @@ pub struct Meta {
     pub last_modified: Option<HeaderValue>,
     /// The media type.
     pub content_type: Option<HeaderValue>,
-    /// HTTP version of the response that brought or confirmed it; 1.1 for a copy from disk.
+    /// HTTP version of the response that brought or confirmed it.
     pub version: Version,
     /// Freshness on arrival.
     pub freshness: Freshness,

@@ -53,7 +53,7 @@ impl Connector {
         Self::over(Resolver::new(), outbound)
     }
 
-    fn over(resolver: Resolver, outbound: &Outbound) -> Self {
+    pub(super) fn over(resolver: Resolver, outbound: &Outbound) -> Self {
         let mut tcp = Tcp::new_with_resolver(resolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);

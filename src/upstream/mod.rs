@@ -100,7 +100,11 @@ impl Upstream {
         outbound: Outbound,
     ) -> Result<Self, RootsError> {
         let trust = ca_file.map_or(Trust::System, |file| Trust::File(file.clone()));
-        let connector = SecureConnector { tcp: Connector::new(&outbound), roots: Reloading::load(trust)? };
+        Self::over(Connector::new(&outbound), origin, trust, outbound)
+    }
+
+    fn over(tcp: Connector, origin: Origin, trust: Trust, outbound: Outbound) -> Result<Self, RootsError> {
+        let connector = SecureConnector { tcp, roots: Reloading::load(trust)? };
         let client = RenewedClient::new(connector.clone(), CONNECTION_LIFETIME);
         Ok(Self { client: Arc::new(Mutex::new(client)), connector, origin, outbound })
     }
@@ -232,48 +236,75 @@ fn client(connector: SecureConnector) -> Client<SecureConnector, Body> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use bytes::Bytes;
     use http_body_util::BodyExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
+    use super::resolve::Resolver;
     use super::*;
     use crate::body;
 
-    /// Counts the connections that three requests take, one after the other.
-    async fn connections(lifetime: Duration) -> usize {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let origin: Origin = url.parse().expect("an origin");
-        let upstream = Upstream::new(origin, None, Outbound::direct()).expect("a client");
-        upstream.client.lock().lifetime = lifetime;
-        let (counted, mut count) = tokio::sync::mpsc::unbounded_channel();
+    /// Answers each request with the number of connections so far, then a blank and its own address.
+    async fn serve(address: &str) -> SocketAddr {
+        let listener = TcpListener::bind(address).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
         tokio::spawn(async move {
+            let mut connections = 0;
             while let Ok((mut stream, _)) = listener.accept().await {
-                counted.send(()).expect("a reader");
+                connections += 1;
                 tokio::spawn(async move {
                     while stream.read(&mut [0; 1024]).await.is_ok_and(|len| len > 0) {
-                        let response = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-                        stream.write_all(response).await.expect("a client");
+                        let body = format!("{connections} {}", address.ip());
+                        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                        stream.write_all((head + &body).as_bytes()).await.expect("a client");
                     }
                 });
             }
         });
-        for _ in 0..3 {
-            let target = PathAndQuery::from_static("/x");
-            let response = upstream.send(target, Request::new(body::empty())).await.expect("a response");
-            assert_eq!(response.into_body().collect().await.expect("a body").to_bytes(), "ok");
-        }
-        let mut connections = 0;
-        while count.try_recv().is_ok() {
-            connections += 1;
-        }
-        connections
+        address
+    }
+
+    async fn ask(upstream: &Upstream) -> Bytes {
+        let target = PathAndQuery::from_static("/x");
+        let response = upstream.send(target, Request::new(body::empty())).await.expect("a response");
+        response.into_body().collect().await.expect("a body").to_bytes()
     }
 
     #[tokio::test]
     async fn connections_are_renewed_under_load() {
-        assert_eq!(connections(CONNECTION_LIFETIME).await, 1);
-        assert_eq!(connections(Duration::ZERO).await, 3);
+        let origin: Origin = format!("http://{}", serve("127.0.0.1:0").await).parse().expect("an origin");
+        let upstream = Upstream::new(origin, None, Outbound::direct()).expect("a client");
+        for _ in 0..3 {
+            assert_eq!(ask(&upstream).await, "1 127.0.0.1");
+        }
+        upstream.client.lock().lifetime = Duration::ZERO;
+        for expected in ["2 127.0.0.1", "3 127.0.0.1"] {
+            assert_eq!(ask(&upstream).await, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_moves_is_followed_when_a_connection_has_had_its_time() {
+        static HAS_MOVED: AtomicBool = AtomicBool::new(false);
+        let old = serve("127.0.0.1:0").await;
+        serve(&format!("127.0.0.2:{}", old.port())).await;
+        let resolver = Resolver::with(|_| {
+            let last = if HAS_MOVED.load(Ordering::SeqCst) { 2 } else { 1 };
+            Ok(vec![SocketAddr::from(([127, 0, 0, last], 0))].into_iter())
+        });
+        let origin: Origin = format!("http://catalog.test:{}", old.port()).parse().expect("an origin");
+        let direct = Outbound::direct();
+        let connector = Connector::over(resolver, &direct);
+        let upstream = Upstream::over(connector, origin, Trust::System, direct).expect("a client");
+        assert_eq!(ask(&upstream).await, "1 127.0.0.1");
+        HAS_MOVED.store(true, Ordering::SeqCst);
+        assert_eq!(ask(&upstream).await, "1 127.0.0.1", "the connection lives on");
+        upstream.client.lock().started = Instant::now().checked_sub(CONNECTION_LIFETIME).expect("a past");
+        assert_eq!(ask(&upstream).await, "1 127.0.0.2");
     }
 
     #[test]

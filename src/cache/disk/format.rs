@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderValue, Version};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -35,6 +35,9 @@ const MAX_VERSION_DIGITS: usize = 9;
 /// Length of the beginning of a file that identifies its version.
 pub(super) const VERSION_LEN: usize = MAGIC.len() + MAX_VERSION_DIGITS + 1;
 
+/// HTTP versions other than 1.1, as a file has them.
+const RECEIVED: [(Version, &str); 2] = [(Version::HTTP_10, "1.0"), (Version::HTTP_2, "2")];
+
 /// Second line of the file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
@@ -50,6 +53,10 @@ struct Header {
     etag: Option<String>,
     last_modified: Option<String>,
     content_type: Option<String>,
+    /// HTTP version of the response, as `Via` has it; none is 1.1. Optional, and ignored by versions that do not know
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    received: Option<String>,
     /// Optional, and ignored by versions that do not know it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unconfirmed: Vec<Change>,
@@ -110,6 +117,10 @@ pub fn head(key: &Key, copy: &CachedFeed, now: SystemTime) -> serde_json::Result
         etag: text(&copy.meta.etag),
         last_modified: text(&copy.meta.last_modified),
         content_type: text(&copy.meta.content_type),
+        received: RECEIVED
+            .iter()
+            .find(|(version, _)| *version == copy.meta.version)
+            .map(|(_, name)| (*name).into()),
         unconfirmed: copy.meta.unconfirmed.to_vec(),
     };
     let mut line = serde_json::to_vec(&header)?;
@@ -144,8 +155,11 @@ pub fn decode(
             last_modified: value(header.last_modified),
             content_type: value(header.content_type),
             freshness: Freshness { lifetime: seconds(header.lifetime), age: seconds(header.age) },
+            version: RECEIVED
+                .iter()
+                .find(|(_, name)| header.received.as_deref() == Some(name))
+                .map_or(Version::HTTP_11, |(version, _)| *version),
             // A clock that went back makes it look new, which is no harm: it was good.
-            version: http::Version::HTTP_11,
             held: seconds(header.held) + now.duration_since(stored).unwrap_or_default(),
             arrived: Instant::now(),
             refresh_after: Duration::ZERO,
@@ -233,7 +247,7 @@ mod tests {
         check("catalog-proxy copy 2", false);
         check("catalog-proxy copy  ", false);
         check("catalog-proxy copy x ", false);
-        check("catalog-proxy CachedFeed 2 ", false);
+        check("catalog-proxy Copy 2 ", false);
         check("hello\n", false);
         check("", false);
     }
@@ -256,18 +270,23 @@ mod tests {
         assert_eq!(copy(r#""a\nb""#, 0).meta.etag, None);
 
         // What was read is what is written.
+        let again = |copy: &CachedFeed| {
+            let head = head(&key, copy, UNIX_EPOCH).expect("a header");
+            let file = [&head, &*copy.feed.body].concat();
+            decode(&file.into(), &key, UNIX_EPOCH, SystemTime::now()).expect("a copy").meta
+        };
         let mut copy = copy(r#""\"v1\"""#, 7);
-        let head = head(&key, &copy, UNIX_EPOCH).expect("a header");
-        let file = [&head, &*copy.feed.body].concat();
-        let again = decode(&file.into(), &key, UNIX_EPOCH, SystemTime::now()).expect("a copy");
-        assert_eq!((again.meta.etag, again.meta.freshness), (copy.meta.etag.clone(), copy.meta.freshness));
-        assert!(again.meta.unconfirmed.is_empty());
+        let meta = again(&copy);
+        assert_eq!((meta.etag, meta.freshness), (copy.meta.etag.clone(), copy.meta.freshness));
+        assert!(meta.unconfirmed.is_empty());
         let change =
             Change::between("a", Some("A".to_owned()), Some(SellerName::Free), Some(SellerName::Plesk));
         copy.meta.unconfirmed = change.into_iter().collect();
-        let head = super::head(&key, &copy, UNIX_EPOCH).expect("a header");
-        let file = [&head, &*copy.feed.body].concat();
-        let again = decode(&file.into(), &key, UNIX_EPOCH, SystemTime::now()).expect("a copy");
-        assert_eq!((again.meta.unconfirmed.len(), &again.meta.unconfirmed), (1, &copy.meta.unconfirmed));
+        let unconfirmed = again(&copy).unconfirmed;
+        assert_eq!((unconfirmed.len(), &unconfirmed), (1, &copy.meta.unconfirmed));
+        for version in [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2] {
+            copy.meta.version = version;
+            assert_eq!(again(&copy).version, version);
+        }
     }
 }
