@@ -1,5 +1,5 @@
-//! What the cache costs: memory for each cached variant, and time for the first answer after a whitelist
-//! edit while many variants are cached.
+//! Costs of the cache: memory for each cached variant, and the time to the first response after a whitelist edit while
+//! many variants are cached.
 
 use std::future::ready;
 use std::hint::black_box;

@@ -1,7 +1,7 @@
-//! What each level of each content coding costs and saves, on what is shown of the vendor's feed.
+//! Costs and savings of each level of each content coding, on a filtered feed of the vendor's shape.
 //!
 //! A view is encoded once in the background and served many times. The table at the end is for choosing
-//! the levels: bytes of an answer against the median time on one core.
+//! the levels: bytes of a response against the median time on one core.
 
 use std::hint::black_box;
 use std::io::{Read, Write};

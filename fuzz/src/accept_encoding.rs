@@ -1,4 +1,4 @@
-//! `Accept-Encoding`: total, faithful to what is refused, and indifferent to how the same is written.
+//! `Accept-Encoding`: never a panic, never a coding that the client refuses, and the same result for every spelling.
 
 use catalog_proxy::cache::encode::Encoding;
 use catalog_proxy::proxy::negotiate::Accepted;

@@ -1,4 +1,5 @@
-//! `Cache-Control` and its kin: total, within the policy's bounds, and the same however it is written.
+//! `Cache-Control`, `Expires`, `Age` and `Date`: never a panic, always within the policy's bounds, and the same result
+//! for every spelling.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,6 +1,6 @@
-//! What must hold for any bytes: one module a target, each with a `check` that panics if it does not.
+//! Properties that must hold for any bytes: one module for each target, whose `check` panics if one does not hold.
 //!
-//! `input` makes feeds and chunks of a fuzzer's bytes, `json` reads them independently of the proxy.
+//! `input` makes feeds and chunks from a fuzzer's bytes, `json` reads them independently of the proxy.
 
 mod input;
 mod json;

@@ -1,4 +1,4 @@
-//! Copies on disk: no file panics; what is taken is whole, is what it was, and is a feed.
+//! Copies on disk: no file causes a panic; an accepted file is complete, unchanged and a feed.
 
 use std::time::{Duration, UNIX_EPOCH};
 

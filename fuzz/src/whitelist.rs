@@ -1,5 +1,5 @@
-//! The whitelist: the list is what TOML says, or nothing; places are in the file; an edit lists exactly what was
-//! meant.
+//! Whitelist: the list is what untyped TOML reads, or an error whose place is in the file; an edit lists exactly what
+//! was asked for.
 
 use std::collections::{BTreeSet, HashSet};
 

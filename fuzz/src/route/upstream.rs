@@ -1,5 +1,5 @@
-//! What servers do to a path before they look it up: each function is one habit of some, undone one by one
-//! in any order.
+//! Model of the upstream: what servers do to a path before they look it up. Each function is one habit of some servers;
+//! they are applied one by one in any order.
 
 use std::collections::HashSet;
 
