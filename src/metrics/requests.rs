@@ -1,6 +1,5 @@
-//! Metrics of requests to the service port. They are kept in arrays, so that a request needs no lookup in a map.
+//! Metrics of requests to the service port.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -40,8 +39,6 @@ pub enum BodyEnd {
 #[derive(Debug)]
 pub struct Requests {
     total: Family<Labels, Counter>,
-    /// Counters in use, indexed by [`Requests::cell`].
-    cells: [OnceLock<Counter>; RouteName::ALL.len() * CLASSES.len() * CacheOutcome::ALL.len()],
     in_flight: Gauge,
     /// Bytes of request bodies. Only pass-through requests have any.
     pub received: Counter,
@@ -145,7 +142,6 @@ impl Default for Requests {
         let routes = RouteName::ALL.map(|route| families.route(route.name()));
         let requests = Self {
             total: Family::default(),
-            cells: std::array::from_fn(|_| OnceLock::new()),
             in_flight: Gauge::default(),
             received: Counter::default(),
             families,
@@ -155,14 +151,14 @@ impl Default for Requests {
         for feed in [RouteName::Packages, RouteName::Categories] {
             for cache in [CacheOutcome::Hit, CacheOutcome::Stale, CacheOutcome::Miss, CacheOutcome::Collapsed]
             {
-                requests.cell(feed, 2, cache);
+                requests.counter(feed, 2, cache);
             }
-            requests.cell(feed, 3, CacheOutcome::Hit);
-            requests.cell(feed, 3, CacheOutcome::Stale);
-            requests.cell(feed, 5, CacheOutcome::Unused);
+            requests.counter(feed, 3, CacheOutcome::Hit);
+            requests.counter(feed, 3, CacheOutcome::Stale);
+            requests.counter(feed, 5, CacheOutcome::Unused);
         }
         for class in 2..CLASSES.len() {
-            requests.cell(RouteName::Forward, class, CacheOutcome::Unused);
+            requests.counter(RouteName::Forward, class, CacheOutcome::Unused);
         }
         requests
     }
@@ -192,15 +188,12 @@ impl Requests {
         }
         let class = request.status.map_or(0, |status| usize::from(status.as_u16() / 100));
         // What is no class of its own is an error of the other side's.
-        self.cell(request.route, class.min(CLASSES.len() - 1), request.outcome).inc();
+        self.counter(request.route, class.min(CLASSES.len() - 1), request.outcome).inc();
     }
 
-    fn cell(&self, route: RouteName, class: usize, cache: CacheOutcome) -> &Counter {
-        let at = (route as usize * CLASSES.len() + class) * CacheOutcome::ALL.len() + cache as usize;
-        self.cells[at].get_or_init(|| {
-            let labels = Labels { route: route.name(), status: CLASSES[class], cache: cache.name() };
-            self.total.get_or_create_owned(&labels)
-        })
+    fn counter(&self, route: RouteName, class: usize, cache: CacheOutcome) -> Counter {
+        let labels = Labels { route: route.name(), status: CLASSES[class], cache: cache.name() };
+        self.total.get_or_create_owned(&labels)
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
