@@ -5,9 +5,13 @@
 //! memory and on disk, so that a restart between the two fetches loses nothing.
 //!
 //! A change shows in one copy after the other as they are renewed. It is told once: a package is new when the
-//! first key has confirmed it, gone when the last one has, and switched when the first one has the other seller.
+//! first key has confirmed it, gone when the last one has, and switched when the first one has the other seller. It is
+//! renamed when the first key has its uuid under the other code, or, if that was so before anybody looked, when the last
+//! one has lost the old code.
 
 mod comparison;
+mod key_changes;
+mod rename;
 mod rows;
 
 use std::collections::{HashMap, HashSet};
@@ -21,17 +25,19 @@ use super::refresh::REFRESH_ASKED_WITHIN;
 use super::{Inner, Key};
 use crate::blocking;
 use crate::feed;
-use crate::news::{Change, Kind, Report, SellerName};
+use crate::news::{Change, Kind, Report};
 pub(super) use comparison::Comparison;
 use comparison::sort;
-use rows::packages;
+pub(super) use key_changes::KeyChanges;
+pub(super) use rename::Rename;
+use rows::{packages, uuid};
 
 /// Confirmed changes of one key, and what is known about the other keys of the version.
 #[derive(Debug)]
 pub(super) struct Confirmed {
     key: Key,
     api: &'static str,
-    changes: Vec<Change>,
+    changes: KeyChanges,
     others: Vec<Other>,
 }
 
@@ -39,7 +45,7 @@ pub(super) struct Confirmed {
 #[derive(Debug)]
 struct Other {
     feed: Arc<Feed>,
-    unconfirmed: Arc<[Change]>,
+    unconfirmed: Arc<KeyChanges>,
 }
 
 impl Inner {
@@ -111,30 +117,46 @@ impl Inner {
 
 impl Confirmed {
     /// Returns the changes that no other key tells, sorted by kind and code. Takes a while for large feeds.
-    fn told(mut self) -> Vec<Change> {
-        let mut elsewhere: HashSet<(&str, SellerName)> = HashSet::new();
+    ///
+    /// A rename that an earlier key has told is returned once more by the last key that loses the old code. The history
+    /// knows it.
+    fn told(self) -> Vec<Change> {
+        let KeyChanges { by_code, renames } = self.changes;
+        // Codes with their sellers, and uuids that have the new code already.
+        let (mut elsewhere, mut renamed) = (HashSet::new(), HashSet::new());
         for other in &self.others {
             let packages = packages(&other.feed);
             let unconfirmed: HashMap<&str, &Change> =
-                other.unconfirmed.iter().map(|change| (&*change.code, change)).collect();
-            for Change { code, .. } in &self.changes {
+                other.unconfirmed.by_code.iter().map(|change| (&*change.code, change)).collect();
+            let codes = by_code.iter().map(|change| &change.code);
+            for code in codes.chain(renames.iter().map(|rename| &rename.from)) {
                 let seller = match unconfirmed.get(&**code) {
                     Some(change) => change.seller_before(),
                     None => packages.get(&**code).map(|(seller, _)| *seller),
                 };
                 elsewhere.extend(seller.map(|seller| (&**code, seller)));
             }
+            let unconfirmed: HashSet<(&str, &str)> =
+                other.unconfirmed.renames.iter().map(|rename| (&*rename.uuid, &*rename.to)).collect();
+            renamed.extend(renames.iter().map(|rename| (&*rename.uuid, &*rename.to)).filter(
+                |of @ (_, to)| {
+                    let package = packages.get(to).filter(|_| !unconfirmed.contains(of));
+                    package.and_then(|(_, package)| uuid(&other.feed, package)).as_deref() == Some(of.0)
+                },
+            ));
         }
         let codes: HashSet<&str> = elsewhere.iter().map(|(code, _)| *code).collect();
-        let is_told = |change: &Change| match change.change {
+        let is_told = |change: &&Change| match change.change {
             Kind::New | Kind::Gone => !codes.contains(&*change.code),
-            Kind::Switched => !elsewhere.contains(&(&*change.code, change.seller)),
+            Kind::Switched | Kind::Renamed => !elsewhere.contains(&(&*change.code, change.seller)),
         };
-        let told: Vec<bool> = self.changes.iter().map(is_told).collect();
-        let mut told = told.into_iter();
-        self.changes.retain(|_| told.next().unwrap_or(false));
-        sort(&mut self.changes);
-        self.changes
+        let is_first_or_last = |rename: &&Rename| {
+            !renamed.contains(&(&*rename.uuid, &*rename.to)) || !codes.contains(&*rename.from)
+        };
+        let mut told: Vec<Change> = by_code.iter().filter(is_told).cloned().collect();
+        told.extend(renames.iter().filter(is_first_or_last).cloned().map(Change::from));
+        sort(&mut told);
+        told
     }
 }
 

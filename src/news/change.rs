@@ -14,6 +14,8 @@ pub enum Kind {
     Gone,
     /// The package has another seller.
     Switched,
+    /// The package has another code, and may have another seller.
+    Renamed,
 }
 
 /// One change of the catalog.
@@ -23,13 +25,16 @@ pub struct Change {
     pub change: Kind,
     /// Code of the package.
     pub code: String,
+    /// Previous code, if it has changed. Optional, and ignored by versions that do not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renamed_from: Option<String>,
     /// Name of the package, if it has one.
     pub name: Option<String>,
     /// Seller; of a package that is gone, the last one.
     pub seller: SellerName,
     /// Previous seller, if it has changed.
     pub was: Option<SellerName>,
-    /// True if the code is on the whitelist.
+    /// True if the code, or the previous one, is on the whitelist.
     pub whitelisted: bool,
 }
 
@@ -47,7 +52,15 @@ impl Change {
             (Some(before), Some(after)) if before != after => (Kind::Switched, after, Some(before)),
             _ => return None,
         };
-        Some(Self { change, code: code.to_owned(), name, seller, was, whitelisted: false })
+        Some(Self {
+            change,
+            code: code.to_owned(),
+            renamed_from: None,
+            name,
+            seller,
+            was,
+            whitelisted: false,
+        })
     }
 
     /// Returns the seller before the change, if the package was there.
@@ -56,20 +69,22 @@ impl Change {
             Kind::New => None,
             Kind::Gone => Some(self.seller),
             Kind::Switched => self.was,
+            Kind::Renamed => self.was.or(Some(self.seller)),
         }
     }
 
     /// Returns the seller after the change, if the package is there.
     pub(crate) fn seller_after(&self) -> Option<SellerName> {
         match self.change {
-            Kind::New | Kind::Switched => Some(self.seller),
+            Kind::New | Kind::Switched | Kind::Renamed => Some(self.seller),
             Kind::Gone => None,
         }
     }
 
     /// Returns the approximate size in memory, in bytes.
     pub(crate) fn weight(&self) -> usize {
-        size_of::<Self>() + self.code.len() + self.name.as_ref().map_or(0, String::len)
+        let texts = [&self.renamed_from, &self.name].into_iter().flatten();
+        size_of::<Self>() + self.code.len() + texts.map(String::len).sum::<usize>()
     }
 }
 
@@ -89,6 +104,7 @@ impl Kind {
             Self::New => "new",
             Self::Gone => "gone",
             Self::Switched => "switched",
+            Self::Renamed => "renamed",
         }
     }
 }

@@ -11,6 +11,7 @@
 mod change;
 pub mod history;
 pub mod notify;
+mod told;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -121,7 +122,8 @@ impl Teller {
         }
         let list = self.whitelist.current();
         for change in &mut changes {
-            change.whitelisted = list.contains(&change.code);
+            let old = change.renamed_from.as_deref();
+            change.whitelisted = list.contains(&change.code) || old.is_some_and(|old| list.contains(old));
             let labels = metrics::ChangeLabels { change: change.change.name(), seller: change.seller.name() };
             self.metrics.changes.get_or_create(&labels).inc();
         }
@@ -129,22 +131,39 @@ impl Teller {
             outbox.post(&self.metrics, api, at, &changes);
         }
         self.history().push(api, at, &changes);
-        let (new, gone, switched) = (Kind::New, Kind::Gone, Kind::Switched);
-        let codes = |kind| Codes(&changes, Box::new(move |change| change.change == kind));
-        let missed = Codes(&changes, Box::new(|change| change.change == Kind::Gone && change.whitelisted));
-        info!(
-            api, new = %codes(new), gone = %codes(gone), switched = %codes(switched), whitelisted_gone = %missed,
-            "the catalog changed"
+        let codes = |kind| {
+            let of_kind = changes.iter().filter(move |change| change.change == kind);
+            Codes(
+                of_kind
+                    .map(|change| match &change.renamed_from {
+                        Some(old) => format!("{} (was {old})", change.code),
+                        None => change.code.clone(),
+                    })
+                    .collect(),
+            )
+        };
+        let (new, gone) = (codes(Kind::New), codes(Kind::Gone));
+        let (switched, renamed) = (codes(Kind::Switched), codes(Kind::Renamed));
+        // Whoever has put the new code on the list too misses nothing.
+        let is_missed = |change: &Change| match change.change {
+            Kind::Gone => change.whitelisted,
+            Kind::Renamed => change.whitelisted && !list.contains(&change.code),
+            Kind::New | Kind::Switched => false,
+        };
+        let missed = changes.iter().filter(|change| is_missed(change));
+        let missed = Codes(
+            missed.map(|change| change.renamed_from.as_ref().unwrap_or(&change.code).clone()).collect(),
         );
+        info!(api, %new, %gone, %switched, %renamed, whitelisted_gone = %missed, "the catalog changed");
     }
 }
 
-/// Formats the codes of the changes that a filter selects.
-struct Codes<'a>(&'a [Change], Box<dyn Fn(&Change) -> bool>);
+/// Formats codes, at most [`MAX_LOGGED_CODES`] of them.
+struct Codes(Vec<String>);
 
-impl fmt::Display for Codes<'_> {
+impl fmt::Display for Codes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let codes: Vec<&str> = self.0.iter().filter(|c| self.1(c)).map(|change| &*change.code).collect();
+        let Self(codes) = self;
         write!(f, "{}", joined(&codes[..codes.len().min(MAX_LOGGED_CODES)]))?;
         match codes.len().checked_sub(MAX_LOGGED_CODES) {
             None | Some(0) => Ok(()),
