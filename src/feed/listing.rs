@@ -29,6 +29,13 @@ pub struct Listed {
     pub uuid: Option<String>,
 }
 
+impl Listed {
+    /// Returns its uuid as it is compared.
+    pub(crate) fn identity(&self) -> Option<String> {
+        identity(self.uuid.as_deref()?)
+    }
+}
+
 /// Returns a uuid as it is compared, which is in small letters (RFC 9562 §4). The nil UUID, and what is longer than
 /// [`MAX_UUID`], identify nothing.
 pub(crate) fn identity(uuid: &str) -> Option<String> {

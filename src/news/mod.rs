@@ -11,6 +11,7 @@
 mod change;
 pub mod history;
 pub mod notify;
+pub(crate) mod renames;
 mod told;
 
 use std::sync::Arc;

@@ -1,11 +1,16 @@
 //! Packages whose code changes under the same uuid, with codes, uuids and names of the real catalog.
 
+use std::fs;
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::client::{get, until};
+use crate::disk::copies;
 use crate::news::{Shop, history, metric, news, renewed, start, words};
 use crate::process::Process;
 use crate::proxy::list;
+use crate::tools::{Session, text};
 use crate::upstream::{Upstream, status};
 
 const UNIX: &str = "/api/v4/packages?platform=unix";
@@ -134,4 +139,73 @@ async fn a_process_that_ends_between_the_two_fetches_loses_no_rename() {
     // The other one has its new code on the list already.
     assert_eq!(line["whitelisted_gone"], "kolab");
     assert_eq!(history(directory.path()).len(), 5);
+}
+
+/// Copies the files of a cache directory.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for file in fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        if file.file_type().unwrap().is_file() {
+            fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn commands_know_the_new_code() {
+    let directory = tempfile::tempdir().unwrap();
+    let shop = Shop::new(&before());
+    let upstream = shop.open().await;
+    let proxy = start(&upstream.url(), directory.path(), None).await;
+    proxy.get(UNIX).await;
+    let session = Session::new("extensions = [\n  \"wp-toolkit\",\n  \"kolab\",\n  \"servershield\",\n]\n");
+    session.write("packages.json", &format!("[{}]", after().join(",")));
+    until("a copy", async || copies(directory.path()).len() == 1).await;
+    copy(directory.path(), &session.path("old-copy"));
+    shop.now_has(&after());
+    renewed(&proxy, directory.path(), &[UNIX], 5).await;
+    proxy.stop().await;
+    copy(directory.path(), &session.path("history"));
+
+    // By the history, and by what the last copy on disk had under the same uuid.
+    for cache in ["history", "old-copy"] {
+        let output = session.run(&format!("check --feed packages.json --cache-dir {cache}"));
+        let expected = [
+            "whitelist.toml:3:3: error: \"kolab\" is not in the catalog (packages.json): it was renamed to \
+             \"premium-email\"; catalog-proxy allow premium-email && catalog-proxy hide kolab",
+            "whitelist.toml:4:3: error: \"servershield\" is not in the catalog (packages.json): it was renamed to \
+             \"cloudflare\"; catalog-proxy hide servershield",
+        ];
+        assert_eq!(text(&output.stdout).lines().take(2).collect::<Vec<_>>(), expected, "{cache}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+    let output = session.run("check --feed packages.json");
+    assert!(text(&output.stdout).contains("\"kolab\" is not in the catalog (packages.json)\n"), "{output:?}");
+
+    let output = session.run("explain premium-email --feed packages.json --cache-dir history");
+    let said = text(&output.stdout);
+    assert!(said.contains(&format!("  uuid        {}\n", real("kolab").0)), "{said}");
+    let called = said.lines().find(|line| line.starts_with("  was called  kolab until 20")).unwrap();
+    assert_eq!(called.len(), "  was called  kolab until 2026-03-01".len());
+    let output = session.run("explain premium-email --feed packages.json --cache-dir history --format json");
+    let explained: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&explained["uuid"], &explained["was_called"][0]["code"]),
+        (&real("kolab").0.into(), &"kolab".into())
+    );
+    let output = session.run("explain kolab --feed packages.json --cache-dir history");
+    assert!(text(&output.stderr).contains("it was renamed to \"premium-email\"\n"), "{output:?}");
+    let output = session.run("list --feed packages.json --format json");
+    let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let row = rows.iter().find(|row| row["code"] == "premium-email").unwrap();
+    assert_eq!(row["uuid"], real("kolab").0);
+
+    // The edit that it offers puts everything in order.
+    for edit in ["allow premium-email", "hide kolab", "hide servershield"] {
+        let output = session.run(&format!("{edit} --feed packages.json"));
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+    let output = session.run("check --feed packages.json --cache-dir history");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
