@@ -7,11 +7,11 @@ use bytes::Bytes;
 use http::{HeaderValue, Version};
 use tokio::time::Instant;
 
+use super::changes::KeyChanges;
 use super::freshness::Freshness;
 use super::view::Decisions;
 use crate::digest::Digest;
 use crate::feed::{FeedKind, categories, packages};
-use crate::news::Change;
 use crate::whitelist::Whitelist;
 
 /// The parsed body of one upstream answer with its index. It never changes.
@@ -65,7 +65,7 @@ pub struct Meta {
     /// How long after that it should be renewed ahead of its end.
     pub refresh_after: Duration,
     /// Changes of the catalog that only the last fetch shows. See [`super::changes`].
-    pub unconfirmed: Arc<[Change]>,
+    pub unconfirmed: Arc<KeyChanges>,
 }
 
 impl Meta {
@@ -73,7 +73,7 @@ impl Meta {
     pub fn weight(&self) -> usize {
         let values = [&self.etag, &self.last_modified, &self.content_type];
         let values: usize = values.into_iter().flatten().map(HeaderValue::len).sum();
-        values + self.unconfirmed.iter().map(Change::weight).sum::<usize>()
+        values + self.unconfirmed.weight()
     }
 }
 

@@ -119,6 +119,15 @@ impl Listing {
         found.min_by_key(|listed| listed.package.seller != Seller::Plesk)
     }
 
+    /// Finds the package with a uuid, if there is one with a code and no other code has the same uuid.
+    pub(crate) fn find_identity(&self, uuid: &str) -> Option<&Listed> {
+        let is_it =
+            |listed: &&Listed| listed.package.code.is_some() && listed.identity().as_deref() == Some(uuid);
+        let mut found = self.packages.iter().filter(is_it);
+        let first = found.next()?;
+        found.all(|other| other.package.code == first.package.code).then_some(first)
+    }
+
     /// Returns the code that was probably meant by an unknown code or a name.
     pub(crate) fn suggest(&self, typed: &str) -> Option<&str> {
         let named =

@@ -7,9 +7,11 @@ use serde::Serialize;
 
 use super::catalog_source::{Asking, Listing, block_on, origin};
 use super::diff::always_shown;
+use super::former_codes::FormerCodes;
+use super::list::is_shown;
 use super::panel_ini::{is_usable, objections};
-use super::terminal::{Style, Terminal, print, print_json};
-use super::whitelist_file::WhitelistFile;
+use super::terminal::{Style, Terminal, print, print_json, printable};
+use super::whitelist_file::{GivenFiles, WhitelistFile};
 use super::{CommandError, Subject};
 use crate::certificate::{Certificate, Overdue};
 use crate::cli::{CheckArguments, TextFormat};
@@ -60,19 +62,26 @@ struct CheckReport {
 pub(crate) fn check(arguments: CheckArguments) -> Result<(), CommandError> {
     let mut report = CheckReport::default();
     let format = arguments.format;
-    let config = Config::load(arguments.settings);
+    let settings = arguments.settings;
+    let given = GivenFiles { config: settings.config.clone(), whitelist: settings.whitelist.clone() };
+    let config = Config::load(settings);
     if let Some(url) = &arguments.url {
         report.base_url(url, config.as_ref().is_ok_and(|config| config.tls.is_some()));
     }
     match config {
-        Ok(config) => report.everything(&config, arguments.feed.as_deref())?,
+        Ok(config) => report.everything(&config, &given, arguments.feed.as_deref())?,
         Err(error) => report.configuration(error),
     }
     report.finish(format)
 }
 
 impl CheckReport {
-    fn everything(&mut self, config: &Config, feed: Option<&Path>) -> Result<(), CommandError> {
+    fn everything(
+        &mut self,
+        config: &Config,
+        given: &GivenFiles,
+        feed: Option<&Path>,
+    ) -> Result<(), CommandError> {
         if let Err(error) = logging::levels(config.log_level.as_ref()) {
             self.value(&error.at, error.message());
         }
@@ -90,7 +99,8 @@ impl CheckReport {
         let file = self.whitelist(&config.whitelist);
         let catalog = self.catalog(config, feed)?;
         if let (Some(file), Some(catalog)) = (&file, &catalog) {
-            self.codes(file, catalog);
+            let former = FormerCodes::read(config);
+            self.codes(file, catalog, &former, given);
         }
         if let Some(directory) = &config.cache_dir {
             self.cache_dir(directory);
@@ -199,7 +209,13 @@ impl CheckReport {
         }
     }
 
-    fn codes(&mut self, file: &WhitelistFile, catalog: &Listing) {
+    fn codes(
+        &mut self,
+        file: &WhitelistFile,
+        catalog: &Listing,
+        former: &FormerCodes<'_>,
+        given: &GivenFiles,
+    ) {
         let name = file.path.display().to_string();
         for (nth, entry) in file.entries.iter().enumerate() {
             let code = entry.code.as_str();
@@ -209,7 +225,18 @@ impl CheckReport {
             }
             let place = Place::of(&file.text, entry.span.start);
             match catalog.find(code).map(|listed| listed.package.seller) {
-                None => self.at(Level::Error, &name, place, catalog.unknown(code)),
+                None => {
+                    let mut message = former.unknown(code, catalog);
+                    if let Some(listed) = former.successor(code, catalog) {
+                        // What customers see anyway, or with an entry that is there, needs no other one.
+                        let new = listed.package.code.as_deref().filter(|_| !is_shown(listed, &file.list));
+                        let allow = new
+                            .map(|new| format!("{} && ", given.edit_command("allow", new)))
+                            .unwrap_or_default();
+                        message += &printable(&format!("; {allow}{}", given.edit_command("hide", code)));
+                    }
+                    self.at(Level::Error, &name, place, message);
+                }
                 Some(Seller::Plesk) => {}
                 Some(seller) => {
                     self.at(Level::Warning, &name, place, format!("{code:?} is {}", always_shown(seller)));

@@ -7,12 +7,14 @@ use serde::Serialize;
 
 use super::CommandError;
 use super::catalog_source::Listing;
+use super::former_codes::FormerCodes;
 use super::list::is_shown;
 use super::terminal::{Style, Terminal, print, print_json, printable};
-use super::whitelist_file::WhitelistFile;
-use crate::cli::{Explain, TextFormat};
+use super::whitelist_file::{GivenFiles, WhitelistFile};
+use crate::cli::{Explain, Sources, TextFormat};
 use crate::config::Config;
 use crate::feed::package::{self, Seller};
+use crate::news::renames::FormerCode;
 use crate::place::Place;
 use crate::printable::joined;
 
@@ -21,6 +23,10 @@ use crate::printable::joined;
 struct Explanation<'a> {
     code: &'a str,
     name: Option<&'a str>,
+    uuid: Option<&'a str>,
+    /// Codes that the package had before, the last one first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    was_called: Vec<FormerCode<'a>>,
     seller: &'static str,
     shown: bool,
     buy_url: Option<&'a str>,
@@ -54,6 +60,7 @@ pub(crate) fn explain(arguments: &Explain) -> Result<(), CommandError> {
     let file = WhitelistFile::read(&config.whitelist)?;
     let catalog = Listing::load(arguments.sources.feed.as_deref(), &config)?;
     let code = arguments.code.as_str();
+    let former = FormerCodes::read(&config);
     let mut places = file.places(code).map(|Place { line, column }| {
         let file = config.whitelist.display().to_string();
         At { file, line, column }
@@ -61,26 +68,20 @@ pub(crate) fn explain(arguments: &Explain) -> Result<(), CommandError> {
     let place = places.next();
     let Some(listed) = catalog.find(code) else {
         let listed = place.map(|place| format!("{place}: ")).unwrap_or_default();
-        return Err(CommandError::failed(format!("{listed}{}", catalog.unknown(code))));
+        return Err(CommandError::failed(format!("{listed}{}", former.unknown(code, &catalog))));
     };
     let seller = listed.package.seller;
     let shown = is_shown(listed, &file.list);
     let verb = if shown { "hide" } else { "allow" };
-    let change = || {
-        let flags = [("--config", &arguments.sources.config), ("--whitelist", &arguments.sources.whitelist)];
-        let flags =
-            flags.iter().filter_map(|(flag, path)| Some(format!(" {flag} {}", word(path.as_deref()?))));
-        let (flags, code) = (flags.collect::<String>(), word(Path::new(code)));
-        match code.starts_with('-') {
-            true => format!("catalog-proxy {verb}{flags} -- {code}"),
-            false => format!("catalog-proxy {verb} {code}{flags}"),
-        }
-    };
+    let Sources { config: given, whitelist, .. } = &arguments.sources;
+    let given = GivenFiles { config: given.clone(), whitelist: whitelist.clone() };
     let others = catalog.packages.iter().filter(|other| other.package.code.as_deref() == Some(code));
     let others = others.filter(|other| !std::ptr::eq(*other, listed));
     let explanation = Explanation {
         code,
         name: listed.name.as_deref(),
+        uuid: listed.uuid.as_deref(),
+        was_called: former.of(code),
         seller: seller.name(),
         shown,
         buy_url: listed.buy_url.as_deref(),
@@ -88,7 +89,7 @@ pub(crate) fn explain(arguments: &Explain) -> Result<(), CommandError> {
         listed: place,
         listed_again: places.collect(),
         also: others.map(|other| other.package.seller.name()).collect(),
-        change: (seller == Seller::Plesk).then(change),
+        change: (seller == Seller::Plesk).then(|| given.edit_command(verb, code)),
     };
     match arguments.format {
         TextFormat::Json => print_json(&explanation),
@@ -128,6 +129,13 @@ impl Explanation<'_> {
         };
         line("sold by", &sold);
         line("buy link", &printable(self.buy_url.unwrap_or("none")));
+        if let Some(uuid) = self.uuid {
+            line("uuid", &printable(uuid));
+        }
+        for FormerCode { code, until } in &self.was_called {
+            let day = until.split('T').next().unwrap_or(until);
+            line("was called", &format!("{} until {day}", printable(code)));
+        }
         line("whitelist", &listed);
         if !self.also.is_empty() {
             line("also", &format!("other packages have this code, by seller: {}", joined(&self.also)));
@@ -142,15 +150,5 @@ impl Explanation<'_> {
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file, self.line, self.column)
-    }
-}
-
-/// Quotes a path for a shell if it must be.
-fn word(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);
-    match !text.is_empty() && text.chars().all(plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', r"'\''")),
     }
 }

@@ -19,6 +19,7 @@ use crate::whitelist::Whitelist;
 struct ListRow<'a> {
     code: Option<&'a str>,
     name: Option<&'a str>,
+    uuid: Option<&'a str>,
     seller: &'static str,
     shown: bool,
     buy_url: Option<&'a str>,
@@ -85,6 +86,7 @@ impl<'a> ListRow<'a> {
         Self {
             code: listed.package.code.as_deref(),
             name: listed.name.as_deref(),
+            uuid: listed.uuid.as_deref(),
             seller: listed.package.seller.name(),
             shown: is_shown(listed, list),
             buy_url: listed.buy_url.as_deref(),

@@ -7,6 +7,7 @@ mod diff;
 mod edit;
 mod explain;
 mod filter;
+mod former_codes;
 mod healthcheck;
 mod list;
 mod manual;

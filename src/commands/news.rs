@@ -47,11 +47,15 @@ fn table(entries: &[PastChange]) -> TextTable {
         if change.whitelisted {
             seller += ", whitelisted";
         }
+        let code = match &change.renamed_from {
+            Some(old) => format!("{old} -> {}", change.code),
+            None => change.code.clone(),
+        };
         table.row([
             (at, Style::Dim),
             (api, Style::Plain),
             (change.change.name(), Style::Plain),
-            (&change.code, Style::Bold),
+            (&code, Style::Bold),
             (&seller, Style::Plain),
             (change.name.as_deref().unwrap_or_default(), Style::Plain),
         ]);

@@ -21,6 +21,37 @@ pub(crate) struct WhitelistFile {
     pub(crate) warnings: Vec<Finding>,
 }
 
+/// Files that a command was given, and that a command which edits the same whitelist has to be given as well.
+#[derive(Debug)]
+pub(crate) struct GivenFiles {
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) whitelist: Option<PathBuf>,
+}
+
+impl GivenFiles {
+    /// Returns the command that edits the whitelist with a verb such as `allow`, as it is typed into a shell.
+    pub(crate) fn edit_command(&self, verb: &str, code: &str) -> String {
+        let flags = [("--config", &self.config), ("--whitelist", &self.whitelist)];
+        let flags =
+            flags.iter().filter_map(|(flag, path)| Some(format!(" {flag} {}", word(path.as_deref()?))));
+        let (flags, code) = (flags.collect::<String>(), word(Path::new(code)));
+        match code.starts_with('-') {
+            true => format!("catalog-proxy {verb}{flags} -- {code}"),
+            false => format!("catalog-proxy {verb} {code}{flags}"),
+        }
+    }
+}
+
+/// Quotes a path for a shell if it must be.
+fn word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 impl WhitelistFile {
     /// Reads and parses a file.
     ///

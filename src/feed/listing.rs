@@ -1,4 +1,4 @@
-//! Names and buy links of the packages of a feed, for display.
+//! Names, buy links and uuids of the packages of a feed, for display and for news.
 //!
 //! The index in [`super::packages`] holds only what the filter decides by; this module reads the other
 //! members on demand.
@@ -13,6 +13,9 @@ use super::package::Package;
 use super::packages::PackagesIndex;
 use super::text;
 
+/// Longest uuid that identifies a package, in bytes. A UUID has 36 characters; some more allow for another notation.
+pub(crate) const MAX_UUID: usize = 64;
+
 /// Element of a packages feed with the members that people look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
@@ -22,36 +25,64 @@ pub struct Listed {
     pub name: Option<String>,
     /// `buy_url`, if it is a string that is not blank.
     pub buy_url: Option<String>,
+    /// `uuid`, if it is a string that is not blank.
+    pub uuid: Option<String>,
+}
+
+impl Listed {
+    /// Returns its uuid as it is compared.
+    pub(crate) fn identity(&self) -> Option<String> {
+        identity(self.uuid.as_deref()?)
+    }
+}
+
+/// Returns a uuid as it is compared, which is in small letters (RFC 9562 §4). The nil UUID, and what is longer than
+/// [`MAX_UUID`], identify nothing.
+pub(crate) fn identity(uuid: &str) -> Option<String> {
+    let is_nil = uuid.bytes().all(|byte| matches!(byte, b'0' | b'-'));
+    (uuid.len() <= MAX_UUID && !is_nil).then(|| uuid.to_ascii_lowercase())
+}
+
+/// Members of an element that the index does not hold. Blanks around them are cut off, and blank ones left out.
+#[derive(Debug, Default)]
+pub(crate) struct ListedMembers {
+    pub(crate) name: Option<String>,
+    pub(crate) buy_url: Option<String>,
+    pub(crate) uuid: Option<String>,
 }
 
 /// Lists the elements of a feed in order.
 pub fn list(body: &[u8], index: &PackagesIndex) -> Vec<Listed> {
     let listed = index.entries.iter().map(|entry| {
-        let members =
-            serde_json::Deserializer::from_slice(&body[entry.span.clone()]).deserialize_map(Members);
-        let (name, buy_url) = members.unwrap_or_default();
-        Listed { package: entry.package.clone(), name, buy_url }
+        let ListedMembers { name, buy_url, uuid } = members(&body[entry.span.clone()]);
+        Listed { package: entry.package.clone(), name, buy_url, uuid }
     });
     listed.collect()
 }
 
-/// Reads name and buy link of an object; the last of repeated members wins, as in PHP.
+/// Reads the members of an element. One that is no object has none.
+pub(crate) fn members(element: &[u8]) -> ListedMembers {
+    serde_json::Deserializer::from_slice(element).deserialize_map(Members).unwrap_or_default()
+}
+
+/// Reads the members of an object; the last of repeated ones wins, as in PHP.
 struct Members;
 
 impl<'de> Visitor<'de> for Members {
-    type Value = (Option<String>, Option<String>);
+    type Value = ListedMembers;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let (mut name, mut buy_url) = (None, None);
+        let (mut name, mut buy_url, mut uuid) = (None, None, None);
         // Raw values, because serde_json's strings refuse lone surrogates, which PHP writes.
         while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
             match text::decode(key.get().as_bytes()).as_deref() {
                 Some("name") => name = Some(value),
                 Some("buy_url") => buy_url = Some(value),
+                Some("uuid") => uuid = Some(value),
                 _ => {}
             }
         }
@@ -59,7 +90,7 @@ impl<'de> Visitor<'de> for Members {
             let text = text::decode(value?.get().as_bytes())?.trim().to_owned();
             Some(text).filter(|text| !text.is_empty())
         };
-        Ok((text(name), text(buy_url)))
+        Ok(ListedMembers { name: text(name), buy_url: text(buy_url), uuid: text(uuid) })
     }
 }
 
@@ -98,5 +129,20 @@ mod tests {
             Some("b\u{fffd}\u{fffd}\u{fffd}"),
         );
         check(r#"{"\ud800":1,"name":"A"}"#, Some("A"), None);
+    }
+
+    #[test]
+    fn reads_uuids() {
+        let check = |element: &str, expected: Option<&str>| {
+            assert_eq!(members(element.as_bytes()).uuid.as_deref(), expected, "{element}");
+        };
+        check(r#"{"uuid":"00D002a7-3252"}"#, Some("00D002a7-3252"));
+        check(r#"{"uuid":" \u0061\/b "}"#, Some("a/b"));
+        check(r#"{"uuid":"a","x":{"uuid":"c"},"uuid":"b"}"#, Some("b"));
+        check(r#"{"uuid":"a","uuid":null}"#, None);
+        check(r#"{"uuid":" "}"#, None);
+        check(r#"{"uuid":["a"]}"#, None);
+        check(r#"{"UUID":"a"}"#, None);
+        check("7", None);
     }
 }

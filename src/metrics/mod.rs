@@ -133,7 +133,7 @@ pub struct ThreadName {
 /// Labels of a change of the catalog.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ChangeLabels {
-    /// `new`, `gone` or `switched`.
+    /// `new`, `gone`, `switched` or `renamed`.
     pub change: &'static str,
     /// `free`, `vendor` or `plesk`; of a package that is gone, the last one.
     pub seller: &'static str,
@@ -170,7 +170,7 @@ impl Default for Metrics {
             notifications: Family::default(),
         };
         // A counter that begins at 0 shows its first increase; one that appears with 1 does not.
-        for change in ["new", "gone", "switched"] {
+        for change in ["new", "gone", "switched", "renamed"] {
             for seller in ["free", "vendor", "plesk"] {
                 drop(metrics.changes.get_or_create(&ChangeLabels { change, seller }));
             }

@@ -4,7 +4,8 @@
 //! 1 <start of the SHA-256 of what follows, in hex> {"at": …, "api": …, "change": …, "code": …, …}
 //! ```
 //!
-//! The number is the version of the format. Each write creates a new file under a temporary name and renames it, so a
+//! The number is the version of the format: 1, or 2 for a line with a rename. Versions of the proxy that do not know
+//! renames take a line 1 that they cannot read for damage and drop it with their next write, but keep a line 2. Each write creates a new file under a temporary name and renames it, so a
 //! crash leaves the old or the new one, and the file can be read at any time. Only the process that has claimed the
 //! directory writes the file, and only after it has read it, so that nothing is lost if it cannot be read for a while.
 //! Damaged lines are left out and logged. Lines of another version are kept as they are.
@@ -20,14 +21,17 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::Change;
+use super::told::is_told;
 use crate::cache_directory::CacheDirectory;
 use crate::cache_directory::files::{Files, Operation};
 use crate::hex::hex;
 
 /// Name of the file.
 const FILE_NAME: &str = "news.jsonl";
-/// First word of each line.
+/// First word of each line but those of renames.
 const VERSION: &str = "1";
+/// First word of a line with a rename.
+const RENAME_VERSION: &str = "2";
 /// Most changes kept, in memory and on disk: ten years of a catalog that changes ten times a week.
 const MAX_CHANGES: usize = 5000;
 /// Longest file that is read: each of the lines may have some kilobytes.
@@ -57,7 +61,7 @@ enum HistoryLine {
 
 /// Changes of the catalog, in memory and on disk.
 #[derive(Debug)]
-pub(super) struct History(Arc<Mutex<Records>>);
+pub(crate) struct History(Arc<Mutex<Records>>);
 
 #[derive(Debug)]
 struct Records {
@@ -76,28 +80,26 @@ struct Records {
 
 impl History {
     /// Reads the file, if the directory is claimed already.
-    pub(super) fn open(directory: Option<Arc<CacheDirectory>>) -> Self {
+    pub(crate) fn open(directory: Option<Arc<CacheDirectory>>) -> Self {
         let mut kept =
             Records { directory, lines: VecDeque::new(), unwritten: 0, read_under: 0, retries: false };
         kept.read();
         Self(Arc::new(Mutex::new(kept)))
     }
 
-    /// Returns true if the last change of this package is the same one, so that it has been told already.
-    pub(super) fn ends_with(&self, api: &str, change: &Change) -> bool {
+    /// Returns true if the history ends with this change as far as its package goes, so that it has been told already.
+    pub(crate) fn ends_with(&self, api: &str, change: &Change) -> bool {
         let mut kept = self.0.lock();
         kept.read();
-        let mut entries = kept.lines.iter().rev().filter_map(|line| match line {
-            HistoryLine::Change(entry) => Some(entry),
-            HistoryLine::OtherVersion(_) => None,
+        let entries = kept.lines.iter().rev().filter_map(|line| match line {
+            HistoryLine::Change(entry) if entry.api == api => Some(entry),
+            HistoryLine::Change(_) | HistoryLine::OtherVersion(_) => None,
         });
-        let about = |entry: &&PastChange| entry.change.code == change.code && entry.api == api;
-        let last = entries.find(about).map(|entry| &entry.change);
-        last.is_some_and(|last| last.change == change.change && last.seller == change.seller)
+        is_told(entries, change)
     }
 
     /// Appends changes and drops the oldest beyond [`MAX_CHANGES`]. A failed write is retried later.
-    pub(super) fn push(&mut self, api: &str, at: SystemTime, changes: &[Change]) {
+    pub(crate) fn push(&mut self, api: &str, at: SystemTime, changes: &[Change]) {
         let at = humantime::format_rfc3339_seconds(at).to_string();
         let mut kept = self.0.lock();
         kept.unwritten += changes.len();
@@ -167,7 +169,7 @@ impl Records {
                 HistoryLine::Change(entry) => {
                     // Strings and closed enums have always a form in JSON.
                     let Ok(json) = serde_json::to_string(entry) else { continue };
-                    text.extend([VERSION, " ", &checksum(&json), " ", &json, "\n"]);
+                    text.extend([version(&entry.change), " ", &checksum(&json), " ", &json, "\n"]);
                 }
                 HistoryLine::OtherVersion(line) => text.push_str(line),
             }
@@ -216,7 +218,7 @@ fn read_lines(files: &Files, path: &Path) -> io::Result<Vec<HistoryLine>> {
 
 fn parse(line: &str) -> Option<HistoryLine> {
     let (version, rest) = line.strip_suffix('\n')?.split_once(' ')?;
-    if version != VERSION {
+    if ![VERSION, RENAME_VERSION].contains(&version) {
         let is_number = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
         return is_number.then(|| HistoryLine::OtherVersion(line.to_owned()));
     }
@@ -227,171 +229,15 @@ fn parse(line: &str) -> Option<HistoryLine> {
     serde_json::from_str(json).ok().map(HistoryLine::Change)
 }
 
+/// Returns the version of a change's line.
+fn version(change: &Change) -> &'static str {
+    if change.renamed_from.is_some() { RENAME_VERSION } else { VERSION }
+}
+
 fn checksum(json: &str) -> String {
     let hash = ring::digest::digest(&ring::digest::SHA256, json.as_bytes());
     hex(&hash.as_ref()[..CHECKSUM_DIGITS / 2]).to_string()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::{Duration, UNIX_EPOCH};
-
-    use super::super::{Kind, SellerName};
-    use super::*;
-    use crate::metrics::Metrics;
-
-    fn claimed(path: &Path) -> Arc<CacheDirectory> {
-        let directory = CacheDirectory::new(path, &Metrics::default());
-        directory.claim();
-        directory
-    }
-
-    fn change(code: &str, change: Kind) -> Change {
-        Change {
-            change,
-            code: code.to_owned(),
-            name: Some("A \"name\"\n".to_owned()),
-            seller: SellerName::Plesk,
-            was: None,
-            whitelisted: false,
-        }
-    }
-
-    fn push(history: &mut History, code: &str) {
-        let at = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        history.push("v4", at, &[change(code, Kind::New)]);
-    }
-
-    fn codes(directory: &Path) -> Vec<String> {
-        read(directory).expect("a history").into_iter().map(|entry| entry.change.code).collect()
-    }
-
-    #[test]
-    fn outlives_the_process() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let open = || History::open(Some(claimed(directory.path())));
-        assert!(codes(directory.path()).is_empty());
-        let mut history = open();
-        push(&mut history, "a");
-        push(&mut history, "b");
-        drop(history);
-        let mut history = open();
-        push(&mut history, "c");
-        assert_eq!(codes(directory.path()), ["a", "b", "c"]);
-        let entry = &read(directory.path()).expect("a history")[0];
-        assert_eq!((entry.at.as_str(), &entry.change), ("2023-11-14T22:13:20Z", &change("a", Kind::New)));
-        assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 1);
-    }
-
-    #[test]
-    fn is_bounded() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let mut history = History::open(Some(claimed(directory.path())));
-        let changes: Vec<_> = (0..MAX_CHANGES + 3).map(|n| change(&n.to_string(), Kind::New)).collect();
-        history.push("v4", UNIX_EPOCH, &changes);
-        let codes = codes(directory.path());
-        assert_eq!((codes.len(), codes[0].as_str()), (MAX_CHANGES, "3"));
-    }
-
-    #[test]
-    fn damage_costs_a_line_only() {
-        let check = |damage: fn(&mut Vec<u8>), expected: &[&str]| {
-            let directory = tempfile::tempdir().expect("a directory");
-            let mut history = History::open(Some(claimed(directory.path())));
-            for code in ["aa", "bb", "cc"] {
-                push(&mut history, code);
-            }
-            drop(history);
-            let path = directory.path().join(FILE_NAME);
-            let mut bytes = fs::read(&path).expect("a file");
-            damage(&mut bytes);
-            fs::write(&path, bytes).expect("a write");
-            assert_eq!(codes(directory.path()), expected);
-            push(&mut History::open(Some(claimed(directory.path()))), "dd");
-            assert_eq!(codes(directory.path()), [expected, &["dd"]].concat());
-        };
-        check(|_| (), &["aa", "bb", "cc"]);
-        check(|bytes| bytes.truncate(bytes.len() - 1), &["aa", "bb"]);
-        check(|bytes| bytes.truncate(bytes.len() - 20), &["aa", "bb"]);
-        check(|bytes| bytes[0] = b'2', &["bb", "cc"]);
-        check(|bytes| bytes[60] ^= 1, &["bb", "cc"]);
-        check(|bytes| bytes[60] = 0xff, &["bb", "cc"]);
-        check(|bytes| bytes.extend_from_slice(b"hello\n\n1 2\n"), &["aa", "bb", "cc"]);
-        check(Vec::clear, &[]);
-    }
-
-    #[test]
-    fn knows_what_was_told_last() {
-        let mut history = History::open(None);
-        assert!(!history.ends_with("v4", &change("a", Kind::New)));
-        push(&mut history, "a");
-        assert!(history.ends_with("v4", &change("a", Kind::New)));
-        assert!(!history.ends_with("v3", &change("a", Kind::New)));
-        assert!(!history.ends_with("v4", &change("b", Kind::New)));
-        assert!(!history.ends_with("v4", &change("a", Kind::Gone)));
-        history.push("v4", UNIX_EPOCH, &[change("a", Kind::Gone)]);
-        assert!(!history.ends_with("v4", &change("a", Kind::New)));
-        let switched = |seller| Change { seller, ..change("a", Kind::Switched) };
-        history.push("v4", UNIX_EPOCH, &[switched(SellerName::Free)]);
-        assert!(history.ends_with("v4", &switched(SellerName::Free)));
-        assert!(!history.ends_with("v4", &switched(SellerName::Plesk)));
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_read_is_not_begun_anew() {
-        let path = tempfile::tempdir().expect("a directory");
-        push(&mut History::open(Some(claimed(path.path()))), "a");
-        let fails = Arc::new(AtomicBool::new(true));
-        let fault = {
-            let fails = Arc::clone(&fails);
-            move |operation, _: &Path| match fails.load(Ordering::SeqCst) && operation == Operation::Read {
-                true => Err(io::Error::from_raw_os_error(5)),
-                false => Ok(()),
-            }
-        };
-        let files = Files::with_fault(fault);
-        let directory = CacheDirectory::with_files(path.path(), &Metrics::default(), files);
-        directory.claim();
-        let mut history = History::open(Some(Arc::clone(&directory)));
-        push(&mut history, "b");
-        push(&mut history, "c");
-        assert_eq!(codes(path.path()), ["a"]);
-        fails.store(false, Ordering::SeqCst);
-        directory.run_retries();
-        assert_eq!(codes(path.path()), ["a", "b", "c"]);
-        assert!(history.ends_with("v4", &change("a", Kind::New)));
-        push(&mut history, "d");
-        directory.run_retries();
-        assert_eq!(codes(path.path()), ["a", "b", "c", "d"]);
-    }
-
-    #[test]
-    fn waits_for_the_directory() {
-        let path = tempfile::tempdir().expect("a directory");
-        let old = claimed(path.path());
-        let mut told = History::open(Some(Arc::clone(&old)));
-        push(&mut told, "a");
-        let new = claimed(path.path());
-        let mut history = History::open(Some(Arc::clone(&new)));
-        push(&mut history, "b");
-        assert_eq!(codes(path.path()), ["a"]);
-        assert!(old.give_up(Duration::ZERO));
-        push(&mut told, "never written");
-        new.claim();
-        new.run_retries();
-        assert_eq!(codes(path.path()), ["a", "b"]);
-    }
-
-    #[test]
-    fn lines_of_another_version_stay() {
-        let path = tempfile::tempdir().expect("a directory");
-        fs::write(path.path().join(FILE_NAME), "2 {\"new\":true}\ndamaged\n").expect("a file");
-        push(&mut History::open(Some(claimed(path.path()))), "a");
-        push(&mut History::open(Some(claimed(path.path()))), "b");
-        assert_eq!(codes(path.path()), ["a", "b"]);
-        let text = fs::read_to_string(path.path().join(FILE_NAME)).expect("a file");
-        assert!(text.starts_with("2 {\"new\":true}\n1 "), "{text}");
-    }
-}
+mod tests;

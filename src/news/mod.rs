@@ -8,22 +8,24 @@
 //! A thread of its own writes news to the log, the metrics, the history on disk and the notifications. Nothing waits for
 //! it.
 
+mod change;
 pub mod history;
 pub mod notify;
+pub(crate) mod renames;
+mod told;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use std::{fmt, io};
 
-use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use crate::cache_directory::CacheDirectory;
-use crate::feed::package::Seller;
 use crate::metrics::{self, Metrics};
 use crate::printable::joined;
 use crate::whitelist::watch::WatchedWhitelist;
 use crate::worker::{Rejected, Worker};
+pub use change::{Change, Kind, SellerName};
 use history::History;
 use notify::Outbox;
 
@@ -36,84 +38,6 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Most codes that a log line names. For the rest it gives a number.
 const MAX_LOGGED_CODES: usize = 20;
-
-/// Kind of a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// The package has appeared.
-    New,
-    /// The package has disappeared.
-    Gone,
-    /// The package has another seller.
-    Switched,
-}
-
-/// One change of the catalog.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
-    /// Kind of the change.
-    pub change: Kind,
-    /// Code of the package.
-    pub code: String,
-    /// Name of the package, if it has one.
-    pub name: Option<String>,
-    /// Seller; of a package that is gone, the last one.
-    pub seller: SellerName,
-    /// Previous seller, if it has changed.
-    pub was: Option<SellerName>,
-    /// True if the code is on the whitelist.
-    pub whitelisted: bool,
-}
-
-impl Change {
-    /// Returns the change from one seller to another, if they differ. A package that is not there has no seller.
-    pub(crate) fn between(
-        code: &str,
-        name: Option<String>,
-        before: Option<SellerName>,
-        after: Option<SellerName>,
-    ) -> Option<Self> {
-        let (change, seller, was) = match (before, after) {
-            (None, Some(after)) => (Kind::New, after, None),
-            (Some(before), None) => (Kind::Gone, before, None),
-            (Some(before), Some(after)) if before != after => (Kind::Switched, after, Some(before)),
-            _ => return None,
-        };
-        Some(Self { change, code: code.to_owned(), name, seller, was, whitelisted: false })
-    }
-
-    /// Returns the seller before the change, if the package was there.
-    pub(crate) fn seller_before(&self) -> Option<SellerName> {
-        match self.change {
-            Kind::New => None,
-            Kind::Gone => Some(self.seller),
-            Kind::Switched => self.was,
-        }
-    }
-
-    /// Returns the seller after the change, if the package is there.
-    pub(crate) fn seller_after(&self) -> Option<SellerName> {
-        match self.change {
-            Kind::New | Kind::Switched => Some(self.seller),
-            Kind::Gone => None,
-        }
-    }
-
-    /// Returns the approximate size in memory, in bytes.
-    pub(crate) fn weight(&self) -> usize {
-        size_of::<Self>() + self.code.len() + self.name.as_ref().map_or(0, String::len)
-    }
-}
-
-/// Serializable form of [`Seller`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SellerName {
-    Free,
-    Vendor,
-    Plesk,
-}
 
 /// Changes that a renewed feed has confirmed.
 #[derive(Debug)]
@@ -199,7 +123,8 @@ impl Teller {
         }
         let list = self.whitelist.current();
         for change in &mut changes {
-            change.whitelisted = list.contains(&change.code);
+            let old = change.renamed_from.as_deref();
+            change.whitelisted = list.contains(&change.code) || old.is_some_and(|old| list.contains(old));
             let labels = metrics::ChangeLabels { change: change.change.name(), seller: change.seller.name() };
             self.metrics.changes.get_or_create(&labels).inc();
         }
@@ -207,58 +132,43 @@ impl Teller {
             outbox.post(&self.metrics, api, at, &changes);
         }
         self.history().push(api, at, &changes);
-        let (new, gone, switched) = (Kind::New, Kind::Gone, Kind::Switched);
-        let codes = |kind| Codes(&changes, Box::new(move |change| change.change == kind));
-        let missed = Codes(&changes, Box::new(|change| change.change == Kind::Gone && change.whitelisted));
-        info!(
-            api, new = %codes(new), gone = %codes(gone), switched = %codes(switched), whitelisted_gone = %missed,
-            "the catalog changed"
+        let codes = |kind| {
+            let of_kind = changes.iter().filter(move |change| change.change == kind);
+            Codes(
+                of_kind
+                    .map(|change| match &change.renamed_from {
+                        Some(old) => format!("{} (was {old})", change.code),
+                        None => change.code.clone(),
+                    })
+                    .collect(),
+            )
+        };
+        let (new, gone) = (codes(Kind::New), codes(Kind::Gone));
+        let (switched, renamed) = (codes(Kind::Switched), codes(Kind::Renamed));
+        // Whoever has put the new code on the list too misses nothing.
+        let is_missed = |change: &Change| match change.change {
+            Kind::Gone => change.whitelisted,
+            Kind::Renamed => change.whitelisted && !list.contains(&change.code),
+            Kind::New | Kind::Switched => false,
+        };
+        let missed = changes.iter().filter(|change| is_missed(change));
+        let missed = Codes(
+            missed.map(|change| change.renamed_from.as_ref().unwrap_or(&change.code).clone()).collect(),
         );
+        info!(api, %new, %gone, %switched, %renamed, whitelisted_gone = %missed, "the catalog changed");
     }
 }
 
-/// Formats the codes of the changes that a filter selects.
-struct Codes<'a>(&'a [Change], Box<dyn Fn(&Change) -> bool>);
+/// Formats codes, at most [`MAX_LOGGED_CODES`] of them.
+struct Codes(Vec<String>);
 
-impl fmt::Display for Codes<'_> {
+impl fmt::Display for Codes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let codes: Vec<&str> = self.0.iter().filter(|c| self.1(c)).map(|change| &*change.code).collect();
+        let Self(codes) = self;
         write!(f, "{}", joined(&codes[..codes.len().min(MAX_LOGGED_CODES)]))?;
         match codes.len().checked_sub(MAX_LOGGED_CODES) {
             None | Some(0) => Ok(()),
             Some(more) => write!(f, " and {more} more"),
-        }
-    }
-}
-
-impl Kind {
-    /// Returns its name in metrics and tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Gone => "gone",
-            Self::Switched => "switched",
-        }
-    }
-}
-
-impl SellerName {
-    /// Returns its name in metrics and tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Free => "free",
-            Self::Vendor => "vendor",
-            Self::Plesk => "plesk",
-        }
-    }
-}
-
-impl From<Seller> for SellerName {
-    fn from(seller: Seller) -> Self {
-        match seller {
-            Seller::Free => Self::Free,
-            Seller::Vendor => Self::Vendor,
-            Seller::Plesk => Self::Plesk,
         }
     }
 }

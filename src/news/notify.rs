@@ -37,6 +37,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(5 * 60);
 const BACKOFF: Backoff = Backoff { min: Duration::from_secs(1), max: MAX_PAUSE };
 /// Most changes in one notification. The history has the rest.
 const MAX_CHANGES: usize = 1000;
+/// Version of the notifications' format. 2 has renames, where 1 had a package that was gone and a new one.
+const FORMAT: u8 = 2;
 /// Most codes in the text of a notification.
 const MAX_NAMED_CODES: usize = 20;
 
@@ -101,7 +103,7 @@ impl Outbox {
         let notification = Notification {
             text: text(api, changes),
             event: "catalog-changed",
-            format: 1,
+            format: FORMAT,
             id: hex(&fastrand::u128(..).to_be_bytes()).to_string(),
             at: humantime::format_rfc3339_seconds(at).to_string(),
             api,
@@ -218,12 +220,15 @@ fn count(metrics: &Metrics, outcome: &'static str) {
 /// Formats the text of a notification.
 fn text(api: &str, changes: &[Change]) -> String {
     let named = |change: &Change| {
-        let mut text =
-            format!("{} {} ({}", change.change.name(), escaped(&change.code), change.seller.name());
+        let mut text = change.change.name().to_owned();
+        if let Some(old) = &change.renamed_from {
+            text += &format!(" {} to", escaped(old));
+        }
+        text += &format!(" {} ({}", escaped(&change.code), change.seller.name());
         if let Some(was) = change.was {
             text += &format!(", was {}", was.name());
         }
-        if change.whitelisted && change.change == Kind::Gone {
+        if change.whitelisted && matches!(change.change, Kind::Gone | Kind::Renamed) {
             text += ", whitelisted";
         }
         text + ")"
@@ -246,6 +251,7 @@ mod tests {
         let change = |change, code: &str, was| Change {
             change,
             code: code.to_owned(),
+            renamed_from: (change == Kind::Renamed).then(|| format!("old-{code}")),
             name: None,
             seller: SellerName::Plesk,
             was,
@@ -255,13 +261,14 @@ mod tests {
             change(Kind::New, "a", None),
             change(Kind::Gone, "b", None),
             change(Kind::Switched, "c", Some(SellerName::Free)),
+            change(Kind::Renamed, "d", Some(SellerName::Vendor)),
         ];
         let said = "Plesk's extension catalog (v4): new a (plesk), gone b (plesk, whitelisted), \
-                    switched c (plesk, was free)";
+                    switched c (plesk, was free), renamed old-d to d (plesk, was vendor, whitelisted)";
         assert_eq!(text("v4", &changes), said);
         assert!(text("v4", &[change(Kind::New, "a\u{1b}[2Jb", None)]).contains(r"new a\u{1b}[2Jb ("));
         changes.extend((0..20).map(|n| change(Kind::New, &n.to_string(), None)));
-        assert!(text("v4", &changes).ends_with("new 16 (plesk) and 3 more"), "{}", text("v4", &changes));
+        assert!(text("v4", &changes).ends_with("new 15 (plesk) and 4 more"), "{}", text("v4", &changes));
     }
 
     #[test]

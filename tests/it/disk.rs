@@ -43,7 +43,7 @@ async fn until_usable(proxy: &Proxy, usable: f64) {
     .await;
 }
 
-fn copies(directory: &Path) -> Vec<PathBuf> {
+pub fn copies(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     entries.filter(|path| path.extension().is_some_and(|extension| extension == "copy")).collect()
 }

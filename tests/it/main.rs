@@ -38,6 +38,7 @@ mod odd_answers;
 mod outbound;
 mod process;
 mod reload;
+mod renames;
 mod resources;
 mod secrets;
 mod smuggling;

@@ -18,18 +18,18 @@ const PACKAGES: &str = "/api/v4/packages";
 
 /// The catalog of an upstream, which a test can change.
 #[derive(Clone)]
-struct Shop(Arc<Mutex<String>>);
+pub struct Shop(Arc<Mutex<String>>);
 
 impl Shop {
-    fn new(packages: &[String]) -> Self {
+    pub fn new(packages: &[String]) -> Self {
         Self(Arc::new(Mutex::new(array(packages))))
     }
 
-    fn now_has(&self, packages: &[String]) {
+    pub fn now_has(&self, packages: &[String]) {
         *self.0.lock().unwrap() = array(packages);
     }
 
-    async fn open(&self) -> Upstream {
+    pub async fn open(&self) -> Upstream {
         let shop = self.clone();
         Upstream::start(move |_| ok(shop.0.lock().unwrap().as_bytes())).await
     }
@@ -41,7 +41,7 @@ fn renewing(config: &mut Config) {
     config.cache.max_fresh_for = Some(*config.cache.fresh_for);
 }
 
-async fn start(upstream: &str, directory: &Path, hook: Option<&Upstream>) -> Proxy {
+pub async fn start(upstream: &str, directory: &Path, hook: Option<&Upstream>) -> Proxy {
     Proxy::start_with(upstream, |config| {
         renewing(config);
         config.cache_dir = Some(directory.to_owned().into());
@@ -51,7 +51,7 @@ async fn start(upstream: &str, directory: &Path, hook: Option<&Upstream>) -> Pro
     .await
 }
 
-fn news(directory: &Path, arguments: &[&str]) -> Output {
+pub fn news(directory: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_catalog-proxy"))
         .args(["news", "--cache-dir"])
         .arg(directory)
@@ -61,17 +61,18 @@ fn news(directory: &Path, arguments: &[&str]) -> Output {
 }
 
 /// Returns the history, each change in a few words.
-fn history(directory: &Path) -> Vec<String> {
+pub fn history(directory: &Path) -> Vec<String> {
     let output = news(directory, &["--format", "json"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let entries: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
     entries.iter().map(|entry| format!("{} {}", entry["api"].as_str().unwrap(), words(entry))).collect()
 }
 
-fn words(change: &Value) -> String {
+pub fn words(change: &Value) -> String {
     let text = |member: &str| change[member].as_str();
+    let old = text("renamed_from").map(|old| format!("{old} -> ")).unwrap_or_default();
     let mut words =
-        format!("{} {} {}", text("change").unwrap(), text("code").unwrap(), text("seller").unwrap());
+        format!("{} {old}{} {}", text("change").unwrap(), text("code").unwrap(), text("seller").unwrap());
     if let Some(was) = text("was") {
         words += &format!(" was {was}");
     }
@@ -82,7 +83,7 @@ fn words(change: &Value) -> String {
 }
 
 /// Sends requests until the history has so many changes; returns them.
-async fn renewed(proxy: &Proxy, directory: &Path, targets: &[&str], changes: usize) -> Vec<String> {
+pub async fn renewed(proxy: &Proxy, directory: &Path, targets: &[&str], changes: usize) -> Vec<String> {
     until(&format!("{changes} changes"), async || {
         for target in targets {
             assert_eq!(proxy.get(target).await.status, 200);
@@ -93,7 +94,7 @@ async fn renewed(proxy: &Proxy, directory: &Path, targets: &[&str], changes: usi
     history(directory)
 }
 
-async fn metric(proxy: &Proxy, line: &str) -> bool {
+pub async fn metric(proxy: &Proxy, line: &str) -> bool {
     get(proxy.admin, "/metrics").await.text().lines().any(|other| other == line)
 }
 
@@ -338,7 +339,7 @@ async fn who_wants_to_know_is_told_until_he_understands() {
     let (request, body) = (&requests[2], &bodies[2]);
     assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", "/hook?secret"));
     assert_eq!(request.header("content-type"), Some("application/json"));
-    assert_eq!((&body["event"], &body["format"]), (&"catalog-changed".into(), &1.into()));
+    assert_eq!((&body["event"], &body["format"]), (&"catalog-changed".into(), &2.into()));
     assert_eq!((&body["api"], &body["omitted"]), (&"v4".into(), &0.into()));
     assert!(
         body["at"].as_str().unwrap().ends_with('Z') && body["id"].as_str().unwrap().len() == 32,

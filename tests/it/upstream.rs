@@ -16,7 +16,7 @@ pub struct Request {
     pub target: String,
     /// Names in lower case, in order.
     pub headers: Vec<(String, String)>,
-    /// The first kilobyte of the body.
+    /// The first four kilobytes of the body.
     pub body: Vec<u8>,
     pub body_len: u64,
     pub trailers: Vec<(String, String)>,
@@ -244,7 +244,7 @@ async fn read_body<S: AsyncRead + Unpin>(
         if read == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
-        let room = 1024usize.saturating_sub(request.body.len());
+        let room = 4096usize.saturating_sub(request.body.len());
         request.body.extend_from_slice(&block[..read.min(room)]);
         request.body_len += read as u64;
         left -= read as u64;

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::cache::Key;
 use crate::cache::cached_feed::{CachedFeed, Feed, FeedIndex, Meta};
+use crate::cache::changes::{KeyChanges, Rename};
 use crate::cache::freshness::Freshness;
 use crate::feed::scan::ScanError;
 use crate::feed::{FeedKind, categories, packages};
@@ -60,6 +61,11 @@ struct Header {
     /// Optional, and ignored by versions that do not know it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unconfirmed: Vec<Change>,
+    /// Optional, and ignored by versions that do not know it. INVARIANT: `unconfirmed` has what they know of the same
+    /// changes, and no kind of change that they do not know. They take a header that they cannot read for one of
+    /// another version, whose file they never write again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unconfirmed_renames: Vec<Rename>,
 }
 
 /// Reason why a file cannot be used.
@@ -121,7 +127,8 @@ pub fn head(key: &Key, copy: &CachedFeed, now: SystemTime) -> serde_json::Result
             .iter()
             .find(|(version, _)| *version == copy.meta.version)
             .map(|(_, name)| (*name).into()),
-        unconfirmed: copy.meta.unconfirmed.to_vec(),
+        unconfirmed: copy.meta.unconfirmed.by_code.clone(),
+        unconfirmed_renames: copy.meta.unconfirmed.renames.clone(),
     };
     let mut line = serde_json::to_vec(&header)?;
     line.push(b'\n');
@@ -163,7 +170,10 @@ pub fn decode(
             held: seconds(header.held) + now.duration_since(stored).unwrap_or_default(),
             arrived: Instant::now(),
             refresh_after: Duration::ZERO,
-            unconfirmed: header.unconfirmed.into(),
+            unconfirmed: Arc::new(KeyChanges {
+                by_code: header.unconfirmed,
+                renames: header.unconfirmed_renames,
+            }),
         },
     })
 }
@@ -281,9 +291,19 @@ mod tests {
         assert!(meta.unconfirmed.is_empty());
         let change =
             Change::between("a", Some("A".to_owned()), Some(SellerName::Free), Some(SellerName::Plesk));
-        copy.meta.unconfirmed = change.into_iter().collect();
+        let rename = Rename {
+            uuid: "00d002a7-3252-4996-8a08-aa1c89cf29f7".to_owned(),
+            from: "a".to_owned(),
+            seller_before: SellerName::Free,
+            to: "b".to_owned(),
+            seller: SellerName::Plesk,
+            name: None,
+        };
+        let unconfirmed = KeyChanges { by_code: change.into_iter().collect(), renames: vec![rename] };
+        copy.meta.unconfirmed = Arc::new(unconfirmed);
         let unconfirmed = again(&copy).unconfirmed;
-        assert_eq!((unconfirmed.len(), &unconfirmed), (1, &copy.meta.unconfirmed));
+        assert_eq!((unconfirmed.len(), &unconfirmed), (2, &copy.meta.unconfirmed));
+        assert!(unconfirmed.weight() > 2 * size_of::<Change>());
         for version in [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2] {
             copy.meta.version = version;
             assert_eq!(again(&copy).version, version);
