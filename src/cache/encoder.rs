@@ -39,10 +39,10 @@ type Encode = fn(Encoding, &[u8]) -> Bytes;
 
 /// Encodes views; cloning shares it.
 #[derive(Debug, Clone)]
-pub(super) struct Encoder(Arc<Shared>);
+pub(super) struct Encoder(Arc<FormMaker>);
 
 #[derive(Debug)]
-struct Shared {
+struct FormMaker {
     store: Store,
     metrics: Arc<Metrics>,
     /// Forms in the encoder's queue or being made.
@@ -106,7 +106,7 @@ impl Encoder {
                 |error| warn!(%error, "no thread to encode on, so answers are plain where they may be"),
             )
             .ok();
-        Self(Arc::new(Shared {
+        Self(Arc::new(FormMaker {
             store,
             metrics,
             waiting: Arc::default(),
