@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::catalog_source::{Asking, Listing, block_on, origin};
 use super::diff::always_shown;
-use super::former_codes::FormerCodes;
+use super::former_codes::{FormerCodes, unknown};
 use super::list::is_shown;
 use super::panel_ini::{is_usable, objections};
 use super::terminal::{Style, Terminal, print, print_json, printable};
@@ -226,8 +226,9 @@ impl CheckReport {
             let place = Place::of(&file.text, entry.span.start);
             match catalog.find(code).map(|listed| listed.package.seller) {
                 None => {
-                    let mut message = former.unknown(code, catalog);
-                    if let Some(listed) = former.successor(code, catalog) {
+                    let successor = former.successor(code, catalog);
+                    let mut message = unknown(code, successor, catalog);
+                    if let Some(listed) = successor {
                         // What customers see anyway, or with an entry that is there, needs no other one.
                         let new = listed.package.code.as_deref().filter(|_| !is_shown(listed, &file.list));
                         let allow = new

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::CommandError;
 use super::catalog_source::Listing;
-use super::former_codes::FormerCodes;
+use super::former_codes::{FormerCodes, unknown};
 use super::list::is_shown;
 use super::terminal::{Style, Terminal, print, print_json, printable};
 use super::whitelist_file::{GivenFiles, WhitelistFile};
@@ -68,7 +68,10 @@ pub(crate) fn explain(arguments: &Explain) -> Result<(), CommandError> {
     let place = places.next();
     let Some(listed) = catalog.find(code) else {
         let listed = place.map(|place| format!("{place}: ")).unwrap_or_default();
-        return Err(CommandError::failed(format!("{listed}{}", former.unknown(code, &catalog))));
+        return Err(CommandError::failed(format!(
+            "{listed}{}",
+            unknown(code, former.successor(code, &catalog), &catalog)
+        )));
     };
     let seller = listed.package.seller;
     let shown = is_shown(listed, &file.list);

@@ -37,14 +37,14 @@ impl<'a> FormerCodes<'a> {
     pub(crate) fn of<'c>(&'c self, code: &'c str) -> Vec<FormerCode<'c>> {
         self.renames.former_codes(code)
     }
+}
 
-    /// Formats the message about an unknown code, with the new one if it was renamed.
-    pub(crate) fn unknown(&self, code: &str, catalog: &Listing) -> String {
-        match self.successor(code, catalog).and_then(|listed| listed.package.code.as_deref()) {
-            Some(new) => {
-                format!("{code:?} is not in the catalog ({}): it was renamed to {new:?}", catalog.origin)
-            }
-            None => catalog.unknown(code),
+/// Formats the message about an unknown code, with the new one if there is a successor.
+pub(crate) fn unknown(code: &str, successor: Option<&Listed>, catalog: &Listing) -> String {
+    match successor.and_then(|listed| listed.package.code.as_deref()) {
+        Some(new) => {
+            format!("{code:?} is not in the catalog ({}): it was renamed to {new:?}", catalog.origin)
         }
+        None => catalog.unknown(code),
     }
 }
