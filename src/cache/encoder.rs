@@ -20,13 +20,13 @@ use crate::metrics::Metrics;
 use crate::worker::Worker;
 
 /// Smallest body that is encoded, in bytes: below, the head is most of a response anyway.
-const MIN_ENCODED: usize = 256;
+const MIN_ENCODED_BYTES: usize = 256;
 
 /// Most forms in the encoder's queue; beyond that clients get the plain body.
-const MAX_WAITING: usize = 1024;
+const MAX_WAITING_FORMS: usize = 1024;
 
 /// Most forms encoded at once beside the encoder's thread, for clients that take nothing else while its queue is full.
-const MAX_BESIDE: usize = 2;
+const MAX_FORMS_BESIDE: usize = 2;
 
 /// Longest wait on shutdown for the form that is being encoded.
 const CLOSE_LIMIT: Duration = Duration::from_millis(500);
@@ -101,7 +101,7 @@ impl Encoder {
             // Whoever waited may have gone.
             let _ = job.done.map(|done| done.send(bytes));
         };
-        let thread = Worker::start("encoder", MAX_WAITING, metrics.panics("encoder"), handle)
+        let thread = Worker::start("encoder", MAX_WAITING_FORMS, metrics.panics("encoder"), handle)
             .inspect_err(
                 |error| warn!(%error, "no thread to encode on, so answers are plain where they may be"),
             )
@@ -111,7 +111,7 @@ impl Encoder {
             metrics,
             waiting: Arc::default(),
             thread,
-            beside: Arc::new(Semaphore::new(MAX_BESIDE)),
+            beside: Arc::new(Semaphore::new(MAX_FORMS_BESIDE)),
             encode,
             closed,
         }))
@@ -119,7 +119,7 @@ impl Encoder {
 
     /// Returns a view's encoded form if it is there; if not, has it made in the background.
     pub(super) fn encoded(&self, view: &Arc<View>, encoding: Encoding) -> Option<Bytes> {
-        if view.body.len() < MIN_ENCODED {
+        if view.body.len() < MIN_ENCODED_BYTES {
             return None;
         }
         let found = self.0.store.encoded(view.digest, encoding);
@@ -190,7 +190,7 @@ impl Encoder {
     /// Adds a form to `waiting`; `None` if it is there already, or that is full.
     fn queue(&self, form: EncodedForm) -> Option<Queued> {
         let mut waiting = self.0.waiting.lock();
-        let new = waiting.len() < MAX_WAITING && waiting.insert(form);
+        let new = waiting.len() < MAX_WAITING_FORMS && waiting.insert(form);
         new.then(|| Queued { waiting: Arc::clone(&self.0.waiting), form })
     }
 }
@@ -209,7 +209,7 @@ mod tests {
     }
 
     fn view() -> Arc<View> {
-        Arc::new(View::new(format!("[{:?}]", "x".repeat(10 * MIN_ENCODED)).into()))
+        Arc::new(View::new(format!("[{:?}]", "x".repeat(10 * MIN_ENCODED_BYTES)).into()))
     }
 
     /// Waits until what goes on in the background has happened.
@@ -259,9 +259,9 @@ mod tests {
             let (encoder, view) = (encoder.clone(), Arc::clone(&view));
             async move { encoder.encode_beside(&view, Encoding::Gzip).await }
         };
-        let free = async |_| until(|| encoder.0.beside.available_permits() == MAX_BESIDE).await;
+        let free = async |_| until(|| encoder.0.beside.available_permits() == MAX_FORMS_BESIDE).await;
         cancel::at_every_await(start, free).await.expect("a form");
-        assert_eq!(encoder.0.beside.available_permits(), MAX_BESIDE);
+        assert_eq!(encoder.0.beside.available_permits(), MAX_FORMS_BESIDE);
     }
 
     #[tokio::test]

@@ -30,10 +30,10 @@ const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// Addresses that a thread takes: its stack (2 MiB, Rust's default) and the heap that glibc reserves for it (64 MiB).
 /// A reserved heap costs no memory, but counts against a limit on addresses.
-const THREAD_ADDRESSES: u64 = 66 << 20;
+const THREAD_ADDRESS_BYTES: u64 = 66 << 20;
 
 /// Addresses that there must be beside the threads: what is loaded before the first request.
-const SPARE_ADDRESSES: u64 = 64 << 20;
+const SPARE_ADDRESS_BYTES: u64 = 64 << 20;
 
 /// Starts the runtime and runs `serving` to its end.
 ///
@@ -92,7 +92,7 @@ fn ensure_threads(count: usize) -> Result<(), CommandError> {
 fn ensure_addresses(count: usize) -> io::Result<()> {
     let Some(limit) = getrlimit(Resource::As).current else { return Ok(()) };
     let left = limit.saturating_sub(used_addresses());
-    let needed = SPARE_ADDRESSES + count as u64 * THREAD_ADDRESSES;
+    let needed = SPARE_ADDRESS_BYTES + count as u64 * THREAD_ADDRESS_BYTES;
     if left >= needed {
         return Ok(());
     }

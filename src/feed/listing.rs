@@ -14,7 +14,7 @@ use super::packages::PackagesIndex;
 use super::text;
 
 /// Longest uuid that identifies a package, in bytes. A UUID has 36 characters; some more allow for another notation.
-pub(crate) const MAX_UUID: usize = 64;
+pub(crate) const MAX_UUID_BYTES: usize = 64;
 
 /// Element of a packages feed with the members that people look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,10 +37,10 @@ impl Listed {
 }
 
 /// Returns a uuid as it is compared, which is in small letters (RFC 9562 §4). The nil UUID, and what is longer than
-/// [`MAX_UUID`], identify nothing.
+/// [`MAX_UUID_BYTES`], identify nothing.
 pub(crate) fn identity(uuid: &str) -> Option<String> {
     let is_nil = uuid.bytes().all(|byte| matches!(byte, b'0' | b'-'));
-    (uuid.len() <= MAX_UUID && !is_nil).then(|| uuid.to_ascii_lowercase())
+    (uuid.len() <= MAX_UUID_BYTES && !is_nil).then(|| uuid.to_ascii_lowercase())
 }
 
 /// Members of an element that the index does not hold. Blanks around them are cut off, and blank ones left out.

@@ -8,9 +8,9 @@ use crate::feed::packages::IndexedPackage;
 use crate::news::SellerName;
 
 /// Longest code that is told about, in bytes; what is longer is no code.
-pub(super) const MAX_CODE: usize = 256;
+pub(super) const MAX_CODE_BYTES: usize = 256;
 /// Most characters of a name that are told.
-const MAX_NAME: usize = 200;
+const MAX_NAME_CHARS: usize = 200;
 
 /// The packages of a feed by their codes.
 pub(super) type Packages<'a> = HashMap<&'a str, (SellerName, &'a IndexedPackage)>;
@@ -19,7 +19,7 @@ pub(super) type Packages<'a> = HashMap<&'a str, (SellerName, &'a IndexedPackage)
 pub(super) fn packages(content: &Feed) -> Packages<'_> {
     let FeedIndex::Packages(index) = &content.index else { return HashMap::new() };
     let packages = index.entries.iter().filter_map(|entry| {
-        let code = entry.package.code.as_deref().filter(|code| code.len() <= MAX_CODE)?;
+        let code = entry.package.code.as_deref().filter(|code| code.len() <= MAX_CODE_BYTES)?;
         Some((code, (entry.package.seller.into(), entry)))
     });
     packages.collect()
@@ -47,5 +47,5 @@ pub(super) fn uuid(content: &Feed, entry: &IndexedPackage) -> Option<String> {
 /// Reads a package's name.
 pub(super) fn name(content: &Feed, entry: &IndexedPackage) -> Option<String> {
     let name = listing::members(content.body.get(entry.span.clone())?).name?;
-    Some(name.chars().take(MAX_NAME).collect())
+    Some(name.chars().take(MAX_NAME_CHARS).collect())
 }

@@ -8,10 +8,10 @@ use proptest::prelude::*;
 use proptest::sample;
 
 use super::comparison::MAX_UNCONFIRMED;
-use super::rows::MAX_CODE;
+use super::rows::MAX_CODE_BYTES;
 use super::*;
 use crate::cache::cached_feed::FeedIndex;
-use crate::feed::listing::MAX_UUID;
+use crate::feed::listing::MAX_UUID_BYTES;
 use crate::feed::packages::PackagesIndex;
 use crate::news::history::History;
 
@@ -84,68 +84,74 @@ fn words(change: Change) -> String {
     format!("{}{old} {} {}{was}", change.change.name(), change.code, change.seller.name())
 }
 
+/// Checks what the fetches of several keys tell, after the first fetch of each.
+fn check_keys(first: &[(&'static str, &str)], fetches: &[(&'static str, &str, &[&str])]) {
+    let mut keys = Keys::default();
+    for (key, feed) in first {
+        keys.fetch(key, feed);
+    }
+    for (n, (key, feed, expected)) in fetches.iter().enumerate() {
+        assert_eq!(keys.fetch(key, feed), *expected, "fetch {n} of {fetches:?} after {first:?}");
+    }
+}
+
+/// Checks what the fetches of one key tell.
+fn check_key(fetches: &[(&str, &[&str])]) {
+    let mut keys = Keys::default();
+    for (n, (feed, expected)) in fetches.iter().enumerate() {
+        assert_eq!(keys.fetch("key", feed), *expected, "fetch {n} of {fetches:?}");
+    }
+}
+
 #[test]
 fn a_change_is_told_when_two_fetches_agree() {
-    // One key; each row is a fetch and what it has told.
-    let check = |fetches: &[(&str, &[&str])]| {
-        let mut keys = Keys::default();
-        for (n, (feed, expected)) in fetches.iter().enumerate() {
-            assert_eq!(keys.fetch("key", feed), *expected, "fetch {n} of {fetches:?}");
-        }
-    };
-    check(&[("a b$ c@", &[]), ("c@ b$ a", &[]), ("a b$ c@", &[])]);
+    check_key(&[("a b$ c@", &[]), ("c@ b$ a", &[]), ("a b$ c@", &[])]);
     let new = ["new b plesk", "new c vendor", "new d free"];
-    check(&[("a", &[]), ("a b$ c@ d", &[]), ("a b$ c@ d", &new), ("a b$ c@ d", &[])]);
-    check(&[("a b$", &[]), ("a", &[]), ("a", &["gone b plesk"]), ("a", &[])]);
-    check(&[("a", &[]), ("a$", &[]), ("a$", &["switched a plesk was free"])]);
-    check(&[("a$", &[]), ("a@", &[]), ("a@", &["switched a vendor was plesk"])]);
+    check_key(&[("a", &[]), ("a b$ c@ d", &[]), ("a b$ c@ d", &new), ("a b$ c@ d", &[])]);
+    check_key(&[("a b$", &[]), ("a", &[]), ("a", &["gone b plesk"]), ("a", &[])]);
+    check_key(&[("a", &[]), ("a$", &[]), ("a$", &["switched a plesk was free"])]);
+    check_key(&[("a$", &[]), ("a@", &[]), ("a@", &["switched a vendor was plesk"])]);
     let all = ["new c free", "gone b free", "switched a free was plesk"];
-    check(&[("b a$", &[]), ("c a", &[]), ("c a", &all)]);
+    check_key(&[("b a$", &[]), ("c a", &[]), ("c a", &all)]);
     // Two servers that disagree have nothing told.
-    check(&[("a", &[]), ("a b", &[]), ("a", &[]), ("a b", &[]), ("a", &[]), ("a", &[])]);
-    check(&[("a", &[]), ("a$", &[]), ("a", &[]), ("a$", &[]), ("a", &[])]);
+    check_key(&[("a", &[]), ("a b", &[]), ("a", &[]), ("a b", &[]), ("a", &[]), ("a", &[])]);
+    check_key(&[("a", &[]), ("a$", &[]), ("a", &[]), ("a$", &[]), ("a", &[])]);
     // What they agree about is told all the same.
-    check(&[("a", &[]), ("a b c", &[]), ("a c", &["new c free"]), ("a b c", &[]), ("a c", &[])]);
+    check_key(&[("a", &[]), ("a b c", &[]), ("a c", &["new c free"]), ("a b c", &[]), ("a c", &[])]);
     // A third state needs a second fetch of its own, and is told against what was known before.
-    check(&[("a", &[]), ("a$", &[]), ("a@", &[]), ("a@", &["switched a vendor was free"])]);
-    check(&[("a", &[]), ("a$", &[]), ("", &[]), ("", &["gone a free"])]);
-    check(&[("", &[]), ("a$", &[]), ("a@", &[]), ("a@", &["new a vendor"])]);
+    check_key(&[("a", &[]), ("a$", &[]), ("a@", &[]), ("a@", &["switched a vendor was free"])]);
+    check_key(&[("a", &[]), ("a$", &[]), ("", &[]), ("", &["gone a free"])]);
+    check_key(&[("", &[]), ("a$", &[]), ("a@", &[]), ("a@", &["new a vendor"])]);
     // Of two with one code the last counts; what has no proper code is not told.
-    check(&[("a", &[]), ("a a$", &[]), ("a a$", &["switched a plesk was free"])]);
-    let long = format!("a {}", "x".repeat(MAX_CODE + 1));
-    check(&[("a", &[]), (&long, &[]), (&long, &[])]);
+    check_key(&[("a", &[]), ("a a$", &[]), ("a a$", &["switched a plesk was free"])]);
+    let long = format!("a {}", "x".repeat(MAX_CODE_BYTES + 1));
+    check_key(&[("a", &[]), (&long, &[]), (&long, &[])]);
 }
 
 #[test]
 fn every_change_is_told_by_one_key() {
-    let check = |first: &[(&'static str, &str)], fetches: &[(&'static str, &str, &[&str])]| {
-        let mut keys = Keys::default();
-        for (key, feed) in first {
-            keys.fetch(key, feed);
-        }
-        for (n, (key, feed, expected)) in fetches.iter().enumerate() {
-            assert_eq!(keys.fetch(key, feed), *expected, "fetch {n} of {fetches:?} after {first:?}");
-        }
-    };
     let two = [("one", "a b$"), ("two", "a b$")];
     // Both have seen it before either confirms it: the first to confirm tells what is new, the last what is gone.
     let new: &[&str] = &["new c free"];
     let (gone, switched): (&[&str], &[&str]) = (&["gone b plesk"], &["switched b free was plesk"]);
-    check(
+    check_keys(
         &two,
         &[("one", "a b$ c", &[]), ("two", "a b$ c", &[]), ("one", "a b$ c", new), ("two", "a b$ c", &[])],
     );
-    check(&two, &[("one", "a", &[]), ("two", "a", &[]), ("one", "a", &[]), ("two", "a", gone)]);
-    check(&two, &[("one", "a b", &[]), ("two", "a b", &[]), ("two", "a b", switched), ("one", "a b", &[])]);
+    check_keys(&two, &[("one", "a", &[]), ("two", "a", &[]), ("one", "a", &[]), ("two", "a", gone)]);
+    check_keys(
+        &two,
+        &[("one", "a b", &[]), ("two", "a b", &[]), ("two", "a b", switched), ("one", "a b", &[])],
+    );
     // One key is renewed twice before the other.
-    check(
+    check_keys(
         &two,
         &[("one", "a b$ c", &[]), ("one", "a b$ c", new), ("two", "a b$ c", &[]), ("two", "a b$ c", &[])],
     );
-    check(&two, &[("one", "a", &[]), ("one", "a", &[]), ("two", "a", &[]), ("two", "a", gone)]);
+    check_keys(&two, &[("one", "a", &[]), ("one", "a", &[]), ("two", "a", &[]), ("two", "a", gone)]);
     // A key that had it from its first fetch on.
-    check(&[("one", "a"), ("two", "a b")], &[("one", "a b", &[]), ("one", "a b", &[])]);
-    check(
+    check_keys(&[("one", "a"), ("two", "a b")], &[("one", "a b", &[]), ("one", "a b", &[])]);
+    check_keys(
         &[("one", "a"), ("two", "b a@")],
         &[("one", "a$", &[]), ("one", "a$", &["switched a plesk was free"])],
     );
@@ -162,19 +168,12 @@ fn what_cannot_wait_is_told_at_once() {
 
 #[test]
 fn a_package_with_another_code_is_renamed() {
-    // One key; each row is a fetch and what it has told.
-    let check = |fetches: &[(&str, &[&str])]| {
-        let mut keys = Keys::default();
-        for (n, (feed, expected)) in fetches.iter().enumerate() {
-            assert_eq!(keys.fetch("key", feed), *expected, "fetch {n} of {fetches:?}");
-        }
-    };
     // From one feed to another.
     let told = |before: &str, after: &str, expected: &[&str]| {
-        check(&[(before, &[]), (after, &[]), (after, expected), (after, &[]), (after, &[])]);
+        check_key(&[(before, &[]), (after, &[]), (after, expected), (after, &[]), (after, &[])]);
         // Something else changes between the two fetches.
         let (later, after) = (format!("{after} other"), format!("other {after}"));
-        check(&[(&format!("{before} other"), &[]), (&later, &[]), (&after, expected), (&after, &[])]);
+        check_key(&[(&format!("{before} other"), &[]), (&later, &[]), (&after, expected), (&after, &[])]);
     };
     told("a#u", "b#u", &["renamed a -> b free"]);
     told("a#u c", "c b#u", &["renamed a -> b free"]);
@@ -203,7 +202,7 @@ fn a_package_with_another_code_is_renamed() {
     // A uuid is the same in any case and with blanks around it; the nil UUID and what is no string are none.
     told("a#00d002A7", "b#00D002a7", &["renamed a -> b free"]);
     told(r#"a#="\tu""#, "b#u", &["renamed a -> b free"]);
-    let uuid = "u".repeat(MAX_UUID);
+    let uuid = "u".repeat(MAX_UUID_BYTES);
     told(&format!("a#{uuid}"), &format!("b#{uuid}"), &["renamed a -> b free"]);
     let nothing = &["new b free", "gone a free"];
     for uuid in ["", "=null", "=7", "=[\"u\"]", "=true", "00000000-0000", &format!("{uuid}u"), "=\"\\t\""] {
@@ -221,35 +220,29 @@ fn a_package_with_another_code_is_renamed() {
     told("a#u a#u", "b#u b#u", &["renamed a -> b free"]);
     told("a#u a#v", "b#u a#v", &["new b free"]);
     told("a#u a#v", "b#v", &["renamed a -> b free"]);
-    let long = "x".repeat(MAX_CODE + 1);
+    let long = "x".repeat(MAX_CODE_BYTES + 1);
     told("a#u", &format!("{long}#u"), &["gone a free"]);
     told(&format!("{long}#u"), "a#u", &["new a free"]);
 }
 
 #[test]
 fn a_rename_is_told_when_two_fetches_agree() {
-    let check = |fetches: &[(&str, &[&str])]| {
-        let mut keys = Keys::default();
-        for (n, (feed, expected)) in fetches.iter().enumerate() {
-            assert_eq!(keys.fetch("key", feed), *expected, "fetch {n} of {fetches:?}");
-        }
-    };
     // Two servers that disagree have nothing told.
-    check(&[("a#u", &[]), ("b#u", &[]), ("a#u", &[]), ("b#u", &[]), ("a#u", &[]), ("a#u", &[])]);
-    check(&[("a#u b#v", &[]), ("a#v b#u", &[]), ("a#u b#v", &[]), ("b#v a#u", &[])]);
+    check_key(&[("a#u", &[]), ("b#u", &[]), ("a#u", &[]), ("b#u", &[]), ("a#u", &[]), ("a#u", &[])]);
+    check_key(&[("a#u b#v", &[]), ("a#v b#u", &[]), ("a#u b#v", &[]), ("b#v a#u", &[])]);
     // A third code or seller needs a second fetch of its own, and is told against what was known before.
     let (renamed, with_seller) = (&["renamed a -> c free"], &["renamed a -> b plesk was free"]);
-    check(&[("a#u", &[]), ("b#u", &[]), ("c#u", &[]), ("c#u", renamed), ("c#u", &[])]);
-    check(&[("a#u", &[]), ("b#u", &[]), ("c#u", &[]), ("b#u", &[]), ("c#u", &[]), ("c#u", renamed)]);
-    check(&[("a#u", &[]), ("b#u", &[]), ("b#u$", &[]), ("b#u$", with_seller), ("b#u$", &[])]);
-    check(&[("a#u", &[]), ("a#u$", &[]), ("b#u$", &[]), ("b#u$", with_seller), ("b#u$", &[])]);
-    check(&[("a#u", &[]), ("b#u", &[]), ("", &["gone a free"]), ("", &[])]);
-    check(&[("a#u", &[]), ("b#u", &[]), ("b", &["new b free", "gone a free"]), ("b", &[])]);
+    check_key(&[("a#u", &[]), ("b#u", &[]), ("c#u", &[]), ("c#u", renamed), ("c#u", &[])]);
+    check_key(&[("a#u", &[]), ("b#u", &[]), ("c#u", &[]), ("b#u", &[]), ("c#u", &[]), ("c#u", renamed)]);
+    check_key(&[("a#u", &[]), ("b#u", &[]), ("b#u$", &[]), ("b#u$", with_seller), ("b#u$", &[])]);
+    check_key(&[("a#u", &[]), ("a#u$", &[]), ("b#u$", &[]), ("b#u$", with_seller), ("b#u$", &[])]);
+    check_key(&[("a#u", &[]), ("b#u", &[]), ("", &["gone a free"]), ("", &[])]);
+    check_key(&[("a#u", &[]), ("b#u", &[]), ("b", &["new b free", "gone a free"]), ("b", &[])]);
     // What never counted was never called so.
-    check(&[("", &[]), ("a#u", &[]), ("b#u", &[]), ("b#u", &["new b free"]), ("b#u", &[])]);
+    check_key(&[("", &[]), ("a#u", &[]), ("b#u", &[]), ("b#u", &["new b free"]), ("b#u", &[])]);
     // There and back again.
     let (there, back) = (&["renamed a -> b free"], &["renamed b -> a free"]);
-    check(&[
+    check_key(&[
         ("a#u", &[]),
         ("b#u", &[]),
         ("b#u", there),
@@ -260,41 +253,35 @@ fn a_rename_is_told_when_two_fetches_agree() {
     ]);
     // Both codes for a while: the new one is new, and then the old one is gone.
     let (new, gone) = (&["new b free"], &["gone a free"]);
-    check(&[("a#u", &[]), ("a#u b#u", &[]), ("a#u b#u", new), ("b#u", &[]), ("b#u", gone)]);
+    check_key(&[("a#u", &[]), ("a#u b#u", &[]), ("a#u b#u", new), ("b#u", &[]), ("b#u", gone)]);
 }
 
 #[test]
 fn a_rename_is_told_once_whatever_keys_see_it() {
-    let check = |first: &[(&'static str, &str)], fetches: &[(&'static str, &str, &[&str])]| {
-        let mut keys = Keys::default();
-        for (key, feed) in first {
-            keys.fetch(key, feed);
-        }
-        for (n, (key, feed, expected)) in fetches.iter().enumerate() {
-            assert_eq!(keys.fetch(key, feed), *expected, "fetch {n} of {fetches:?} after {first:?}");
-        }
-    };
     let told: &[&str] = &["renamed a -> b free"];
     let both = [("one", "a#u"), ("two", "a#u")];
     let (one, two) = (("one", "b#u", &[][..]), ("two", "b#u", &[][..]));
-    check(&both, &[one, two, ("one", "b#u", told), two, one, two]);
-    check(&both, &[one, ("one", "b#u", told), two, two, two]);
-    check(&both, &[one, two, ("two", "b#u", told), one]);
+    check_keys(&both, &[one, two, ("one", "b#u", told), two, one, two]);
+    check_keys(&both, &[one, ("one", "b#u", told), two, two, two]);
+    check_keys(&both, &[one, two, ("two", "b#u", told), one]);
     // The other key changes its seller between.
     let switched: &[&str] = &["switched b plesk was free"];
-    check(&both, &[one, ("one", "b#u", told), ("one", "b#u$", &[]), ("one", "b#u$", switched), two, two]);
+    check_keys(
+        &both,
+        &[one, ("one", "b#u", told), ("one", "b#u$", &[]), ("one", "b#u$", switched), two, two],
+    );
     // One key had the new code from its first fetch on, so nobody has told it.
-    check(&[("one", "b#u"), ("two", "a#u")], &[two, ("two", "b#u", told), one]);
+    check_keys(&[("one", "b#u"), ("two", "a#u")], &[two, ("two", "b#u", told), one]);
     // One key loses the package, or has no uuids.
-    check(&both, &[one, ("one", "b#u", told), ("two", "", &[]), ("two", "", &[])]);
-    check(
+    check_keys(&both, &[one, ("one", "b#u", told), ("two", "", &[]), ("two", "", &[])]);
+    check_keys(
         &[("one", "a#u"), ("two", "a")],
         &[one, ("one", "b#u", told), ("two", "b", &[]), ("two", "b", &[])],
     );
     // Swapped codes.
     let swapped: &[&str] = &["renamed b -> a free", "renamed a -> b free"];
     let (both, swap) = ([("one", "a#u b#v"), ("two", "a#u b#v")], "a#v b#u");
-    check(&both, &[("one", swap, &[]), ("one", swap, swapped), ("two", swap, &[]), ("two", swap, &[])]);
+    check_keys(&both, &[("one", swap, &[]), ("one", swap, swapped), ("two", swap, &[]), ("two", swap, &[])]);
 }
 
 #[test]
