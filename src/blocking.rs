@@ -22,8 +22,8 @@ pub(crate) async fn run<T: Send + 'static>(
     spawn_blocking(work).await
 }
 
-/// Runs blocking work, which is called `name`, like [`run`]; `None` if it panicked, which is counted in `panics`, or
-/// never ran.
+/// Runs blocking work like [`run`], under a `name` for the log. Returns `None` if it panicked or never ran; panics are
+/// counted in `panics`.
 pub(crate) async fn run_caught<T: Send + 'static>(
     name: &'static str,
     panics: Counter,

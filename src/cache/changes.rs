@@ -118,8 +118,8 @@ impl Inner {
 impl Confirmed {
     /// Returns the changes that no other key tells, sorted by kind and code. Takes a while for large feeds.
     ///
-    /// A rename that an earlier key has told is returned once more by the last key that loses the old code. The history
-    /// knows it.
+    /// The last key that loses an old code returns the rename again, which an earlier key may have told: the history
+    /// sorts that out.
     fn told(self) -> Vec<Change> {
         let KeyChanges { by_code, renames } = self.changes;
         // Codes with their sellers, and uuids that have the new code already.

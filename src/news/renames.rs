@@ -1,4 +1,4 @@
-//! Renames that the history knows, for whoever looks for a package by an old code.
+//! Finds in the history which code a package has now, and which ones it had before.
 
 use serde::Serialize;
 

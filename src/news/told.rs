@@ -3,8 +3,8 @@
 use super::history::PastChange;
 use super::{Change, Kind};
 
-/// Returns true if the history of an interface version, whose newest entry comes first, ends with a change as far as its
-/// package goes.
+/// Returns true if the last thing that the history says about the package of a change is that change. `entries` are those
+/// of one interface version, the newest first.
 pub(super) fn is_told<'a>(entries: impl Iterator<Item = &'a PastChange>, change: &Change) -> bool {
     match &change.renamed_from {
         Some(old) => ends_with_rename(entries, old, &change.code),

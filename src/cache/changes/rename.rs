@@ -12,20 +12,15 @@ use super::rows::{Packages, codes_by_uuid, name};
 use crate::cache::cached_feed::Feed;
 use crate::news::{Change, Kind, SellerName};
 
-/// A package whose code has changed.
+/// A package whose code has changed, with its seller before and after, and its name after.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rename {
     /// Its uuid, as it is compared.
     pub uuid: String,
-    /// Code before.
     pub from: String,
-    /// Seller before.
     pub seller_before: SellerName,
-    /// Code after.
     pub to: String,
-    /// Seller after.
     pub seller: SellerName,
-    /// Name after, if it has one.
     pub name: Option<String>,
 }
 

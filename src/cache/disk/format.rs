@@ -54,8 +54,7 @@ struct Header {
     etag: Option<String>,
     last_modified: Option<String>,
     content_type: Option<String>,
-    /// HTTP version of the response, as `Via` has it; none is 1.1. Optional, and ignored by versions that do not know
-    /// it.
+    /// HTTP version of the response, as `Via` has it, unless it is 1.1. Ignored by versions that do not know it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     received: Option<String>,
     /// Optional, and ignored by versions that do not know it.
