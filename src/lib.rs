@@ -43,6 +43,7 @@ mod limits;
 pub mod metrics;
 pub mod place;
 pub mod reloading;
+pub mod seller;
 pub mod watch;
 mod worker;
 

@@ -1,7 +1,7 @@
 //! Categories feed: `top_packages` are filtered as a model on parsed values says, and no other byte changes.
 
 use catalog_proxy::feed::categories::CategoriesIndexer;
-use catalog_proxy::feed::package::Seller;
+use catalog_proxy::seller::Seller;
 
 use crate::input::Input;
 use crate::json;

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
-use catalog_proxy::feed::package::Seller;
 use catalog_proxy::feed::scan::MAX_DEPTH;
+use catalog_proxy::seller::Seller;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 

@@ -2,9 +2,9 @@
 //! filter agrees with a model on parsed values.
 
 use bytes::Bytes;
-use catalog_proxy::feed::package::Seller;
 use catalog_proxy::feed::packages::{PackagesFilter, PackagesIndex, PackagesIndexer, Segment};
 use catalog_proxy::feed::scan::{Event, Problem, ScanError, ScanPath, Scanner};
+use catalog_proxy::seller::Seller;
 
 use crate::input::Input;
 use crate::json;

@@ -17,10 +17,10 @@ use crate::certificate::{Certificate, Overdue};
 use crate::cli::{CheckArguments, TextFormat};
 use crate::config::{Config, ConfigError, Tls};
 use crate::feed::listing::Listed;
-use crate::feed::package::Seller;
 use crate::given::Source;
 use crate::logging;
 use crate::place::Place;
+use crate::seller::Seller;
 use crate::whitelist::mount;
 use crate::whitelist::watch::LoadError;
 

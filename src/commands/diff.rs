@@ -9,7 +9,7 @@ use super::terminal::{Style, Terminal, print, print_json};
 use super::whitelist_file::WhitelistFile;
 use crate::cli::{Diff, TableFormat};
 use crate::config::Config;
-use crate::feed::package::Seller;
+use crate::seller::Seller;
 use crate::stderr;
 
 /// Difference between two whitelists, as customers see it.

@@ -13,10 +13,10 @@ use super::terminal::{Style, Terminal, print, print_json, printable};
 use super::whitelist_file::{GivenFiles, WhitelistFile};
 use crate::cli::{Explain, Sources, TextFormat};
 use crate::config::Config;
-use crate::feed::package::{self, Seller};
 use crate::news::renames::FormerCode;
 use crate::place::Place;
 use crate::printable::joined;
+use crate::seller::{self, Seller};
 
 /// Explanation of one code.
 #[derive(Debug, Serialize)]
@@ -88,7 +88,7 @@ pub(crate) fn explain(arguments: &Explain) -> Result<(), CommandError> {
         seller: seller.name(),
         shown,
         buy_url: listed.buy_url.as_deref(),
-        host: listed.buy_url.as_deref().and_then(package::host),
+        host: listed.buy_url.as_deref().and_then(seller::host),
         listed: place,
         listed_again: places.collect(),
         also: others.map(|other| other.package.seller.name()).collect(),

@@ -10,7 +10,7 @@ use super::whitelist_file::WhitelistFile;
 use crate::cli::{List, SellerArgument, TableFormat};
 use crate::config::Config;
 use crate::feed::listing::Listed;
-use crate::feed::package::Seller;
+use crate::seller::Seller;
 use crate::stderr;
 use crate::whitelist::Whitelist;
 

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::kept_ranges::KeptRanges;
-use super::package::Seller;
 use super::problem::ALLOCATION;
 use super::scan::{Event, MAX_ELEMENTS, Problem, ScanError, Scanner};
 use super::text;
+use crate::seller::Seller;
 
 /// Index of a complete categories feed: where its top packages are.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,10 +7,11 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::kept_ranges::KeptRanges;
-use super::package::{Package, Seller};
+use super::package::Package;
 use super::problem::ALLOCATION;
 use super::scan::{Event, MAX_ELEMENTS, Problem, ScanError, ScanPath, Scanner};
 use super::text;
+use crate::seller::Seller;
 
 const MEMBERS: &[&str] = &["code", "buy_url", "top_packages"];
 const TOP_PACKAGES: usize = 2;

@@ -3,9 +3,9 @@
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
-use catalog_proxy::feed::package::Seller;
 use catalog_proxy::feed::packages::{PackagesFilter, PackagesIndex, PackagesIndexer};
 use catalog_proxy::feed::scan::ScanPath;
+use catalog_proxy::seller::Seller;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;

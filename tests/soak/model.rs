@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use catalog_proxy::feed::package::Seller;
+use catalog_proxy::seller::Seller;
 use tokio::sync::Semaphore;
 
 use crate::support::{Feed, Random, Shape};

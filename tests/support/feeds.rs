@@ -13,7 +13,7 @@ mod writer;
 
 use std::ops::Range;
 
-use catalog_proxy::feed::package::Seller;
+use catalog_proxy::seller::Seller;
 
 pub use random::Random;
 use writer::Writer;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use catalog_proxy::feed::package::Seller;
+use catalog_proxy::seller::Seller;
 
 use super::Package;
 use super::json::{Json, escaped_len};
