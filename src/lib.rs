@@ -25,6 +25,8 @@ pub mod server;
 pub mod upstream;
 pub mod whitelist;
 
+pub mod policy;
+
 pub mod certificate;
 pub mod config;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Line and column, counted as editors do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// Line number, from 1.
     pub line: usize,

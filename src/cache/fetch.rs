@@ -19,7 +19,7 @@ use super::budget::{Budget, Exhausted, Share};
 use super::cached_feed::{CachedFeed, Feed, FeedIndex, Meta};
 use super::decode::{ACCEPT_ENCODING, DecodeError, Decoder};
 use super::fetch_error::FetchError;
-use super::freshness::{Freshness, Policy};
+use super::freshness::{Freshness, FreshnessLimits};
 use super::store::MAX_INDEX;
 use super::vary::VaryWarning;
 use crate::blocking;
@@ -55,7 +55,7 @@ const MAX_VALUE: usize = 1024;
 #[derive(Debug)]
 pub struct Fetcher {
     wire: Wire,
-    policy: Policy,
+    limits: FreshnessLimits,
     max_feed_size: u64,
     vary: VaryWarning,
     /// Of what all fetches under way hold.
@@ -112,16 +112,16 @@ enum Builder {
 impl Fetcher {
     /// Makes a fetcher of feeds of at most `max_feed_size` bytes. Fetches under way hold at most `max_memory`
     /// bytes together, but one alone may always have a feed of that size with an index of a usual one.
-    pub fn new(upstream: Upstream, policy: Policy, max_feed_size: u64, max_memory: u64) -> Self {
-        Self::over(upstream.into(), policy, max_feed_size, max_memory)
+    pub fn new(upstream: Upstream, limits: FreshnessLimits, max_feed_size: u64, max_memory: u64) -> Self {
+        Self::over(upstream.into(), limits, max_feed_size, max_memory)
     }
 
     /// As [`Fetcher::new`], over any way to an upstream.
-    pub(crate) fn over(wire: Wire, policy: Policy, max_feed_size: u64, max_memory: u64) -> Self {
+    pub(crate) fn over(wire: Wire, limits: FreshnessLimits, max_feed_size: u64, max_memory: u64) -> Self {
         let one = max_feed_size.saturating_mul(COPIES as u64).saturating_add(MAX_INDEX);
         Self {
             wire,
-            policy,
+            limits,
             max_feed_size,
             vary: VaryWarning::default(),
             budget: Budget::new(max_memory.max(one)),
@@ -129,8 +129,8 @@ impl Fetcher {
     }
 
     /// Returns how far the upstream is believed.
-    pub fn policy(&self) -> Policy {
-        self.policy
+    pub fn limits(&self) -> FreshnessLimits {
+        self.limits
     }
 
     /// Fetches a feed, or has the copy of before confirmed.
@@ -281,7 +281,7 @@ impl Fetcher {
 
     fn meta(&self, head: &Parts) -> Meta {
         let headers = &head.headers;
-        let freshness = Freshness::of(headers, SystemTime::now(), self.policy);
+        let freshness = Freshness::of(headers, SystemTime::now(), self.limits);
         Meta {
             etag: own(headers.get(header::ETAG)),
             last_modified: own(headers.get(header::LAST_MODIFIED)),

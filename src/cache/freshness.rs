@@ -7,7 +7,7 @@ use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES};
 
 /// What to do where the upstream does not tell, and how far it is believed.
 #[derive(Debug, Clone, Copy)]
-pub struct Policy {
+pub struct FreshnessLimits {
     /// Lifetime of a response that states none.
     pub default: Duration,
     /// Lower bound of any lifetime, counted from receipt. PHP frameworks mark every response `no-cache`, which would
@@ -40,22 +40,22 @@ impl Freshness {
     ///
     /// `no-store`, `private` and `must-revalidate` are overridden: the operator of this proxy acts for its clients,
     /// and the catalog is the same for all of them. `no-cache` counts as a lifetime of zero, which
-    /// [`Policy::min`] raises like any other.
-    pub fn of(headers: &HeaderMap, now: SystemTime, policy: Policy) -> Self {
+    /// [`FreshnessLimits::min`] raises like any other.
+    pub fn of(headers: &HeaderMap, now: SystemTime, limits: FreshnessLimits) -> Self {
         let told = match Directives::of(headers) {
             Directives { no_cache: true, .. } => Some(Duration::ZERO),
             Directives { s_maxage: Some(age), .. } | Directives { max_age: Some(age), .. } => Some(age),
             _ => expires(headers, now),
         };
         let age = text(headers, AGE).and_then(delta_seconds).unwrap_or_default();
-        let freshness = Self { lifetime: told.unwrap_or(age.saturating_add(policy.default)), age };
-        freshness.bounded(policy)
+        let freshness = Self { lifetime: told.unwrap_or(age.saturating_add(limits.default)), age };
+        freshness.bounded(limits)
     }
 
     /// Bounds the remaining lifetime. Both bounds count from receipt, so the age on arrival is added to them.
-    pub fn bounded(self, policy: Policy) -> Self {
-        let shortest = self.age.saturating_add(policy.min);
-        let longest = policy.max.map_or(Duration::MAX, |max| self.age.saturating_add(max));
+    pub fn bounded(self, limits: FreshnessLimits) -> Self {
+        let shortest = self.age.saturating_add(limits.min);
+        let longest = limits.max.map_or(Duration::MAX, |max| self.age.saturating_add(max));
         Self { lifetime: self.lifetime.max(shortest).min(longest), ..self }
     }
 }
@@ -126,9 +126,10 @@ mod tests {
 
     use super::*;
 
-    const POLICY: Policy = Policy { default: Duration::from_secs(600), min: Duration::ZERO, max: None };
+    const LIMITS: FreshnessLimits =
+        FreshnessLimits { default: Duration::from_secs(600), min: Duration::ZERO, max: None };
 
-    fn assess(fields: &[(&str, &str)], policy: Policy) -> (u64, u64) {
+    fn assess(fields: &[(&str, &str)], limits: FreshnessLimits) -> (u64, u64) {
         let headers = fields
             .iter()
             .map(|(name, value)| {
@@ -140,14 +141,14 @@ mod tests {
                 headers
             });
         let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:50:00 GMT").expect("a date");
-        let freshness = Freshness::of(&headers, now, policy);
+        let freshness = Freshness::of(&headers, now, limits);
         (freshness.lifetime.as_secs(), freshness.age.as_secs())
     }
 
     #[test]
     fn follows_rfc_9111() {
         let check = |fields: &[(&str, &str)], lifetime: u64| {
-            assert_eq!(assess(fields, POLICY).0, lifetime, "{fields:?}");
+            assert_eq!(assess(fields, LIMITS).0, lifetime, "{fields:?}");
         };
         let cc = "cache-control";
         check(&[], 600);
@@ -187,16 +188,17 @@ mod tests {
     #[test]
     fn is_bounded_by_the_policy() {
         let minute = Duration::from_secs(60);
-        let policy = Policy { default: minute, min: Duration::ZERO, max: Some(minute) };
-        assert_eq!(assess(&[("cache-control", "max-age=3600")], policy).0, 60);
-        assert_eq!(assess(&[("cache-control", "max-age=30")], policy).0, 30);
-        assert_eq!(assess(&[], policy).0, 60);
+        let limits = FreshnessLimits { default: minute, min: Duration::ZERO, max: Some(minute) };
+        assert_eq!(assess(&[("cache-control", "max-age=3600")], limits).0, 60);
+        assert_eq!(assess(&[("cache-control", "max-age=30")], limits).0, 30);
+        assert_eq!(assess(&[], limits).0, 60);
         // What is left of it is bounded, not what other caches used up.
-        assert_eq!(assess(&[("cache-control", "max-age=86400"), ("age", "3600")], policy), (3660, 3600));
-        assert_eq!(assess(&[("cache-control", "max-age=3630"), ("age", "3600")], policy), (3630, 3600));
-        assert_eq!(assess(&[("cache-control", "max-age=60"), ("age", "3600")], policy), (3600, 3600));
-        assert_eq!(assess(&[("age", "3600")], policy), (3660, 3600));
-        let forever = Policy { default: Duration::MAX, min: Duration::MAX, max: Some(Duration::MAX) };
+        assert_eq!(assess(&[("cache-control", "max-age=86400"), ("age", "3600")], limits), (3660, 3600));
+        assert_eq!(assess(&[("cache-control", "max-age=3630"), ("age", "3600")], limits), (3630, 3600));
+        assert_eq!(assess(&[("cache-control", "max-age=60"), ("age", "3600")], limits), (3600, 3600));
+        assert_eq!(assess(&[("age", "3600")], limits), (3660, 3600));
+        let forever =
+            FreshnessLimits { default: Duration::MAX, min: Duration::MAX, max: Some(Duration::MAX) };
         assert_eq!(assess(&[("age", "3600")], forever), (u64::MAX, 3600));
     }
 
@@ -204,8 +206,8 @@ mod tests {
     fn has_a_lower_bound_that_the_upper_one_wins_over() {
         let seconds = Duration::from_secs;
         let check = |fields: &[(&str, &str)], min: u64, max: Option<u64>, expected: (u64, u64)| {
-            let policy = Policy { default: seconds(600), min: seconds(min), max: max.map(seconds) };
-            assert_eq!(assess(fields, policy), expected, "{fields:?} {min} {max:?}");
+            let limits = FreshnessLimits { default: seconds(600), min: seconds(min), max: max.map(seconds) };
+            assert_eq!(assess(fields, limits), expected, "{fields:?} {min} {max:?}");
         };
         let cc = "cache-control";
         check(&[(cc, "no-cache, private")], 30, None, (30, 0));
@@ -228,7 +230,7 @@ mod tests {
     #[test]
     fn takes_the_age_of_caches_on_the_way() {
         let check =
-            |fields: &[(&str, &str)], age: u64| assert_eq!(assess(fields, POLICY).1, age, "{fields:?}");
+            |fields: &[(&str, &str)], age: u64| assert_eq!(assess(fields, LIMITS).1, age, "{fields:?}");
         check(&[], 0);
         check(&[("age", "120")], 120);
         check(&[("age", "-1")], 0);

@@ -48,7 +48,7 @@ use failures::Failures;
 use fetch::Fetcher;
 use fetch_error::FetchError;
 use flight::table::{Flights, Join};
-use freshness::Policy;
+use freshness::FreshnessLimits;
 pub use key::Key;
 use lookup::Lookup;
 pub use state::KeyState;
@@ -93,9 +93,12 @@ impl Cache {
         news: Option<News>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let policy =
-            Policy { default: *config.fresh_for, min: *config.min_fresh_for, max: config.max_fresh_for };
-        let fetcher = Fetcher::new(upstream, policy, *config.max_feed_size, *config.size);
+        let limits = FreshnessLimits {
+            default: *config.fresh_for,
+            min: *config.min_fresh_for,
+            max: config.max_fresh_for,
+        };
+        let fetcher = Fetcher::new(upstream, limits, *config.max_feed_size, *config.size);
         Self::over(fetcher, config, disk, news, metrics)
     }
 

@@ -16,15 +16,15 @@ use crate::cache::Key;
 use crate::cache::cached_feed::{Feed, FeedIndex};
 use crate::cache::disk;
 use crate::cache::fetch::Fetcher;
-use crate::cache::freshness::Policy;
+use crate::cache::freshness::FreshnessLimits;
 use crate::config::Config;
 use crate::feed::listing::{self, Listed};
 use crate::feed::{FeedKind, packages};
+use crate::policy::suggestion;
 use crate::seller::Seller;
 use crate::stderr;
 use crate::upstream::Upstream;
 use crate::upstream::outbound::Outbound;
-use crate::whitelist::suggestion;
 
 /// Request target of the packages feed, as Plesk for Linux asks for it when it renews its copy.
 const PACKAGES: &str = "/api/v4/packages?platform=unix&with-hidden&with-unstable";
@@ -182,9 +182,9 @@ impl Asking {
         let outbound = Outbound::new(&config.upstream, &config.outbound)?;
         let upstream = Upstream::new(config.upstream.value.clone(), config.upstream_ca.as_ref(), outbound)?;
         // Nothing is kept, so lifetimes do not matter.
-        let policy = Policy { default: Duration::ZERO, min: Duration::ZERO, max: None };
+        let limits = FreshnessLimits { default: Duration::ZERO, min: Duration::ZERO, max: None };
         Ok(Self {
-            fetcher: Fetcher::new(upstream, policy, *config.cache.max_feed_size, u64::MAX),
+            fetcher: Fetcher::new(upstream, limits, *config.cache.max_feed_size, u64::MAX),
             origin: origin(config),
         })
     }

@@ -14,12 +14,13 @@ use crate::cli::{Edit, Sources};
 use crate::config::Config;
 use crate::feed::listing::Listed;
 use crate::place::Place;
+use crate::policy::suggestion;
 use crate::seller::Seller;
 use crate::stderr;
+use crate::whitelist;
 use crate::whitelist::edit::{self, EditError, Hidden};
 use crate::whitelist::replace::{Editing, Replaced};
 use crate::whitelist::watch::{LoadError, MAX_FILE_SIZE, read_editable};
-use crate::whitelist::{self, suggestion};
 
 /// Longest wait for the upstream. It only provides names and suggestions, and somebody waits at the terminal.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -8,8 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Whitelist;
-use super::suggestion::suggest;
 use crate::digest::Digest;
+use crate::policy::suggestion::suggest;
 use crate::printable::escaped;
 
 /// Most codes that a warning names; the rest is a number.

@@ -5,7 +5,6 @@ pub(crate) mod coverage;
 pub mod edit;
 pub mod mount;
 pub mod replace;
-pub(crate) mod suggestion;
 pub mod watch;
 
 use std::collections::HashSet;

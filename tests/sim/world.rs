@@ -18,7 +18,7 @@ use super::{client, clock};
 use crate::cache::Cache;
 use crate::cache::disk::Disk;
 use crate::cache::fetch::Fetcher;
-use crate::cache::freshness::Policy;
+use crate::cache::freshness::FreshnessLimits;
 use crate::cache_directory::{CacheDirectory, Files, Operation};
 use crate::cancel;
 use crate::config::CacheConfig;
@@ -101,10 +101,13 @@ impl World {
             None => None,
         };
         let config = CacheConfig { size: self.cache_size.into(), ..CacheConfig::default() };
-        let policy =
-            Policy { default: *config.fresh_for, min: *config.min_fresh_for, max: config.max_fresh_for };
+        let limits = FreshnessLimits {
+            default: *config.fresh_for,
+            min: *config.min_fresh_for,
+            max: config.max_fresh_for,
+        };
         let wire = self.upstream.wire(number, &model);
-        let fetcher = Fetcher::over(wire, policy, *config.max_feed_size, *config.size);
+        let fetcher = Fetcher::over(wire, limits, *config.max_feed_size, *config.size);
         let cache = Cache::over(fetcher, &config, disk.clone(), None, Arc::clone(&metrics));
         let (stop, stopped) = watch::channel(false);
         let mut tasks = vec![tokio::spawn(cache.clone().keep_fresh(stopped.clone()))];

@@ -130,7 +130,7 @@ impl Inner {
         let disk = self.disk.as_ref().filter(|disk| disk.contains(key))?;
         let mut cached = disk.load(key).await?;
         // The bounds may be others than when it was stored.
-        cached.meta.freshness = cached.meta.freshness.bounded(self.fetcher.policy());
+        cached.meta.freshness = cached.meta.freshness.bounded(self.fetcher.limits());
         Some(cached)
     }
 

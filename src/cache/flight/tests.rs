@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::super::fetch::{Fetcher, Wire};
-use super::super::freshness::Policy;
+use super::super::freshness::FreshnessLimits;
 use super::super::lookup::Lookup;
 use super::*;
 use crate::body::{self, Body};
@@ -59,8 +59,9 @@ impl Scripted {
         };
         let wire = Wire { origin: "http://upstream.test".parse().expect("an origin"), send: Box::new(send) };
         let config = config::CacheConfig::default();
-        let policy = Policy { default: *config.fresh_for, min: Duration::ZERO, max: config.max_fresh_for };
-        let fetcher = Fetcher::over(wire, policy, *config.max_feed_size, *config.size);
+        let limits =
+            FreshnessLimits { default: *config.fresh_for, min: Duration::ZERO, max: config.max_fresh_for };
+        let fetcher = Fetcher::over(wire, limits, *config.max_feed_size, *config.size);
         Cache::over(fetcher, &config, None, None, Arc::new(Metrics::default()))
     }
 
@@ -250,9 +251,9 @@ async fn a_stream_counts_as_a_reader_until_its_end() {
         async move { Ok(Response::new(body)) }.boxed()
     };
     let wire = Wire { origin: "http://upstream.test".parse().expect("an origin"), send: Box::new(send) };
-    let policy = Policy { default: Duration::from_secs(600), min: Duration::ZERO, max: None };
+    let limits = FreshnessLimits { default: Duration::from_secs(600), min: Duration::ZERO, max: None };
     let streaming = Cache::over(
-        Fetcher::over(wire, policy, 1 << 20, 1 << 20),
+        Fetcher::over(wire, limits, 1 << 20, 1 << 20),
         &config::CacheConfig::default(),
         None,
         None,
