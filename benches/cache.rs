@@ -4,17 +4,18 @@
 use std::future::ready;
 use std::hint::black_box;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use catalog_proxy::body;
 use catalog_proxy::cache::{Cache, Key};
 use catalog_proxy::config::CacheConfig;
 use catalog_proxy::feed::FeedKind;
 use catalog_proxy::metrics::connections::Port;
+use catalog_proxy::policy::{Day, HostsKey, Policy, ViewKind, ViewRules};
 use catalog_proxy::server::{self, Connections, Quotas};
 use catalog_proxy::upstream::Upstream;
 use catalog_proxy::upstream::outbound::Outbound;
-use catalog_proxy::whitelist::Whitelist;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -72,11 +73,13 @@ fn key(n: usize) -> Key {
     Key::new(FeedKind::Packages, &format!("/api/v4/packages?{n}").parse().expect("a target"))
 }
 
-/// Returns the list that shows the packages whose bits in `number` are set: each number decides in another way.
-fn list(feed: &Feed, number: u64) -> Whitelist {
+/// Returns the rules that show the packages whose bits in `number` are set: each number decides in another way.
+fn rules(feed: &Feed, number: u64) -> ViewRules {
     let shown = feed.plesk_codes().take(64).enumerate().filter(|(n, _)| number >> n & 1 == 1);
     let codes: Vec<&str> = shown.map(|(_, code)| code).collect();
-    Whitelist::parse(format!("extensions = {codes:?}").as_bytes()).expect("a list").0
+    let text = format!("extensions = {codes:?}");
+    let (policy, _) = Policy::parse(text.as_bytes(), HostsKey::Refused).expect("a list");
+    ViewRules { rules: Arc::new(policy.on(Day::of(SystemTime::now()))), kind: ViewKind::Shop }
 }
 
 /// Resident memory, in KiB.
@@ -106,11 +109,11 @@ fn cache(criterion: &mut Criterion) {
             let mut elapsed = Duration::ZERO;
             for _ in 0..times {
                 number += 1;
-                let list = std::sync::Arc::new(list(&feed, number));
+                let rules = rules(&feed, number);
                 let start = Instant::now();
                 runtime.block_on(async {
                     let found = cache.look_up(&key(7)).found().await.expect("a feed");
-                    black_box(cache.view(&found.cached.feed, None, &list).await.expect("a view"));
+                    black_box(cache.view(&found.cached.feed, None, &rules).await.expect("a view"));
                 });
                 elapsed += start.elapsed();
             }

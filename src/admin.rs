@@ -34,11 +34,11 @@ pub fn answer(
 }
 
 fn metrics(proxy: &Proxy, certificate: Option<CertificateState>) -> Response<Body> {
-    let (list, status) = (proxy.whitelist.current(), proxy.whitelist.status());
-    let mut state = proxy.cache.observe(&list);
+    let (rules, status) = (proxy.whitelist.rules(), proxy.whitelist.status());
+    let mut state = proxy.cache.observe(&rules);
     state.whitelist = WhitelistState {
         generation: status.generation,
-        extensions: list.len(),
+        entries: rules.counts(),
         loaded_at: Some(status.loaded_at),
         reload_succeeded: status.in_force,
         ..state.whitelist

@@ -25,8 +25,6 @@ pub mod server;
 pub mod upstream;
 pub mod whitelist;
 
-pub mod policy;
-
 pub mod certificate;
 pub mod config;
 
@@ -44,6 +42,7 @@ pub mod given;
 mod limits;
 pub mod metrics;
 pub mod place;
+pub mod policy;
 pub mod reloading;
 pub mod seller;
 pub mod watch;

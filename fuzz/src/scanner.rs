@@ -2,6 +2,7 @@
 //! filter agrees with a model on parsed values.
 
 use bytes::Bytes;
+use catalog_proxy::feed::package::Package;
 use catalog_proxy::feed::packages::{PackagesFilter, PackagesIndex, PackagesIndexer, Segment};
 use catalog_proxy::feed::scan::{Event, Problem, ScanError, ScanPath, Scanner};
 use catalog_proxy::seller::Seller;
@@ -90,7 +91,7 @@ fn filters(text: &[u8], chunks: &[&[u8]], elements: Option<&[&str]>) {
     };
     let elements = expected.expect("a bad feed was taken");
     assert_eq!(body, text);
-    assert_eq!(index.filter(&body, |code| ALLOWED.contains(&code)), streamed);
+    assert_eq!(index.filter(&body, is_package_shown), streamed);
     let shown: Vec<&str> = elements.iter().copied().filter(|element| is_shown(element)).collect();
     let left = json::array(std::str::from_utf8(&streamed).expect("UTF-8")).expect("an array");
     assert_eq!(left, shown);
@@ -118,12 +119,16 @@ fn stream(chunks: &[&[u8]], sent: &mut Vec<u8>) -> Option<(Vec<u8>, PackagesInde
 }
 
 fn send(filter: &mut PackagesFilter, segment: &Segment, sent: &mut Vec<u8>) {
-    for part in filter.segment(segment, |code| ALLOWED.contains(&code)) {
+    for part in filter.segment(segment, is_package_shown) {
         sent.extend_from_slice(&part);
     }
 }
 
 /// Returns true if the element must be shown: the model of the filter.
+fn is_package_shown(package: &Package) -> bool {
+    package.seller != Seller::Plesk || package.code.as_deref().is_some_and(|code| ALLOWED.contains(&code))
+}
+
 fn is_shown(element: &str) -> bool {
     match json::seller(json::text_of(element, "buy_url").as_deref()) {
         Seller::Free | Seller::Vendor => true,

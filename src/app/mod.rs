@@ -180,12 +180,12 @@ impl App {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), AppError> {
         descriptors::ensure(*self.limits.connections);
         let origin = self.proxy.upstream.origin();
-        let list = self.proxy.whitelist.current();
+        let entries = self.proxy.whitelist.current().policy().entries().len();
         info!(
             version = env!("CARGO_PKG_VERSION"), listen = %joined(&self.addresses()),
             admin = self.admin_address().map(tracing::field::display),
             upstream = %format_args!("{}://{}", origin.scheme, origin.authority),
-            outbound = %self.proxy.upstream.outbound(), extensions = list.len(), "serving"
+            outbound = %self.proxy.upstream.outbound(), entries, "serving"
         );
         let mut hangups = signal(SignalKind::hangup())?;
         let manager = Manager::from_env(self.proxy.metrics.panics("systemd"))?;

@@ -11,8 +11,10 @@ use super::changes::KeyChanges;
 use super::freshness::Freshness;
 use super::view::Decisions;
 use crate::digest::Digest;
+use crate::feed::packages::IndexedPackage;
 use crate::feed::{FeedKind, categories, packages};
-use crate::whitelist::Whitelist;
+use crate::metrics::state::VerdictCounts;
+use crate::policy::{Rules, Verdict};
 
 /// The parsed body of one upstream answer with its index. It never changes.
 #[derive(Debug)]
@@ -135,10 +137,18 @@ impl Feed {
         entries.iter().filter_map(|entry| entry.package.code.as_deref())
     }
 
-    /// Counts the packages that a list hides.
-    pub fn hidden(&self, list: &Whitelist) -> usize {
-        let FeedIndex::Packages(index) = &self.index else { return 0 };
-        index.entries.iter().filter(|entry| !entry.package.is_shown(|code| list.contains(code))).count()
+    /// Counts the packages that some rules show, retire and hide.
+    pub fn counts(&self, rules: &Rules) -> VerdictCounts {
+        let mut counts = VerdictCounts::default();
+        let FeedIndex::Packages(index) = &self.index else { return counts };
+        for IndexedPackage { package, .. } in &index.entries {
+            match rules.verdict(package.code.as_deref(), package.seller) {
+                Verdict::Shown => counts.shown += 1,
+                Verdict::Retired => counts.retired += 1,
+                Verdict::Hidden => counts.hidden += 1,
+            }
+        }
+        counts
     }
 }
 

@@ -15,7 +15,7 @@ use super::store::StoredFeed;
 use crate::blocking;
 use crate::digest::Digest;
 use crate::feed::FeedKind;
-use crate::whitelist::Whitelist;
+use crate::policy::Rules;
 use crate::whitelist::coverage::{CoverageJudge, UnknownCodes, WarningReason};
 use crate::whitelist::watch::WatchedWhitelist;
 
@@ -55,7 +55,8 @@ impl Cache {
                 _ = ticks.tick() => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
-            let (list, now) = (whitelist.current(), Instant::now());
+            // Looking makes a date that has come take effect, and logs it, also while nobody asks.
+            let (list, now) = (whitelist.rules(), Instant::now());
             let is_judged = judge.judged() == Some(list.digest);
             if is_judged && now < next_look {
                 continue;
@@ -80,11 +81,11 @@ impl Cache {
     }
 }
 
-fn log(list: &Whitelist, feeds: usize, unknown: &UnknownCodes<'_>) {
+fn log(list: &Rules, feeds: usize, unknown: &UnknownCodes<'_>) {
     let message = match unknown.reason {
         WarningReason::HardlyKnown => "the catalog knows less than half of the whitelist's codes",
         WarningReason::Added => "the catalog does not know codes that were added to the whitelist",
     };
-    let extensions = list.len();
+    let extensions = list.codes().count();
     warn!(extensions, feeds, unknown = unknown.len(), codes = %unknown, "{message}");
 }

@@ -1,6 +1,6 @@
 //! What to serve for a key now: a copy, fresh or stale, or the fetch that is under way.
 //!
-//! The raw feed is cached, never the filtered one; views are made of it for what a whitelist decides.
+//! The raw feed is cached, never the filtered one; views are made of it for what a policy decides.
 
 mod budget;
 pub mod cached_feed;
@@ -38,8 +38,8 @@ use crate::blocking;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::news::News;
+use crate::policy::ViewRules;
 use crate::upstream::Upstream;
-use crate::whitelist::Whitelist;
 use cached_feed::{CachedFeed, Feed};
 use disk::Disk;
 use encode::Encoding;
@@ -144,7 +144,7 @@ impl Cache {
         }
     }
 
-    /// Returns the view of a feed for a list, made now if it was not before. See [`Feed::view`].
+    /// Returns the view of a feed, made now if it was not before. See [`Feed::view`].
     ///
     /// # Errors
     /// If making it broke off.
@@ -152,9 +152,9 @@ impl Cache {
         &self,
         feed: &Arc<Feed>,
         packages: Option<&Arc<Feed>>,
-        list: &Arc<Whitelist>,
+        rules: &ViewRules,
     ) -> Result<Arc<View>, FetchError> {
-        self.0.views.view(feed, packages, list).await
+        self.0.views.view(feed, packages, rules).await
     }
 
     /// Returns a view's encoded form if it is there; if not, has it made in the background.

@@ -15,8 +15,8 @@ use crate::cache_directory::Status;
 use crate::digest::Digest;
 use crate::feed::FeedKind;
 use crate::metrics::FeedLabels;
-use crate::metrics::state::{FeedGauges, PackagesState, Snapshot};
-use crate::whitelist::Whitelist;
+use crate::metrics::state::{FeedGauges, PackagesState, Snapshot, VerdictCounts};
+use crate::policy::Rules;
 use crate::whitelist::coverage::unknown_codes;
 
 /// The state of one key.
@@ -39,8 +39,9 @@ pub struct CopyState {
     pub fresh: bool,
     /// Number of its elements.
     pub elements: usize,
-    /// Number of elements that the list hides; always 0 for categories.
-    pub hidden: usize,
+    /// Number of elements by what the whitelist does with them; nothing for categories.
+    #[serde(flatten)]
+    pub counts: VerdictCounts,
 }
 
 impl Cache {
@@ -48,7 +49,7 @@ impl Cache {
     ///
     /// Of the many keys that one feed can have, the one that is worst off counts, and for sizes the largest.
     /// Those that nobody asked for within a day are left out: they are not renewed, so their age says nothing.
-    pub fn observe(&self, list: &Whitelist) -> Snapshot {
+    pub fn observe(&self, rules: &Rules) -> Snapshot {
         let now = Instant::now();
         let entries = self.0.store.feeds(now);
         let stale = entries.iter().filter(|entry| !entry.cached.is_fresh(now)).count();
@@ -78,14 +79,14 @@ impl Cache {
             let stale = failing.map(|entry| entry.cached.stale_since(now)).max().unwrap_or_default();
             let packages = matches!(content.index, FeedIndex::Packages(_)).then(|| {
                 let (no_objects, no_codes) = content.odd();
-                PackagesState { hidden: content.hidden(list), no_objects, no_codes }
+                PackagesState { counts: content.counts(rules), no_objects, no_codes }
             });
             let feed = FeedLabels { feed, version };
             state.feeds.push(FeedGauges { feed, age, stale, elements: content.len(), packages });
         }
         let packages = packages_in_use(&entries);
         if !packages.is_empty() {
-            state.whitelist.absent = Some(unknown_codes(list, &codes(&packages)).len());
+            state.whitelist.absent = Some(unknown_codes(rules, &codes(&packages)).len());
         }
         state
     }
@@ -104,23 +105,23 @@ impl Cache {
         self.0.disk.as_ref().map(|disk| disk.status())
     }
 
-    /// Returns the state of all keys under a list, those with a copy first, else sorted.
-    pub fn states(&self, list: &Whitelist) -> Vec<KeyState> {
+    /// Returns the state of all keys under some rules, those with a copy first, else sorted.
+    pub fn states(&self, rules: &Rules) -> Vec<KeyState> {
         let now = Instant::now();
         let mut errors: HashMap<String, String> = (self.0.failures.all().into_iter())
             .map(|(key, error)| (key.to_string(), error.to_string()))
             .collect();
         // Keys often share a content.
-        let mut hidden: HashMap<Digest, usize> = HashMap::new();
+        let mut counts: HashMap<Digest, VerdictCounts> = HashMap::new();
         let mut states = BTreeMap::new();
         for entry in self.0.store.feeds(now) {
             let content = &entry.cached.feed;
-            let hidden = *hidden.entry(content.digest).or_insert_with(|| content.hidden(list));
+            let counts = *counts.entry(content.digest).or_insert_with(|| content.counts(rules));
             let copy = CopyState {
                 age: entry.cached.age(now).as_secs(),
                 fresh: entry.cached.is_fresh(now),
                 elements: content.len(),
-                hidden,
+                counts,
             };
             let key = entry.key.to_string();
             let last_error = errors.remove(&key);

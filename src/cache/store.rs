@@ -236,7 +236,7 @@ mod tests {
     use crate::cache::cached_feed::FeedIndex;
     use crate::cache::freshness::Freshness;
     use crate::feed::{FeedKind, packages};
-    use crate::whitelist::Whitelist;
+    use crate::policy::{ViewKind, ViewRules};
 
     fn key(n: usize) -> Key {
         Key::new(FeedKind::Packages, &format!("/api/v4/packages?{n}").parse().expect("a target"))
@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn what_is_made_of_a_feed_does_not_drive_it_out() {
         let store = Store::new(1 << 20, Counter::default());
-        let whitelist = Whitelist::parse(b"extensions = []").expect("a list").0;
+        let whitelist = ViewRules::of_text("extensions = []", ViewKind::Shop);
         let copy =
             store.insert(&key(0), copy(format!("[{:?}]", "x".repeat(600 << 10))), Instant::now()).cached;
         let view = Arc::new(copy.feed.view(None, &whitelist));

@@ -15,14 +15,15 @@ use super::view::View;
 use crate::blocking;
 use crate::digest::Digest;
 use crate::metrics::Metrics;
-use crate::whitelist::Whitelist;
+use crate::policy::{ViewKind, ViewRules};
 
-/// What a view is made of, by digests: the feed, the packages feed behind a categories feed, and the whitelist.
+/// What a view is made of: the feed, the packages feed behind a categories feed, and the rules, by their digests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct MakingKey {
     feed: Digest,
     packages: Option<Digest>,
-    list: Digest,
+    rules: Digest,
+    kind: ViewKind,
 }
 
 /// A view that many wait for and one task makes.
@@ -80,19 +81,19 @@ impl Views {
         }))
     }
 
-    /// Returns the view of a feed for a list, made now if it was not before.
+    /// Returns the view of a feed, made now if it was not before.
     ///
     /// Cancel safe: it is made by a task of its own, so one who stops waiting harms no other.
     pub(super) async fn view(
         &self,
         feed: &Arc<Feed>,
         packages: Option<&Arc<Feed>>,
-        list: &Arc<Whitelist>,
+        rules: &ViewRules,
     ) -> Result<Arc<View>, FetchError> {
-        match self.0.made(feed, packages, list) {
+        match self.0.made(feed, packages, rules) {
             Some(view) => Ok(view),
             // Boxed, so that what does not wait has no room for it.
-            None => Box::pin(self.make(feed, packages, list)).await,
+            None => Box::pin(self.make(feed, packages, rules)).await,
         }
     }
 
@@ -101,14 +102,19 @@ impl Views {
         &self,
         feed: &Arc<Feed>,
         packages: Option<&Arc<Feed>>,
-        list: &Arc<Whitelist>,
+        rules: &ViewRules,
     ) -> Result<Arc<View>, FetchError> {
         let packages_digest = packages.map(|packages| packages.digest);
-        let key = MakingKey { feed: feed.digest, packages: packages_digest, list: list.digest };
+        let key = MakingKey {
+            feed: feed.digest,
+            packages: packages_digest,
+            rules: rules.rules.digest,
+            kind: rules.kind,
+        };
         let (making, is_new) = {
             let mut table = self.0.making.lock();
             // It may have been made between the look into the store and here.
-            if let Some(view) = self.0.made(feed, packages, list) {
+            if let Some(view) = self.0.made(feed, packages, rules) {
                 return Ok(view);
             }
             let is_new = !table.contains_key(&key);
@@ -117,10 +123,10 @@ impl Views {
         // Not under the lock: a runtime that is shutting down drops the task at once, and its guard takes the lock.
         if is_new {
             let place = InTheMaking { table: Arc::clone(&self.0.making), key, making: Arc::clone(&making) };
-            let (shared, feed, list) = (Arc::clone(&self.0), Arc::clone(feed), Arc::clone(list));
+            let (shared, feed, rules) = (Arc::clone(&self.0), Arc::clone(feed), rules.clone());
             let packages = packages.map(Arc::clone);
             tokio::spawn(async move {
-                if let Some(view) = shared.make(feed, packages, list).await {
+                if let Some(view) = shared.make(feed, packages, rules).await {
                     place.making.modify(|made| *made = Made::Done(view));
                 }
             });
@@ -142,26 +148,26 @@ impl Views {
 }
 
 impl ViewMaker {
-    /// Returns a view that was made before, of this list or of one that decides the same.
-    fn made(&self, feed: &Feed, packages: Option<&Arc<Feed>>, list: &Whitelist) -> Option<Arc<View>> {
-        self.store.view(feed.decided(packages.map(|packages| &**packages), list)?)
+    /// Returns a view that was made before, for these rules or others that decide the same.
+    fn made(&self, feed: &Feed, packages: Option<&Arc<Feed>>, rules: &ViewRules) -> Option<Arc<View>> {
+        self.store.view(feed.decided(packages.map(|packages| &**packages), rules)?)
     }
 
-    /// Makes a view and stores it, unless a list that decides the same had it made before; nothing if that broke off.
+    /// Makes a view and stores it, unless rules that decide the same had it made before; nothing if that broke off.
     async fn make(
         self: &Arc<Self>,
         feed: Arc<Feed>,
         packages: Option<Arc<Feed>>,
-        list: Arc<Whitelist>,
+        rules: ViewRules,
     ) -> Option<Arc<View>> {
         let _turn = self.makers.acquire().await.ok()?;
         let store = self.store.clone();
         // Copying and hashing megabytes would hold up the other connections of this thread.
         let panics = self.metrics.panics("view");
         blocking::run_caught("view", panics, move || {
-            let key = feed.decide(packages.as_deref(), &list);
+            let key = feed.decide(packages.as_deref(), &rules);
             store.view(key).unwrap_or_else(|| {
-                let view = Arc::new(feed.view(packages.as_deref(), &list));
+                let view = Arc::new(feed.view(packages.as_deref(), &rules));
                 store.insert_view(key, Arc::clone(&view));
                 view
             })
@@ -191,8 +197,8 @@ mod tests {
         Arc::new(Feed::new(body, index))
     }
 
-    fn list(number: u64) -> Arc<Whitelist> {
-        Arc::new(Whitelist::parse(format!("extensions = [\"{number}\"]").as_bytes()).expect("a list").0)
+    fn list(number: u64) -> ViewRules {
+        ViewRules::of_text(&format!("extensions = [\"{number}\"]"), ViewKind::Shop)
     }
 
     fn views() -> Views {

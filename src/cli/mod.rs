@@ -18,8 +18,8 @@ pub use self::news::NewsArguments;
 pub use self::settings::{AdminListen, LogFormat, Settings};
 pub use self::size::Size;
 pub use self::tools::{
-    CheckArguments, Completions, Diff, Edit, Explain, List, Man, SellerArgument, Sources, TableFormat,
-    TextFormat,
+    CheckArguments, Completions, Diff, Edit, Explain, List, ListFormat, ListOrder, ListedPart, Man,
+    SellerArgument, Sources, TableFormat, TextFormat,
 };
 pub use self::variables::Variables;
 

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 
 use super::{Settings, Size, Variables};
+use crate::policy::Day;
 
 /// Catalog and whitelist that a command reads.
 #[allow(rustdoc::bare_urls, reason = "these texts are the help as well")]
@@ -76,21 +77,64 @@ pub enum SellerArgument {
     Plesk,
 }
 
-/// Arguments of `list`.
+/// Output format of `list`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    Table,
+    Json,
+    Csv,
+}
+
+/// Order of the packages in `list`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ListOrder {
+    Code,
+    Name,
+    Seller,
+    State,
+}
+
+/// Part of the catalog that `list` shows.
 #[derive(Debug, Args)]
-pub struct List {
-    /// Only what customers do not see
-    #[arg(long, conflicts_with = "shown")]
-    pub hidden: bool,
+#[group(multiple = false)]
+pub struct ListedPart {
     /// Only what customers see
     #[arg(long)]
     pub shown: bool,
+    /// Only what is out of the shop, but found by servers that have it
+    #[arg(long)]
+    pub retired: bool,
+    /// Only what nobody sees
+    #[arg(long)]
+    pub hidden: bool,
+    /// Only what Plesk sells and the whitelist does not name
+    #[arg(long)]
+    pub undecided: bool,
+    /// Only what servers look for updates in: what is shown or retired
+    #[arg(long)]
+    pub updates: bool,
+}
+
+/// Arguments of `list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only packages with this in their code or name
+    pub word: Option<String>,
+    /// Part of the catalog.
+    #[command(flatten)]
+    pub part: ListedPart,
     /// Only what is free, sold by its vendor, or sold by Plesk
     #[arg(long, value_enum)]
     pub seller: Option<SellerArgument>,
-    /// Columns for people, or JSON for programs
+    /// As it will be, or was, on this day in UTC, by the whitelist as it is now [default: today]
+    #[arg(long, value_name = "DATE")]
+    pub at: Option<Day>,
+    /// What comes first
+    #[arg(long, value_enum, default_value = "code")]
+    pub sort: ListOrder,
+    /// Columns for people, JSON for programs, or CSV for spreadsheets
     #[arg(long, value_enum, default_value = "table")]
-    pub format: TableFormat,
+    pub format: ListFormat,
     /// Catalog and whitelist to read.
     #[command(flatten)]
     pub sources: Sources,

@@ -113,6 +113,11 @@ impl Listing {
         Some(Self { origin, packages: listing::list(&body, &index) })
     }
 
+    /// Returns the codes of all packages.
+    pub(crate) fn codes(&self) -> impl Iterator<Item = &str> {
+        self.packages.iter().filter_map(|listed| listed.package.code.as_deref())
+    }
+
     /// Finds the package with a code. Of several, one sold by Plesk comes first, because the whitelist decides about it.
     pub(crate) fn find(&self, code: &str) -> Option<&Listed> {
         let found = self.packages.iter().filter(|listed| listed.package.code.as_deref() == Some(code));

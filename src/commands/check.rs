@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde::Serialize;
 
 use super::catalog_source::{Asking, Listing, block_on, origin};
 use super::diff::always_shown;
 use super::former_codes::{FormerCodes, unknown};
-use super::list::is_shown;
 use super::panel_ini::{is_usable, objections};
 use super::terminal::{Style, Terminal, print, print_json, printable};
 use super::whitelist_file::{GivenFiles, WhitelistFile};
@@ -20,6 +20,8 @@ use crate::feed::listing::Listed;
 use crate::given::Source;
 use crate::logging;
 use crate::place::Place;
+use crate::policy::Day;
+use crate::policy::{Pattern, Verdict, WhitelistEntry};
 use crate::seller::Seller;
 use crate::whitelist::mount;
 use crate::whitelist::watch::LoadError;
@@ -142,7 +144,7 @@ impl CheckReport {
 
     fn whitelist(&mut self, path: &Path) -> Option<WhitelistFile> {
         let name = path.display().to_string();
-        match WhitelistFile::read(path) {
+        match WhitelistFile::read(path, Day::of(SystemTime::now())) {
             Err(LoadError::Parse { finding, .. }) => {
                 self.at(Level::Error, &name, finding.place, finding.message)
             }
@@ -158,7 +160,7 @@ impl CheckReport {
                                    mount its directory instead";
                     self.about(Level::Warning, &name, message);
                 }
-                self.good.push((name, counted(file.list.len(), "extension", "extensions")));
+                self.good.push((name, counted(file.policy.entries().len(), "entry", "entries")));
                 return Some(file);
             }
         }
@@ -217,31 +219,31 @@ impl CheckReport {
         given: &GivenFiles,
     ) {
         let name = file.path.display().to_string();
-        for (nth, entry) in file.entries.iter().enumerate() {
-            let code = entry.code.as_str();
+        for (nth, entry) in file.policy.entries().iter().enumerate() {
+            let is_named =
+                file.policy.entries()[..nth].iter().any(|earlier| earlier.pattern == entry.pattern);
+            let pattern = entry.pattern.to_string();
             // These were warned about already.
-            if code.trim() != code || file.entries[..nth].iter().any(|earlier| earlier.code == code) {
+            if pattern.trim() != pattern || is_named {
                 continue;
             }
-            let place = Place::of(&file.text, entry.span.start);
-            match catalog.find(code).map(|listed| listed.package.seller) {
-                None => {
-                    let successor = former.successor(code, catalog);
-                    let mut message = unknown(code, successor, catalog);
-                    if let Some(listed) = successor {
-                        // What customers see anyway, or with an entry that is there, needs no other one.
-                        let new = listed.package.code.as_deref().filter(|_| !is_shown(listed, &file.list));
-                        let allow = new
-                            .map(|new| format!("{} && ", given.edit_command("allow", new)))
-                            .unwrap_or_default();
-                        message += &printable(&format!("; {allow}{}", given.edit_command("hide", code)));
-                    }
-                    self.at(Level::Error, &name, place, message);
+            if entry.window.until.is_some_and(|until| until < file.day) {
+                let message = format!("{pattern:?} ended: it counts {}", entry.window);
+                self.at(Level::Note, &name, entry.place, message);
+                continue;
+            }
+            match &entry.pattern {
+                Pattern::Exact(code) => {
+                    let Some((level, message)) = self::code(code, entry, file, catalog, former, given) else {
+                        continue;
+                    };
+                    self.at(level, &name, entry.place, message);
                 }
-                Some(Seller::Plesk) => {}
-                Some(seller) => {
-                    self.at(Level::Warning, &name, place, format!("{code:?} is {}", always_shown(seller)));
+                Pattern::Star(prefix) if !catalog.codes().any(|code| code.starts_with(&**prefix)) => {
+                    let message = format!("{pattern:?} matches nothing in the catalog ({})", catalog.origin);
+                    self.at(Level::Warning, &name, entry.place, message);
                 }
+                Pattern::Star(_) => {}
             }
         }
         // By place, whichever check it was that found it.
@@ -308,7 +310,7 @@ impl CheckReport {
 
     fn finish(self, format: TextFormat) -> Result<(), CommandError> {
         match format {
-            TextFormat::Json => print_json(&self.findings)?,
+            TextFormat::Json => print_json("findings", &self.findings)?,
             TextFormat::Text => print(&self.text(Terminal::stdout()))?,
         }
         let count = |level| self.findings.iter().filter(|finding| finding.level == level).count();
@@ -338,6 +340,42 @@ impl CheckReport {
         });
         bad.chain(good).collect()
     }
+}
+
+/// Returns what is wrong with an entry for one code.
+fn code(
+    code: &str,
+    entry: &WhitelistEntry,
+    file: &WhitelistFile,
+    catalog: &Listing,
+    former: &FormerCodes<'_>,
+    given: &GivenFiles,
+) -> Option<(Level, String)> {
+    let Some(listed) = catalog.find(code) else {
+        let successor = former.successor(code, catalog);
+        let mut message = unknown(code, successor, catalog);
+        if let Some(listed) = successor {
+            // What customers see anyway, or with an entry that is there, needs no other one.
+            let is_as_meant = file.verdict(listed) == entry.verdict;
+            let verb = match entry.verdict {
+                Verdict::Shown => "allow",
+                Verdict::Retired => "retire",
+                Verdict::Hidden => "hide",
+            };
+            let new = listed.package.code.as_deref().filter(|_| !is_as_meant);
+            let again = new.map(|new| format!("{} && ", given.edit_command(verb, new))).unwrap_or_default();
+            message += &printable(&format!("; {again}{}", given.edit_command("forget", code)));
+        }
+        return Some((Level::Error, message));
+    };
+    let seller = listed.package.seller;
+    // What its vendor sells, or is free, is shown without an entry, unless a star says otherwise.
+    let is_needless = seller != Seller::Plesk
+        && entry.verdict == Verdict::Shown
+        && !file.policy.entries().iter().any(|other| {
+            other.pattern != entry.pattern && other.pattern.matches(code) && other.verdict != Verdict::Shown
+        });
+    is_needless.then(|| (Level::Warning, format!("{code:?} is {}", always_shown(seller))))
 }
 
 fn counted(count: usize, one: &str, many: &str) -> String {

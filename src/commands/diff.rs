@@ -1,100 +1,174 @@
-//! `diff`: what an edited whitelist would show and hide.
+//! `diff`: what an edited whitelist would show, retire and hide.
+
+use std::time::SystemTime;
 
 use serde::Serialize;
 
 use super::CommandError;
 use super::catalog_source::Listing;
+use super::list::style;
 use super::table::TextTable;
 use super::terminal::{Style, Terminal, print, print_json};
 use super::whitelist_file::WhitelistFile;
 use crate::cli::{Diff, TableFormat};
 use crate::config::Config;
+use crate::policy::{Changes, Day, Verdict, WhitelistEntry};
 use crate::seller::Seller;
 use crate::stderr;
 
-/// Difference between two whitelists, as customers see it.
-#[derive(Debug, Serialize)]
-struct Changes<'a> {
-    appear: Vec<ListedChange<'a>>,
-    vanish: Vec<ListedChange<'a>>,
-    /// Codes that were added or removed without an effect.
-    no_effect: Vec<ListedChange<'a>>,
-}
-
+/// One difference: of a package's state, or between the files without an effect on any package.
 #[derive(Debug, Serialize)]
 struct ListedChange<'a> {
-    code: &'a str,
+    code: String,
     name: Option<&'a str>,
+    seller: Option<&'static str>,
+    /// State by the old whitelist; nothing if no package changes.
+    was: Option<&'static str>,
+    /// State by the new whitelist; nothing if no package changes.
+    state: Option<&'static str>,
+    /// Why no package changes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    no_effect: Option<String>,
+    #[serde(skip)]
+    verdict: Option<Verdict>,
 }
 
-/// Prints which packages an edited whitelist shows and hides.
+/// Prints which packages an edited whitelist shows, retires and hides.
 ///
 /// # Errors
 /// If there is no catalog, or one of the files is no whitelist.
 pub(crate) fn diff(arguments: &Diff) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
-    let new = WhitelistFile::read(&arguments.new)?;
-    let old = WhitelistFile::read(arguments.old.as_deref().unwrap_or(&config.whitelist))?;
+    let today = Day::of(SystemTime::now());
+    let new = WhitelistFile::read(&arguments.new, today)?;
+    let old = WhitelistFile::read(arguments.old.as_deref().unwrap_or(&config.whitelist), today)?;
     let catalog = Listing::load(arguments.sources.feed.as_deref(), &config)?;
-    let mut changes = Changes { appear: Vec::new(), vanish: Vec::new(), no_effect: Vec::new() };
-    for (codes, list) in
-        [(new.list.minus(&old.list), &mut changes.appear), (old.list.minus(&new.list), &mut changes.vanish)]
-    {
-        for code in codes {
-            let (list, name, reason) = match catalog.find(code) {
-                Some(listed) if listed.package.seller == Seller::Plesk => {
-                    (&mut *list, listed.name.as_deref(), None)
-                }
-                Some(listed) => (
-                    &mut changes.no_effect,
-                    listed.name.as_deref(),
-                    Some(always_shown(listed.package.seller)),
-                ),
-                None => (&mut changes.no_effect, None, Some(catalog.unknown(code))),
-            };
-            list.push(ListedChange { code, name, reason });
-        }
-    }
+    let mut changes = states(&old, &new, &catalog);
+    changes.extend(without_effect(&old, &new, &catalog));
+    changes.sort_by(|one, other| {
+        (one.verdict.is_none(), one.verdict, &one.code).cmp(&(
+            other.verdict.is_none(),
+            other.verdict,
+            &other.code,
+        ))
+    });
     match arguments.format {
-        TableFormat::Json => print_json(&changes),
+        TableFormat::Json => print_json("changes", &changes),
         TableFormat::Table => {
-            print(&changes.text(Terminal::stdout()))?;
+            print(&text(&changes, Terminal::stdout()))?;
+            let count = |verdict| changes.iter().filter(|change| change.verdict == verdict).count();
             stderr::message(format_args!(
-                "{} would appear, {} would vanish, {} without effect",
-                changes.appear.len(),
-                changes.vanish.len(),
-                changes.no_effect.len()
+                "{} would be shown, {} retired, {} hidden, {} without effect",
+                count(Some(Verdict::Shown)),
+                count(Some(Verdict::Retired)),
+                count(Some(Verdict::Hidden)),
+                count(None)
             ));
             Ok(())
         }
     }
 }
 
-/// Formats the reason why a whitelist entry has no effect.
+/// Returns the packages whose state changes.
+fn states<'a>(old: &WhitelistFile, new: &WhitelistFile, catalog: &'a Listing) -> Vec<ListedChange<'a>> {
+    let change = |listed: &'a crate::feed::listing::Listed| {
+        let (was, state) = (old.verdict(listed), new.verdict(listed));
+        (was != state).then(|| ListedChange {
+            code: listed.package.code.as_deref().unwrap_or_default().to_owned(),
+            name: listed.name.as_deref(),
+            seller: Some(listed.package.seller.name()),
+            was: Some(was.name()),
+            state: Some(state.name()),
+            no_effect: None,
+            verdict: Some(state),
+        })
+    };
+    catalog.packages.iter().filter_map(change).collect()
+}
+
+/// Returns the entries that only one of the files has, or has under another key, and that change no package today.
+fn without_effect<'a>(
+    old: &WhitelistFile,
+    new: &WhitelistFile,
+    catalog: &'a Listing,
+) -> Vec<ListedChange<'a>> {
+    let Changes { shown, retired, hidden, unlisted } = new.rules.changes(&old.rules);
+    let named = shown.into_iter().chain(retired).chain(hidden).chain(unlisted);
+    let in_force = named.filter_map(|pattern| {
+        let reason = match pattern.strip_suffix('*') {
+            Some(prefix) => star_without_effect(prefix, old, new, catalog)?,
+            None => match catalog.find(&pattern) {
+                None => catalog.unknown(&pattern),
+                Some(listed) if old.verdict(listed) != new.verdict(listed) => return None,
+                Some(listed) => match (listed.package.seller, new.verdict(listed)) {
+                    (seller @ (Seller::Free | Seller::Vendor), Verdict::Shown) => always_shown(seller),
+                    (_, verdict) => format!("{} with and without it", verdict.name()),
+                },
+            },
+        };
+        Some((pattern, reason))
+    });
+    let is_in = |entry: &WhitelistEntry, file: &WhitelistFile| {
+        let same = |other: &WhitelistEntry| {
+            (&other.pattern, other.verdict, other.window) == (&entry.pattern, entry.verdict, entry.window)
+        };
+        file.policy.entries().iter().any(same)
+    };
+    let later =
+        new.policy.entries().iter().filter(|entry| !entry.window.contains(new.day) && !is_in(entry, old));
+    let later = later.map(|entry| {
+        (entry.pattern.to_string(), format!("{} {}, not today", entry.verdict.name(), entry.window))
+    });
+    in_force
+        .chain(later)
+        .map(|(code, reason)| {
+            let listed = catalog.find(&code);
+            ListedChange {
+                name: listed.and_then(|listed| listed.name.as_deref()),
+                seller: listed.map(|listed| listed.package.seller.name()),
+                code,
+                was: None,
+                state: None,
+                no_effect: Some(reason),
+                verdict: None,
+            }
+        })
+        .collect()
+}
+
+/// Returns why a star changes no package; nothing if it does.
+fn star_without_effect(
+    prefix: &str,
+    old: &WhitelistFile,
+    new: &WhitelistFile,
+    catalog: &Listing,
+) -> Option<String> {
+    let matches = |listed: &&crate::feed::listing::Listed| {
+        listed.package.code.as_deref().is_some_and(|code| code.starts_with(prefix))
+    };
+    let mut matched = catalog.packages.iter().filter(matches).peekable();
+    if matched.peek().is_none() {
+        return Some("matches no extension of the catalog".to_owned());
+    }
+    matched
+        .all(|listed| old.verdict(listed) == new.verdict(listed))
+        .then(|| "all that it matches stay as they are".to_owned())
+}
+
+/// Formats the reason why an entry of `extensions` has no effect.
 pub(crate) fn always_shown(seller: Seller) -> String {
     let why = if seller == Seller::Free { "free" } else { "sold by its vendor" };
     format!("{why}, so it is shown whether listed or not")
 }
 
-impl Changes<'_> {
-    fn text(&self, terminal: Terminal) -> String {
-        let mut table = TextTable::new(&["CODE", "NAME", "CHANGE"]).whole("CHANGE");
-        for (changes, word, style) in [
-            (&self.appear, "appears", Style::Green),
-            (&self.vanish, "vanishes", Style::Red),
-            (&self.no_effect, "", Style::Yellow),
-        ] {
-            for change in changes {
-                let word = change.reason.as_deref().unwrap_or(word);
-                table.row([
-                    (change.code, Style::Bold),
-                    (change.name.unwrap_or("-"), Style::Plain),
-                    (word, style),
-                ]);
-            }
-        }
-        if table.is_empty() { String::new() } else { table.render(terminal) }
+fn text(changes: &[ListedChange<'_>], terminal: Terminal) -> String {
+    let mut table = TextTable::new(&["CODE", "NAME", "CHANGE"]).whole("CHANGE");
+    for change in changes {
+        let (word, style) = match (change.state, change.was, change.verdict) {
+            (Some(state), Some(was), Some(verdict)) => (format!("{state} (was {was})"), style(verdict)),
+            _ => (change.no_effect.clone().unwrap_or_default(), Style::Dim),
+        };
+        table.row([(&change.code, Style::Bold), (change.name.unwrap_or("-"), Style::Plain), (&word, style)]);
     }
+    if table.is_empty() { String::new() } else { table.render(terminal) }
 }

@@ -65,7 +65,7 @@ fn run(verb: Verb, arguments: &Edit) -> Result<(), CommandError> {
     for _ in 0..MAX_ROUNDS {
         let bytes = read_editable(path)?;
         let refused = |finding| LoadError::Parse { path: path.to_owned(), finding };
-        let text = whitelist::text(&bytes).map_err(refused)?;
+        let text = crate::policy::document::text(&bytes).map_err(refused)?;
         let (force, catalog) = (arguments.force, catalog.as_ref());
         let mut draft = Draft { before: text, text: text.to_owned(), path, catalog, force };
         let report = draft.apply(verb, &arguments.codes)?;

@@ -2,11 +2,13 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
+use std::time::SystemTime;
 
 use super::CommandError;
 use super::terminal::not_written;
+use crate::feed::package::Package;
 use crate::feed::packages::{PackagesFilter, PackagesIndexer, Segment};
-use crate::whitelist::Whitelist;
+use crate::policy::{Day, Rules, ViewKind};
 use crate::whitelist::watch::load_once;
 
 /// Bytes read at a time.
@@ -19,8 +21,8 @@ const CHUNK: usize = 64 << 10;
 /// pipe early is no failure.
 pub(crate) fn filter(whitelist: &Path, input: impl Read, output: impl Write) -> Result<(), CommandError> {
     crate::logging::start(crate::cli::LogFormat::Text, None)?;
-    let list = load_once(whitelist)?;
-    match stream(&list, input, output) {
+    let rules = load_once(whitelist)?.on(Day::of(SystemTime::now()));
+    match stream(&rules, input, output) {
         Err(Broken::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         Err(Broken::Output(error)) => Err(not_written(&error)),
         Err(Broken::Input(failure)) => Err(failure),
@@ -34,11 +36,13 @@ enum Broken {
     Output(io::Error),
 }
 
-fn stream(list: &Whitelist, mut input: impl Read, mut output: impl Write) -> Result<(), Broken> {
+fn stream(rules: &Rules, mut input: impl Read, mut output: impl Write) -> Result<(), Broken> {
     let mut indexer = PackagesIndexer::default();
     let mut filter = PackagesFilter::default();
+    let is_shown =
+        |package: &Package| rules.verdict(package.code.as_deref(), package.seller).is_in(ViewKind::Shop);
     let mut write = |segment: Segment| {
-        let mut parts = filter.segment(&segment, |code| list.contains(code));
+        let mut parts = filter.segment(&segment, is_shown);
         parts.try_for_each(|part| output.write_all(&part)).map_err(Broken::Output)
     };
     let failed = |message: String| Broken::Input(CommandError::failed(message));

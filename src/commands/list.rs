@@ -1,4 +1,7 @@
-//! `list`: all packages of the catalog, who sells them, and whether customers see them.
+//! `list`: the packages of the catalog, who sells them, what the whitelist does with them, and why.
+
+use std::cmp::Ordering;
+use std::time::SystemTime;
 
 use serde::Serialize;
 
@@ -7,12 +10,13 @@ use super::catalog_source::Listing;
 use super::table::TextTable;
 use super::terminal::{Style, Terminal, print, print_json};
 use super::whitelist_file::WhitelistFile;
-use crate::cli::{List, SellerArgument, TableFormat};
+use crate::cli::{List, ListFormat, ListOrder, ListedPart, SellerArgument};
 use crate::config::Config;
 use crate::feed::listing::Listed;
+use crate::policy::{Day, Verdict, ViewKind};
+use crate::printable::escaped;
 use crate::seller::Seller;
 use crate::stderr;
-use crate::whitelist::Whitelist;
 
 /// One package in the list.
 #[derive(Debug, Serialize)]
@@ -21,8 +25,13 @@ struct ListRow<'a> {
     name: Option<&'a str>,
     uuid: Option<&'a str>,
     seller: &'static str,
-    shown: bool,
+    state: &'static str,
+    /// True if an entry of the whitelist names it, or a star does.
+    decided: bool,
+    reason: String,
     buy_url: Option<&'a str>,
+    #[serde(skip)]
+    verdict: Verdict,
 }
 
 /// Prints the packages that the arguments select.
@@ -31,66 +40,124 @@ struct ListRow<'a> {
 /// If there is no catalog or no whitelist.
 pub(crate) fn list(arguments: &List) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
-    let file = WhitelistFile::read(&config.whitelist)?;
+    let day = arguments.at.unwrap_or_else(|| Day::of(SystemTime::now()));
+    let file = WhitelistFile::read(&config.whitelist, day)?;
     let catalog = Listing::load(arguments.sources.feed.as_deref(), &config)?;
-    let mut lines: Vec<_> = catalog
+    let word = arguments.word.as_deref().unwrap_or_default().to_lowercase();
+    let mut rows: Vec<_> = catalog
         .packages
         .iter()
-        .map(|listed| ListRow::of(listed, &file.list))
-        .filter(|line| if line.shown { !arguments.hidden } else { !arguments.shown })
-        .filter(|line| arguments.seller.is_none_or(|name| Seller::from(name).name() == line.seller))
+        .map(|listed| ListRow::of(listed, &file))
+        .filter(|row| row.is_in(&arguments.part))
+        .filter(|row| arguments.seller.is_none_or(|name| Seller::from(name).name() == row.seller))
+        .filter(|row| row.has(&word))
         .collect();
-    lines.sort_by_key(|line| (line.code, line.name));
+    rows.sort_by(|one, other| one.order(other, arguments.sort));
     match arguments.format {
-        TableFormat::Json => print_json(&lines),
-        TableFormat::Table => {
-            let mut table = TextTable::new(&["CODE", "NAME", "SELLER", "STATUS", "BUY LINK"]);
-            for line in &lines {
-                let (word, style) =
-                    if line.shown { ("shown", Style::Green) } else { ("hidden", Style::Yellow) };
+        ListFormat::Json => print_json("packages", &rows),
+        ListFormat::Csv => print(&csv(&rows)),
+        ListFormat::Table => {
+            let mut table = TextTable::new(&["CODE", "NAME", "SELLER", "STATE", "BUY LINK"]);
+            for row in &rows {
                 table.row([
-                    (line.code.unwrap_or("-"), Style::Bold),
-                    (line.name.unwrap_or("-"), Style::Plain),
-                    (line.seller, Style::Plain),
-                    (word, style),
-                    (line.buy_url.unwrap_or("-"), Style::Dim),
+                    (row.code.unwrap_or("-"), Style::Bold),
+                    (row.name.unwrap_or("-"), Style::Plain),
+                    (row.seller, Style::Plain),
+                    (row.state, style(row.verdict)),
+                    (row.buy_url.unwrap_or("-"), Style::Dim),
                 ]);
             }
             print(&table.render(Terminal::stdout()))?;
-            stderr::message(summary(&catalog, &file.list));
+            stderr::message(summary(&catalog, &file));
             Ok(())
         }
     }
 }
 
+/// Returns the style of a state's name.
+pub(super) fn style(verdict: Verdict) -> Style {
+    match verdict {
+        Verdict::Shown => Style::Green,
+        Verdict::Retired => Style::Plain,
+        Verdict::Hidden => Style::Yellow,
+    }
+}
+
 /// Formats the totals of the whole catalog, whatever part of it is listed.
-fn summary(catalog: &Listing, list: &Whitelist) -> String {
-    let count = |seller| catalog.packages.iter().filter(|listed| listed.package.seller == seller).count();
-    let shown = |listed: &&Listed| listed.package.seller == Seller::Plesk && is_shown(listed, list);
-    let (plesk, shown) = (count(Seller::Plesk), catalog.packages.iter().filter(shown).count());
+fn summary(catalog: &Listing, file: &WhitelistFile) -> String {
+    let sold_by = |seller| catalog.packages.iter().filter(move |listed| listed.package.seller == seller);
+    let count = |verdict| sold_by(Seller::Plesk).filter(|listed| file.verdict(listed) == verdict).count();
+    let retired = match count(Verdict::Retired) {
+        0 => String::new(),
+        retired => format!(", {retired} retired"),
+    };
     format!(
-        "{plesk} sold by Plesk: {shown} shown, {} hidden · {} free · {} by vendors",
-        plesk - shown,
-        count(Seller::Free),
-        count(Seller::Vendor)
+        "{} sold by Plesk: {} shown{retired}, {} hidden · {} free · {} by vendors",
+        sold_by(Seller::Plesk).count(),
+        count(Verdict::Shown),
+        count(Verdict::Hidden),
+        sold_by(Seller::Free).count(),
+        sold_by(Seller::Vendor).count()
     )
 }
 
-/// Returns true if customers see a package.
-pub(crate) fn is_shown(listed: &Listed, list: &Whitelist) -> bool {
-    listed.package.is_shown(|code| list.contains(code))
+/// Formats rows as CSV (RFC 4180). A cell that a spreadsheet would take for a formula gets an apostrophe before it.
+///
+/// SECURITY: codes, names and links come from the network, and a formula can send out what else is in the sheet.
+fn csv(rows: &[ListRow<'_>]) -> String {
+    let cell = |text: &str| {
+        let mark = if text.starts_with(['=', '+', '-', '@']) { "'" } else { "" };
+        format!("\"{mark}{}\"", escaped(text).replace('"', "\"\""))
+    };
+    let mut out = "code,name,uuid,seller,state,decided,reason,buy_url\r\n".to_owned();
+    for row in rows {
+        let ListRow { code, name, uuid, seller, state, decided, reason, buy_url, .. } = row;
+        let [code, name, uuid, buy_url] = [code, name, uuid, buy_url].map(|text| cell(text.unwrap_or("")));
+        out += &format!("{code},{name},{uuid},{seller},{state},{decided},{},{buy_url}\r\n", cell(reason));
+    }
+    out
 }
 
 impl<'a> ListRow<'a> {
-    fn of(listed: &'a Listed, list: &Whitelist) -> Self {
+    fn of(listed: &'a Listed, file: &WhitelistFile) -> Self {
+        let (verdict, reason) = (file.verdict(listed), file.reason(listed));
         Self {
             code: listed.package.code.as_deref(),
             name: listed.name.as_deref(),
             uuid: listed.uuid.as_deref(),
             seller: listed.package.seller.name(),
-            shown: is_shown(listed, list),
+            state: verdict.name(),
+            decided: reason.is_decision(),
+            reason: reason.to_string(),
             buy_url: listed.buy_url.as_deref(),
+            verdict,
         }
+    }
+
+    fn is_in(&self, part: &ListedPart) -> bool {
+        let is_undecided = !self.decided && self.code.is_some() && self.seller == Seller::Plesk.name();
+        (!part.shown || self.verdict == Verdict::Shown)
+            && (!part.retired || self.verdict == Verdict::Retired)
+            && (!part.hidden || self.verdict == Verdict::Hidden)
+            && (!part.undecided || is_undecided)
+            && (!part.updates || self.verdict.is_in(ViewKind::Update))
+    }
+
+    /// Returns true if code or name contain a word in small letters.
+    fn has(&self, word: &str) -> bool {
+        let texts = [self.code, self.name];
+        word.is_empty() || texts.into_iter().flatten().any(|text| text.to_lowercase().contains(word))
+    }
+
+    fn order(&self, other: &Self, order: ListOrder) -> Ordering {
+        let by_name = || self.name.map(str::to_lowercase).cmp(&other.name.map(str::to_lowercase));
+        let first = match order {
+            ListOrder::Code => Ordering::Equal,
+            ListOrder::Name => by_name(),
+            ListOrder::Seller => self.seller.cmp(other.seller),
+            ListOrder::State => self.verdict.cmp(&other.verdict),
+        };
+        first.then_with(|| (self.code, self.name).cmp(&(other.code, other.name)))
     }
 }
 
@@ -101,5 +168,29 @@ impl From<SellerArgument> for Seller {
             SellerArgument::Vendor => Self::Vendor,
             SellerArgument::Plesk => Self::Plesk,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spreadsheet_gets_no_formula() {
+        let row = ListRow {
+            code: Some("=1+1"),
+            name: Some("A \"B\", C\u{1b}"),
+            uuid: None,
+            seller: "free",
+            state: "shown",
+            decided: false,
+            reason: "it is free, and no entry names it".to_owned(),
+            buy_url: Some("@x"),
+            verdict: Verdict::Shown,
+        };
+        let line = csv(&[row]).lines().nth(1).expect("a row").to_owned();
+        let expected =
+            r#""'=1+1","A ""B"", C\u{1b}","",free,shown,false,"it is free, and no entry names it","'@x""#;
+        assert_eq!(line, expected);
     }
 }

@@ -31,7 +31,7 @@ pub(crate) fn news(arguments: NewsArguments) -> Result<(), CommandError> {
         entries.retain(|entry| humantime::parse_rfc3339(&entry.at).is_ok_and(|at| at >= start));
     }
     match format {
-        TableFormat::Json => print_json(&entries),
+        TableFormat::Json => print_json("news", &entries),
         TableFormat::Table if entries.is_empty() => print("nothing new\n"),
         TableFormat::Table => print(&table(&entries).render(Terminal::stdout())),
     }

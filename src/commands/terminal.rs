@@ -5,7 +5,8 @@ use std::env;
 use std::fmt::{self, Display};
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 use super::CommandError;
 use crate::printable::{escaped_json, is_plain};
@@ -93,13 +94,33 @@ pub(super) fn not_written(error: &io::Error) -> CommandError {
     CommandError::failed(format!("cannot write to standard output: {error}"))
 }
 
-/// Writes JSON to standard output. Characters that could control a terminal are escaped.
+/// Version of the JSON that commands print. It changes when the meaning of a member does.
+const JSON_FORMAT: u32 = 2;
+
+/// Writes JSON to standard output: an object with the format's version and one member. Characters that could control a
+/// terminal are escaped.
 ///
 /// # Errors
 /// If that fails.
-pub(crate) fn print_json(value: &impl Serialize) -> Result<(), CommandError> {
-    let json = serde_json::to_string_pretty(value).map_err(CommandError::failed)?;
+pub(crate) fn print_json(member: &str, value: &impl Serialize) -> Result<(), CommandError> {
+    let document = JsonDocument { member, value };
+    let json = serde_json::to_string_pretty(&document).map_err(CommandError::failed)?;
     print(&(escaped_json(&json) + "\n"))
+}
+
+/// What [`print_json`] writes.
+struct JsonDocument<'a, T> {
+    member: &'a str,
+    value: &'a T,
+}
+
+impl<T: Serialize> Serialize for JsonDocument<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry("format", &JSON_FORMAT)?;
+        map.serialize_entry(self.member, self.value)?;
+        map.end()
+    }
 }
 
 #[cfg(test)]

@@ -1,22 +1,23 @@
-//! The whitelist file for commands: read once, with the places of its codes.
+//! The whitelist file for commands: read once, with the rules of a day.
 
 use std::path::{Path, PathBuf};
 
-use crate::place::Place;
+use crate::feed::listing::Listed;
+use crate::policy::document::Finding;
+use crate::policy::{Day, HostsKey, Policy, Reason, Rules, Verdict, WhitelistEntry};
 use crate::whitelist::watch::{LoadError, read_file};
-use crate::whitelist::{self, Finding, ListedCode, Whitelist};
 
-/// A valid whitelist and its text.
+/// A valid whitelist.
 #[derive(Debug)]
 pub(crate) struct WhitelistFile {
     /// Path as it was given.
     pub(crate) path: PathBuf,
-    /// Content of the file.
-    pub(crate) text: String,
-    /// The parsed list.
-    pub(crate) list: Whitelist,
-    /// Codes in the order of the file, duplicates included.
-    pub(crate) entries: Vec<ListedCode>,
+    /// What it says on any day.
+    pub(crate) policy: Policy,
+    /// Day for which it is asked.
+    pub(crate) day: Day,
+    /// Rules of that day.
+    pub(crate) rules: Rules,
     /// Entries that are valid, but probably not intended.
     pub(crate) warnings: Vec<Finding>,
 }
@@ -57,18 +58,29 @@ impl WhitelistFile {
     ///
     /// # Errors
     /// If it cannot be read or is no whitelist.
-    pub(crate) fn read(path: &Path) -> Result<Self, LoadError> {
-        let bytes = read_file(path)?;
+    pub(crate) fn read(path: &Path, day: Day) -> Result<Self, LoadError> {
         let refused = |finding| LoadError::Parse { path: path.to_owned(), finding };
-        let (list, warnings) = Whitelist::parse(&bytes).map_err(refused)?;
-        let text = whitelist::text(&bytes).map_err(refused)?.to_owned();
-        let entries = whitelist::entries(&text).map_err(refused)?;
-        Ok(Self { path: path.to_owned(), text, list, entries, warnings })
+        let (policy, warnings) = Policy::parse(&read_file(path)?, HostsKey::Refused).map_err(refused)?;
+        let rules = policy.on(day);
+        Ok(Self { path: path.to_owned(), policy, day, rules, warnings })
     }
 
-    /// Returns all places of a code.
-    pub(crate) fn places(&self, code: &str) -> impl Iterator<Item = Place> {
-        let entries = self.entries.iter().filter(move |entry| entry.code == code);
-        entries.map(|entry| Place::of(&self.text, entry.span.start))
+    /// Returns the state of a package.
+    pub(crate) fn verdict(&self, listed: &Listed) -> Verdict {
+        self.rules.verdict(listed.package.code.as_deref(), listed.package.seller)
+    }
+
+    /// Returns why a package has its state.
+    pub(crate) fn reason(&self, listed: &Listed) -> Reason<'_> {
+        self.rules.reason(listed.package.code.as_deref(), listed.package.seller)
+    }
+
+    /// Returns the entries that match a code on any day: the one that decides first, then in the order of the file.
+    pub(crate) fn matching<'a>(&'a self, code: &'a str) -> Vec<&'a WhitelistEntry> {
+        let decides = self.rules.entry(code).map(|entry| entry.span.start);
+        let mut entries: Vec<_> =
+            self.policy.entries().iter().filter(|entry| entry.pattern.matches(code)).collect();
+        entries.sort_by_key(|entry| Some(entry.span.start) != decides);
+        entries
     }
 }

@@ -232,12 +232,12 @@ impl PackagesIndex {
         (body.into(), Self { head, entries })
     }
 
-    /// Returns a copy of `body` without the packages that are hidden.
-    pub fn filter(&self, body: &[u8], allowed: impl Fn(&str) -> bool) -> Vec<u8> {
+    /// Returns a copy of `body` with the packages that are shown only.
+    pub fn filter(&self, body: &[u8], is_shown: impl Fn(&Package) -> bool) -> Vec<u8> {
         let mut kept = KeptRanges::default();
         kept.open(self.head);
         for entry in &self.entries {
-            kept.element(entry.span.clone(), entry.package.is_shown(&allowed));
+            kept.element(entry.span.clone(), is_shown(&entry.package));
         }
         kept.close(body.len());
         kept.join(body)
@@ -258,14 +258,14 @@ impl PackagesFilter {
     pub fn segment<'a>(
         &'a mut self,
         segment: &'a Segment,
-        allowed: impl Fn(&str) -> bool,
+        is_shown: impl Fn(&Package) -> bool,
     ) -> impl Iterator<Item = Bytes> + 'a {
         if !self.opened {
             self.opened = true;
             self.kept.open(segment.head);
         }
         for entry in &segment.entries {
-            self.kept.element(entry.span.clone(), entry.package.is_shown(&allowed));
+            self.kept.element(entry.span.clone(), is_shown(&entry.package));
         }
         if segment.last {
             self.kept.close(segment.offset + segment.bytes.len());
@@ -288,6 +288,10 @@ mod tests {
         ALLOWED.contains(&code)
     }
 
+    fn is_shown(package: &Package) -> bool {
+        package.seller != Seller::Plesk || package.code.as_deref().is_some_and(allowed)
+    }
+
     /// Filters as a stream, taking segments after every chunk, and as a whole; both must agree.
     fn filter(feed: &[u8], chunk: usize) -> Result<String, ScanError> {
         let mut indexer = PackagesIndexer::default();
@@ -300,11 +304,11 @@ mod tests {
         }
         segments.push(indexer.finish()?);
         for segment in &segments {
-            streamed.extend(filter.segment(segment, allowed));
+            streamed.extend(filter.segment(segment, is_shown));
         }
         let (body, index) = PackagesIndex::assemble(&segments);
         assert_eq!(body, feed);
-        let whole = index.filter(&body, allowed);
+        let whole = index.filter(&body, is_shown);
         assert_eq!(streamed.concat(), whole);
         Ok(String::from_utf8(whole).expect("UTF-8"))
     }

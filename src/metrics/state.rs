@@ -6,6 +6,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry, Unit};
+use serde::Serialize;
 
 use super::{Failed, FeedLabels};
 
@@ -54,12 +55,20 @@ pub struct FeedGauges {
 /// State of the packages in a feed.
 #[derive(Debug, Clone, Copy)]
 pub struct PackagesState {
-    /// Number of packages that the whitelist hides.
-    pub hidden: usize,
+    /// Number of packages by what the whitelist does with them.
+    pub counts: VerdictCounts,
     /// Number of elements that are no objects.
     pub no_objects: usize,
     /// Number of objects without a string as code.
     pub no_codes: usize,
+}
+
+/// Number of packages, or of entries of the whitelist, by state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct VerdictCounts {
+    pub shown: usize,
+    pub retired: usize,
+    pub hidden: usize,
 }
 
 /// State of the whitelist.
@@ -67,8 +76,8 @@ pub struct PackagesState {
 pub struct WhitelistState {
     /// Generation of the list in force.
     pub generation: u64,
-    /// Number of codes on it.
-    pub extensions: usize,
+    /// Number of its entries that count today, by state.
+    pub entries: VerdictCounts,
     /// Number of its codes that no packages feed in use has; `None` while there is no feed.
     pub absent: Option<usize>,
     /// Time of the last load.
@@ -89,6 +98,19 @@ pub struct CertificateState {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
     outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ViewLabels {
+    feed: &'static str,
+    version: &'static str,
+    view: &'static str,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    state: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -129,11 +151,21 @@ impl Snapshot {
         let stale = self.family(|feed| seconds(feed.stale));
         let elements = self.family(|feed| feed.elements as i64);
         let (hidden, odd) = (Family::<FeedLabels, Gauge>::default(), Family::<Odd, Gauge>::default());
+        let views = Family::<ViewLabels, Gauge>::default();
         for FeedGauges { feed, packages, .. } in &self.feeds {
             let Some(packages) = packages else { continue };
-            set(&hidden, feed, packages.hidden as i64);
+            let VerdictCounts { shown, retired, hidden: left_out } = packages.counts;
+            set(&hidden, feed, (retired + left_out) as i64);
+            let FeedLabels { feed, version } = *feed;
+            for (view, counts) in
+                [("shop", [shown, retired, left_out]), ("update", [shown + retired, 0, left_out])]
+            {
+                for (state, count) in ["shown", "retired", "hidden"].into_iter().zip(counts) {
+                    set(&views, &ViewLabels { feed, version, view, state }, count as i64);
+                }
+            }
             for (reason, count) in [("no_object", packages.no_objects), ("no_code", packages.no_codes)] {
-                set(&odd, &Odd { version: feed.version, reason }, count as i64);
+                set(&odd, &Odd { version, reason }, count as i64);
             }
         }
         let help = "Age of the oldest copy in use";
@@ -141,7 +173,9 @@ impl Snapshot {
         let help = "Longest time that a copy in use is stale because it cannot be renewed";
         registry.register_with_unit("feed_stale", help, Unit::Seconds, stale);
         registry.register("feed_elements", "Elements of the largest copy in use", elements);
-        registry.register("feed_hidden_elements", "Packages in it that the whitelist hides", hidden);
+        registry.register("feed_hidden_elements", "Packages in it that customers do not see", hidden);
+        let help = "Packages in it that a view shows, leaves out as retired, or hides";
+        registry.register("feed_view_packages", help, views);
         registry.register("feed_odd_elements", "Elements in it that are no packages with a code", odd);
     }
 
@@ -159,13 +193,24 @@ impl WhitelistState {
         let generation = usize::try_from(self.generation).unwrap_or(usize::MAX);
         let mut plain = |name: &str, help: &str, value: usize| registry.register(name, help, gauge(value));
         plain("whitelist_generation", "The whitelist in force", generation);
-        plain("whitelist_extensions", "Codes on the whitelist", self.extensions);
+        plain(
+            "whitelist_extensions",
+            "Entries under its key `extensions` that count today",
+            self.entries.shown,
+        );
         if let Some(absent) = self.absent {
             plain("whitelist_absent_extensions", "Codes on it that no packages feed in use has", absent);
+        }
+        let entries = Family::<StateLabels, Gauge>::default();
+        let VerdictCounts { shown, retired, hidden } = self.entries;
+        for (state, count) in [("shown", shown), ("retired", retired), ("hidden", hidden)] {
+            set(&entries, &StateLabels { state }, count as i64);
         }
         let help = "Whether the whitelist file as it is now is in force";
         plain("whitelist_reload_succeeded", help, usize::from(self.reload_succeeded));
         let loaded = self.loaded_at.map_or(0, timestamp);
+        let help = "Entries of the whitelist that count today, by the state that they give";
+        registry.register("whitelist_entries", help, entries);
         let help = "When the whitelist in force was loaded";
         registry.register_with_unit("whitelist_loaded_timestamp", help, Unit::Seconds, gauge(loaded));
     }

@@ -34,7 +34,7 @@ pub struct Change {
     pub seller: SellerName,
     /// Previous seller, if it has changed.
     pub was: Option<SellerName>,
-    /// True if the code, or the previous one, is on the whitelist.
+    /// True if the whitelist shows or retires the code, or the previous one.
     pub whitelisted: bool,
 }
 

@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use crate::cache_directory::CacheDirectory;
 use crate::metrics::{self, Metrics};
+use crate::policy::Verdict;
 use crate::printable::joined;
 use crate::whitelist::watch::WatchedWhitelist;
 use crate::worker::{Rejected, Worker};
@@ -121,10 +122,11 @@ impl Teller {
         if changes.is_empty() {
             return;
         }
-        let list = self.whitelist.current();
+        let rules = self.whitelist.rules();
+        let is_listed = |code: &str| rules.entry(code).is_some_and(|entry| entry.verdict != Verdict::Hidden);
         for change in &mut changes {
             let old = change.renamed_from.as_deref();
-            change.whitelisted = list.contains(&change.code) || old.is_some_and(|old| list.contains(old));
+            change.whitelisted = is_listed(&change.code) || old.is_some_and(is_listed);
             let labels = metrics::ChangeLabels { change: change.change.name(), seller: change.seller.name() };
             self.metrics.changes.get_or_create(&labels).inc();
         }
@@ -148,7 +150,7 @@ impl Teller {
         // Whoever has put the new code on the list too misses nothing.
         let is_missed = |change: &Change| match change.change {
             Kind::Gone => change.whitelisted,
-            Kind::Renamed => change.whitelisted && !list.contains(&change.code),
+            Kind::Renamed => change.whitelisted && !is_listed(&change.code),
             Kind::New | Kind::Switched => false,
         };
         let missed = changes.iter().filter(|change| is_missed(change));

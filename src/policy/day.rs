@@ -1,6 +1,7 @@
 //! Whole days in UTC, in which the windows of entries are given.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -31,6 +32,14 @@ impl Day {
     /// Returns the time at which the day begins.
     pub fn begin(self) -> SystemTime {
         UNIX_EPOCH + DAY * self.0
+    }
+}
+
+impl FromStr for Day {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text).ok_or("expected a date such as 2026-12-01")
     }
 }
 

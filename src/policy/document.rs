@@ -8,7 +8,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::day::Day;
 use super::suggestion::suggest;
-use super::{Entry, Pattern, Verdict, Window};
+use super::{Pattern, Verdict, WhitelistEntry, Window};
 use crate::place::Place;
 use crate::printable;
 
@@ -27,7 +27,7 @@ pub struct Document {
     /// The arrays of codes that the file has, and where each stands, brackets included.
     pub arrays: Vec<(Verdict, Range<usize>)>,
     /// The entries in the order of the file.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<WhitelistEntry>,
     /// What a package sold by Plesk is that no entry matches.
     pub unlisted: Verdict,
     /// Host names, and where each stands.
@@ -109,8 +109,8 @@ pub fn text(bytes: &[u8]) -> Result<&str, Finding> {
 }
 
 /// Reads an entry: a string, or a table with a window or a note.
-fn entry(text: &str, verdict: Verdict, element: &Value<'_>) -> Result<Entry, Finding> {
-    let mut entry = Entry {
+fn entry(text: &str, verdict: Verdict, element: &Value<'_>) -> Result<WhitelistEntry, Finding> {
+    let mut entry = WhitelistEntry {
         pattern: Pattern::Exact("".into()),
         verdict,
         window: Window::default(),
@@ -169,7 +169,7 @@ fn pattern(text: &str, code: &str, span: Range<usize>) -> Result<Pattern, Findin
 }
 
 /// Returns a warning about an entry that can hardly be meant.
-fn doubt(text: &str, entry: &Entry) -> Option<Finding> {
+fn doubt(text: &str, entry: &WhitelistEntry) -> Option<Finding> {
     let code = entry.pattern.to_string();
     let message = match code.trim() {
         "*" if code == "*" => {

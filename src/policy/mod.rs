@@ -2,6 +2,8 @@
 
 mod day;
 pub mod document;
+#[cfg(test)]
+pub(crate) mod model;
 mod rules;
 pub(crate) mod suggestion;
 
@@ -13,7 +15,7 @@ use std::sync::Arc;
 use crate::place::Place;
 pub use day::Day;
 use document::{Document, Finding, finding};
-pub use rules::{Changes, Rules};
+pub use rules::{Changes, Reason, Rules, ViewRules};
 
 /// State of a package in a shop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,7 +55,7 @@ pub enum Pattern {
 
 /// Entry of a whitelist file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct WhitelistEntry {
     pub pattern: Pattern,
     /// State of the packages that it matches: the key under which it stands.
     pub verdict: Verdict,
@@ -75,7 +77,7 @@ pub enum HostsKey {
 /// Everything that one version of a whitelist file says; immutable.
 #[derive(Debug)]
 pub struct Policy {
-    entries: Arc<[Entry]>,
+    entries: Arc<[WhitelistEntry]>,
     unlisted: Verdict,
     hosts: Vec<String>,
 }
@@ -132,6 +134,14 @@ impl Pattern {
         match self {
             Self::Exact(code) => Some(code),
             Self::Star(_) => None,
+        }
+    }
+
+    /// Returns true if it matches a code.
+    pub fn matches(&self, code: &str) -> bool {
+        match self {
+            Self::Exact(exact) => **exact == *code,
+            Self::Star(prefix) => code.starts_with(&**prefix),
         }
     }
 }
@@ -197,7 +207,7 @@ impl Policy {
     }
 
     /// Returns all entries in the order of the file, whenever they count.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[WhitelistEntry] {
         &self.entries
     }
 
@@ -209,14 +219,14 @@ impl Policy {
 
 /// Two entries of one pattern that count on the same day, in the order of the file.
 struct Overlap<'a> {
-    earlier: &'a Entry,
-    later: &'a Entry,
+    earlier: &'a WhitelistEntry,
+    later: &'a WhitelistEntry,
 }
 
 /// Finds entries of one pattern that count on the same day, in the order of the file; of several that overlap, each
 /// with one other. All that contradict each other are among them or come before one that is.
-fn overlaps(entries: &[Entry]) -> Vec<Overlap<'_>> {
-    let mut by_pattern = BTreeMap::<&Pattern, Vec<&Entry>>::new();
+fn overlaps(entries: &[WhitelistEntry]) -> Vec<Overlap<'_>> {
+    let mut by_pattern = BTreeMap::<&Pattern, Vec<&WhitelistEntry>>::new();
     for entry in entries {
         by_pattern.entry(&entry.pattern).or_default().push(entry);
     }

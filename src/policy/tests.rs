@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::model::{Line, lines, verdict, write};
 use super::*;
 use crate::seller::Seller;
 
@@ -80,7 +81,7 @@ fn rules_hold_until_a_boundary() {
 fn reads_all_spellings() {
     let check = |text: &str, expected: &[&str]| {
         let (policy, warnings) = Policy::parse(text.as_bytes(), HostsKey::Refused).expect(text);
-        let written = |entry: &Entry| format!("{}:{}", entry.verdict.key(), entry.pattern);
+        let written = |entry: &WhitelistEntry| format!("{}:{}", entry.verdict.key(), entry.pattern);
         assert_eq!(policy.entries().iter().map(written).collect::<Vec<_>>(), expected, "{text}");
         assert!(warnings.is_empty(), "{warnings:?}");
         for entry in policy.entries() {
@@ -236,46 +237,10 @@ fn tells_what_changes() {
     assert_eq!(after.changes(&after), Changes::default());
 }
 
-/// Entry of a made-up file: key, pattern, first and last day of December 2026, 0 for none.
-type Line = (usize, String, u32, u32);
-
-/// The rules in ten lines: of the entries that count, the longest that matches, an exact one before all stars.
-fn model(lines: &[Line], retire_unlisted: bool, code: Option<&str>, seller: Seller, day: u32) -> Verdict {
-    let matches = |pattern: &str, code: &str| match pattern.strip_suffix('*') {
-        Some(prefix) => code.starts_with(prefix),
-        None => code == pattern,
-    };
-    let counts = |line: &&Line| (line.2 == 0 || line.2 <= day) && (line.3 == 0 || day <= line.3);
-    let matching = lines.iter().filter(counts).filter(|line| code.is_some_and(|code| matches(&line.1, code)));
-    match matching.max_by_key(|line| (!line.1.ends_with('*'), line.1.len())) {
-        Some(line) => Verdict::ALL[line.0],
-        None if seller != Seller::Plesk => Verdict::Shown,
-        None if code.is_some() && retire_unlisted => Verdict::Retired,
-        None => Verdict::Hidden,
-    }
-}
-
-fn write(lines: &[Line], retire_unlisted: bool) -> String {
-    let mut text = String::new();
-    for (n, verdict) in Verdict::ALL.iter().enumerate() {
-        text += &format!("{} = [\n", verdict.key());
-        for (_, pattern, from, until) in lines.iter().filter(|line| line.0 == n) {
-            let bound = |name: &str, day: u32| match day {
-                0 => String::new(),
-                day => format!(", {name} = 2026-12-{day:02}"),
-            };
-            text +=
-                &format!("  {{ code = {pattern:?}{}{} }},\n", bound("from", *from), bound("until", *until));
-        }
-        text += "]\n";
-    }
-    text + if retire_unlisted { "unlisted = \"retired\"\n" } else { "" }
-}
-
 proptest! {
     #[test]
     fn agrees_with_the_model(
-        lines in proptest::collection::vec((0..3usize, "[ab]{0,3}\\*?", 0..9u32, 0..9u32), 0..8),
+        lines in lines(),
         retire_unlisted: bool,
         codes in proptest::collection::vec("[ab]{0,4}", 8),
     ) {
@@ -303,7 +268,7 @@ proptest! {
             }
             for code in codes.iter().map(|code| Some(code.as_str())).chain([None]) {
                 for seller in [Seller::Free, Seller::Vendor, Seller::Plesk] {
-                    let expected = model(&lines, retire_unlisted, code, seller, number);
+                    let expected = verdict(&lines, retire_unlisted, code, seller, number);
                     prop_assert_eq!(rules.verdict(code, seller), expected, "{:?} on {} of {}", code, number, text);
                 }
             }

@@ -6,6 +6,7 @@ pub mod forward;
 pub mod headers;
 pub mod negotiate;
 pub mod probes;
+mod query;
 pub mod respond;
 pub mod route;
 pub(crate) mod spelling;
@@ -19,21 +20,21 @@ use http::{Method, Request, Response, Version, header};
 use hyper::body::Incoming;
 
 use crate::body::Body;
+use crate::cache::Cache;
 use crate::cache::cached_feed::Meta;
 use crate::cache::flight::Begun;
 use crate::cache::lookup::{Found, Lookup};
 use crate::cache::view::View;
-use crate::cache::{Cache, Key};
 use crate::error::Error;
 use crate::metrics::Metrics;
+use crate::policy::ViewRules;
 use crate::upstream::Upstream;
-use crate::whitelist::Whitelist;
 use crate::whitelist::watch::WatchedWhitelist;
 use exchange::{Exchange, MeteredBody, X_REQUEST_ID};
 use headers::Client;
 use negotiate::Accepted;
 use respond::{Caching, FeedHead, Form};
-use route::Route;
+use route::{Route, WantedFeed};
 use trust::Trusted;
 
 /// The proxy: everything that a request can need. Cheap to clone.
@@ -53,14 +54,6 @@ pub struct Proxy {
     /// Largest request body in bytes.
     pub max_request_body: u64,
     pub metrics: Arc<Metrics>,
-}
-
-/// A feed that a request asks for.
-#[derive(Debug, Clone, Copy)]
-struct WantedFeed<'a> {
-    key: &'a Key,
-    /// For categories, the packages feed that decides which of their packages are shown.
-    packages: Option<&'a Key>,
 }
 
 /// The feeds that a response is made of.
@@ -110,13 +103,7 @@ impl Proxy {
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Error> {
         match route {
-            Route::Packages(key) => {
-                self.feed(&request, WantedFeed { key: &key, packages: None }, exchange).await
-            }
-            Route::Categories { key, packages } => {
-                let wanted = WantedFeed { key: &key, packages: Some(&packages) };
-                self.feed(&request, wanted, exchange).await
-            }
+            Route::Feed(wanted) => self.feed(&request, &wanted, exchange).await,
             Route::Live => Ok(probes::live()),
             Route::Ready => Ok(probes::ready(self, request.uri().query())),
             Route::Refused(refusal) => Err(refusal.into()),
@@ -136,22 +123,22 @@ impl Proxy {
     async fn feed<B: Sync>(
         &self,
         request: &Request<B>,
-        wanted: WantedFeed<'_>,
+        wanted: &WantedFeed,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Error> {
-        // INVARIANT: one whitelist from here to the end of the response.
-        let list = self.whitelist.current();
+        // INVARIANT: the same rules from here to the end of the response.
+        let rules = ViewRules { rules: self.whitelist.rules(), kind: wanted.view };
         let accepted = Accepted::of(request.headers());
-        let feeds = match self.look_up(request, &accepted, wanted, &list, exchange).await? {
+        let feeds = match self.look_up(request, &accepted, wanted, &rules, exchange).await? {
             LookedUp::Whole(feeds) => feeds,
             LookedUp::Arriving(meta, body) => {
-                let head = FeedHead::arriving(wanted.key, exchange.outcome(), &meta);
+                let head = FeedHead::arriving(&wanted.key, exchange.outcome(), &meta);
                 return Ok(respond::stream(self.caching, head, body));
             }
         };
         let packages = feeds.packages.as_ref().map(|packages| &packages.cached.feed);
-        let view = self.cache.view(&feeds.found.cached.feed, packages, &list).await.map_err(Error::Feed)?;
-        let head = FeedHead::whole(wanted.key, exchange.outcome(), &feeds.found.cached);
+        let view = self.cache.view(&feeds.found.cached.feed, packages, &rules).await.map_err(Error::Feed)?;
+        let head = FeedHead::whole(&wanted.key, exchange.outcome(), &feeds.found.cached);
         if let Some(known) = respond::known(request.headers(), &view, accepted.forms()) {
             return Ok(respond::not_modified(self.caching, head, &view, known));
         }
@@ -164,16 +151,16 @@ impl Proxy {
         &self,
         request: &Request<B>,
         accepted: &Accepted,
-        wanted: WantedFeed<'_>,
-        list: &Arc<Whitelist>,
+        wanted: &WantedFeed,
+        rules: &ViewRules,
         exchange: &mut Exchange,
     ) -> Result<LookedUp, Error> {
-        let lookup = self.cache.look_up(wanted.key);
-        let Some(packages) = wanted.packages else {
+        let lookup = self.cache.look_up(&wanted.key);
+        let Some(packages) = &wanted.packages else {
             let found = match lookup {
                 Lookup::InFlight(flight) if may_stream(request, accepted) => {
                     let outcome = flight.outcome();
-                    match Box::pin(flight.begun(Arc::clone(list))).await {
+                    match Box::pin(flight.begun(rules.clone())).await {
                         Begun::Streaming(meta, body) => {
                             exchange.set_outcome(outcome);
                             return Ok(LookedUp::Arriving(meta, body));
@@ -236,12 +223,8 @@ impl Proxy {
         let route = Route::of(request.method(), request.uri());
         let peer = std::net::Ipv4Addr::LOCALHOST.into();
         let mut exchange = Exchange::begin(&self.metrics, route.name(), request, peer);
-        let wanted = match &route {
-            Route::Packages(key) => WantedFeed { key, packages: None },
-            Route::Categories { key, packages } => WantedFeed { key, packages: Some(packages) },
-            other => panic!("{other:?}"),
-        };
-        let result = self.feed(request, wanted, &mut exchange).await;
+        let Route::Feed(wanted) = route else { panic!("{route:?}") };
+        let result = self.feed(request, &wanted, &mut exchange).await;
         exchange.answer(result.unwrap_or_else(|error| respond::problem(&error)))
     }
 }

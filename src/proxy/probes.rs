@@ -36,15 +36,17 @@ pub fn ready_with_details(proxy: &Proxy, query: Option<&str>, is_draining: bool)
         }
         false => (StatusCode::OK, "ready"),
     };
-    let (list, reload) = (proxy.whitelist.current(), proxy.whitelist.status());
-    let mut feeds = proxy.cache.states(&list);
+    let (rules, reload) = (proxy.whitelist.rules(), proxy.whitelist.status());
+    let mut feeds = proxy.cache.states(&rules);
     let keys = feeds.len();
     feeds.truncate(MAX_LISTED);
     let state = json!({
         "status": status,
         "whitelist": {
             "generation": reload.generation,
-            "extensions": list.len(),
+            "extensions": rules.counts().shown,
+            "retired": rules.counts().retired,
+            "hidden": rules.counts().hidden,
             "loaded_at": humantime::format_rfc3339_seconds(reload.loaded_at).to_string(),
             "last_error": reload.last_error.map(|error| error.to_string()),
         },

@@ -3,11 +3,13 @@
 use http::uri::PathAndQuery;
 use http::{Method, Uri};
 
+use super::query;
 use super::spelling::{self, PathClass};
 use crate::cache::Key;
 use crate::error::Error;
 use crate::feed::FeedKind;
 use crate::metrics::requests::RouteName;
+use crate::policy::ViewKind;
 
 /// Methods that the feeds and probes answer.
 pub const READ_METHODS: &str = "GET, HEAD";
@@ -18,15 +20,8 @@ pub const MAX_TARGET: usize = 2048;
 /// What a request is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
-    /// The packages feed.
-    Packages(Key),
-    /// The categories feed.
-    Categories {
-        /// The feed itself.
-        key: Key,
-        /// The packages feed of the same version and query, by which it is filtered.
-        packages: Key,
-    },
+    /// One of the two feeds.
+    Feed(WantedFeed),
     /// The liveness probe.
     Live,
     /// The readiness probe.
@@ -35,6 +30,15 @@ pub enum Route {
     Forward(PathAndQuery),
     /// Nothing that is served.
     Refused(Refusal),
+}
+
+/// A view of a feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedFeed {
+    pub key: Key,
+    /// For categories, the packages feed of the same version and query, by which they are filtered.
+    pub packages: Option<Key>,
+    pub view: ViewKind,
 }
 
 /// Why a request is for nothing that is served.
@@ -108,17 +112,21 @@ impl Route {
         if own.as_str().len() > MAX_TARGET {
             return Err(Refusal::TargetTooLong);
         }
-        Ok(match kind {
-            FeedKind::Packages => Self::Packages(own),
-            FeedKind::Categories => Self::Categories { key: own, packages: key(FeedKind::Packages) },
-        })
+        Ok(Self::Feed(match kind {
+            FeedKind::Packages => WantedFeed { key: own, packages: None, view: query::view(target.query()) },
+            FeedKind::Categories => {
+                WantedFeed { key: own, packages: Some(key(FeedKind::Packages)), view: ViewKind::Shop }
+            }
+        }))
     }
 
     /// Returns the route's name in logs and metrics.
     pub fn name(&self) -> RouteName {
         match self {
-            Self::Packages(_) => RouteName::Packages,
-            Self::Categories { .. } => RouteName::Categories,
+            Self::Feed(wanted) => match wanted.key.kind() {
+                FeedKind::Packages => RouteName::Packages,
+                FeedKind::Categories => RouteName::Categories,
+            },
             Self::Live => RouteName::Livez,
             Self::Ready => RouteName::Readyz,
             Self::Forward(_) => RouteName::Forward,
@@ -153,29 +161,36 @@ mod tests {
         Key::new(kind, &target.parse().expect("a target"))
     }
 
+    fn packages(target: &str, view: ViewKind) -> Route {
+        Route::Feed(WantedFeed { key: key(FeedKind::Packages, target), packages: None, view })
+    }
+
     #[test]
     fn finds_the_feeds() {
         let check = |target: &str| {
-            assert_eq!(route("GET", target), Route::Packages(key(FeedKind::Packages, target)), "{target}");
-            assert_eq!(route("HEAD", target), Route::Packages(key(FeedKind::Packages, target)), "{target}");
+            assert_eq!(route("GET", target), packages(target, ViewKind::Shop), "{target}");
+            assert_eq!(route("HEAD", target), packages(target, ViewKind::Shop), "{target}");
         };
         check("/api/v4/packages");
         check("/api/v0/packages");
         check("/api/v12345678901234567890/packages");
         check("/api/v4/packages?");
-        check("/api/v4/packages?platform=unix&with-hidden&with-unstable");
+        let update = "/api/v4/packages?platform=unix&with-hidden&with-unstable";
+        assert_eq!(route("GET", update), packages(update, ViewKind::Update));
         check("/api/v4/packages?x=%zz&&=;'(~)*!");
-        let categories = route("GET", "/api/v4/categories?version=18.0.64&country=XX");
-        let expected = Route::Categories {
-            key: key(FeedKind::Categories, "/api/v4/categories?version=18.0.64&country=XX"),
-            packages: key(FeedKind::Packages, "/api/v4/packages?version=18.0.64&country=XX"),
-        };
+        // Categories have no update view, whatever they are asked for with.
+        let categories = route("GET", "/api/v4/categories?platform=unix");
+        let expected = Route::Feed(WantedFeed {
+            key: key(FeedKind::Categories, "/api/v4/categories?platform=unix"),
+            packages: Some(key(FeedKind::Packages, "/api/v4/packages?platform=unix")),
+            view: ViewKind::Shop,
+        });
         assert_eq!(categories, expected);
     }
 
     #[test]
     fn one_feed_has_one_key() {
-        let expected = Route::Packages(key(FeedKind::Packages, "/api/v4/packages?q"));
+        let expected = packages("/api/v4/packages?q", ViewKind::Shop);
         for path in
             ["//api/v4/packages", "/API/V4/Packages/", "/api/v4.0/packages;x", "/api/v4/packages/index.html"]
         {
@@ -185,7 +200,7 @@ mod tests {
 
     #[test]
     fn takes_path_and_query_only() {
-        let feed = Route::Packages(key(FeedKind::Packages, "/api/v4/packages?q"));
+        let feed = packages("/api/v4/packages?q", ViewKind::Shop);
         assert_eq!(route("GET", "http://elsewhere.example/api/v4/packages?q"), feed);
         let forward = Route::Forward(PathAndQuery::from_static("/x?y"));
         assert_eq!(route("GET", "http://elsewhere.example:1/x?y"), forward);
@@ -268,7 +283,7 @@ mod tests {
     #[test]
     fn bounds_the_target() {
         let target = |len: usize| format!("/api/v4/packages?{}", "x".repeat(len - 17));
-        assert!(matches!(route("GET", &target(MAX_TARGET)), Route::Packages(_)));
+        assert!(matches!(route("GET", &target(MAX_TARGET)), Route::Feed(_)));
         assert_eq!(route("GET", &target(MAX_TARGET + 1)), Route::Refused(Refusal::TargetTooLong));
     }
 }

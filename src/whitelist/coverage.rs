@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use super::Whitelist;
 use crate::digest::Digest;
+use crate::policy::Rules;
 use crate::policy::suggestion::suggest;
 use crate::printable::escaped;
 
@@ -19,7 +19,7 @@ const MAX_NAMED_CODES: usize = 10;
 #[derive(Debug, Default)]
 pub(crate) struct CoverageJudge {
     /// The list that was judged last.
-    judged: Option<Arc<Whitelist>>,
+    judged: Option<Arc<Rules>>,
     /// True if the catalog hardly knew that list when it was judged: one warning a list will do, whatever the catalog
     /// does meanwhile.
     warned: bool,
@@ -46,7 +46,7 @@ pub(crate) enum WarningReason {
 }
 
 /// Returns the codes of a list that are not among the known ones, sorted.
-pub(crate) fn unknown_codes<'a>(list: &'a Whitelist, known: &BTreeSet<&str>) -> Vec<&'a str> {
+pub(crate) fn unknown_codes<'a>(list: &'a Rules, known: &BTreeSet<&str>) -> Vec<&'a str> {
     let mut codes: Vec<_> = list.codes().filter(|code| !known.contains(code)).collect();
     codes.sort_unstable();
     codes
@@ -62,7 +62,7 @@ impl CoverageJudge {
     /// reason and list.
     pub(crate) fn judge<'a>(
         &mut self,
-        list: &'a Arc<Whitelist>,
+        list: &'a Arc<Rules>,
         known: &BTreeSet<&'a str>,
     ) -> Option<UnknownCodes<'a>> {
         let is_new = self.judged() != Some(list.digest);
@@ -71,13 +71,13 @@ impl CoverageJudge {
         if is_new {
             self.warned = false;
         }
-        if 2 * unknown.len() > list.len() {
+        if 2 * unknown.len() > list.codes().count() {
             let warned = std::mem::replace(&mut self.warned, true);
             return (!warned).then(|| UnknownCodes::new(WarningReason::HardlyKnown, &unknown, known));
         }
         // At start there is nothing to compare with: the unknown codes may have been there for years.
         let before = before?;
-        let added: Vec<_> = unknown.into_iter().filter(|code| !before.contains(code)).collect();
+        let added: Vec<_> = unknown.into_iter().filter(|code| !before.has_code(code)).collect();
         (!added.is_empty()).then(|| UnknownCodes::new(WarningReason::Added, &added, known))
     }
 }
@@ -115,10 +115,9 @@ impl fmt::Display for UnknownCodes<'_> {
 mod tests {
     use super::*;
 
-    fn list(codes: &str) -> Arc<Whitelist> {
+    fn list(codes: &str) -> Arc<Rules> {
         let codes: Vec<_> = codes.split_whitespace().collect();
-        let (list, _) = Whitelist::parse(format!("extensions = {codes:?}").as_bytes()).expect("a list");
-        Arc::new(list)
+        Arc::new(Rules::of_text(&format!("extensions = {codes:?}")))
     }
 
     #[test]
@@ -177,8 +176,7 @@ mod tests {
             CoverageJudge::default().judge(&list, &BTreeSet::new()).map(|unknown| unknown.to_string());
         let named = codes[..10].join(", ");
         assert_eq!(unknown, Some(format!("{named} and 290 more")));
-        let odd = Whitelist::parse(b"extensions = [\"a\\u001b[2J\"]").expect("a list").0;
-        let odd = Arc::new(odd);
+        let odd = Arc::new(Rules::of_text("extensions = [\"a\\u001b[2J\"]"));
         let unknown =
             CoverageJudge::default().judge(&odd, &BTreeSet::new()).map(|unknown| unknown.to_string());
         assert_eq!(unknown, Some(r"a\u{1b}[2J".to_owned()));

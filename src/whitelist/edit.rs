@@ -11,7 +11,8 @@
 mod array;
 
 use self::array::{Array, newline};
-use super::{Finding, ListedCode};
+use super::ListedCode;
+use crate::policy::document::Finding;
 
 /// Why a text cannot be edited.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

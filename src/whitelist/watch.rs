@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tracing::{info, warn};
 
-use super::{Finding, Whitelist, mount};
-use crate::printable::joined;
+use super::{LoggedChanges, Whitelist, mount};
+use crate::policy::document::Finding;
+use crate::policy::{HostsKey, Policy, Rules};
 use crate::reloading::{FileContents, Parsed, Part, Reloadable, Reloading, Settle};
 use crate::watch;
 
@@ -46,6 +47,13 @@ pub enum LoadError {
 /// The last good list of one file.
 pub type WatchedWhitelist = Reloading<Whitelist>;
 
+impl WatchedWhitelist {
+    /// Returns the rules that are in force now.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.current().rules(SystemTime::now())
+    }
+}
+
 /// Loads the list of a file for the first time.
 ///
 /// # Errors
@@ -78,16 +86,17 @@ impl Reloadable for Whitelist {
             Ok(bytes) => bytes,
             Err(reason) => return Err(LoadError::Read { path: path.clone(), reason: reason.clone() }),
         };
-        let (value, warnings) = parse(path, bytes)?;
-        Ok(Parsed { value, warnings })
+        let (policy, warnings) = parse(path, bytes)?;
+        Ok(Parsed { value: Self::new(policy, SystemTime::now()), warnings })
     }
 
     fn log_loaded(path: &PathBuf, before: Option<&Self>, now: &Self) {
         let Some(before) = before else { return };
-        info!(
-            path = %path.display(), codes = now.len(),
-            added = %joined(&now.minus(before)), removed = %joined(&before.minus(now)), "whitelist reloaded"
-        );
+        let today = SystemTime::now();
+        let changes = LoggedChanges::between(&before.rules(today), &now.rules(today));
+        let LoggedChanges { added, retired, hidden, removed } = &changes;
+        let entries = now.policy().entries().len();
+        info!(path = %path.display(), entries, %added, retired, hidden, %removed, "whitelist reloaded");
     }
 }
 
@@ -113,20 +122,20 @@ pub fn read_editable(path: &Path) -> Result<Vec<u8>, LoadError> {
 ///
 /// # Errors
 /// If it cannot be read or is no whitelist.
-pub fn load_once(path: &Path) -> Result<Whitelist, LoadError> {
-    let (list, warnings) = parse(path, &read_file(path)?)?;
+pub fn load_once(path: &Path) -> Result<Policy, LoadError> {
+    let (policy, warnings) = parse(path, &read_file(path)?)?;
     for warning in warnings {
         warn!("{warning}");
     }
-    Ok(list)
+    Ok(policy)
 }
 
 /// Parses a file's bytes; the warnings name the file and the place.
-fn parse(path: &Path, bytes: &[u8]) -> Result<(Whitelist, Vec<String>), LoadError> {
-    let (list, warnings) =
-        Whitelist::parse(bytes).map_err(|finding| LoadError::Parse { path: path.to_owned(), finding })?;
+fn parse(path: &Path, bytes: &[u8]) -> Result<(Policy, Vec<String>), LoadError> {
+    let (policy, warnings) = Policy::parse(bytes, HostsKey::Refused)
+        .map_err(|finding| LoadError::Parse { path: path.to_owned(), finding })?;
     let named = |finding: &Finding| format!("{}:{finding}", path.display());
-    Ok((list, warnings.iter().map(named).collect()))
+    Ok((policy, warnings.iter().map(named).collect()))
 }
 
 #[cfg(test)]
@@ -176,7 +185,7 @@ mod tests {
         }
 
         fn wait_for(&self, code: &str) {
-            self.wait(code, |list| list.current().contains(code));
+            self.wait(code, |list| list.rules().has_code(code));
         }
 
         fn wait_for_error(&self, part: &str) {
@@ -195,7 +204,7 @@ mod tests {
         let fixture = WatchedFile::new();
         fs::write(fixture.path("whitelist.toml"), text("second")).expect("a write");
         fixture.wait_for("second");
-        assert!(!fixture.list.current().contains("first"));
+        assert!(!fixture.list.rules().has_code("first"));
     }
 
     #[test]
@@ -244,10 +253,10 @@ mod tests {
         fs::write(fixture.path("whitelist.toml"), "extensions = [\"second\"\nx").expect("a write");
         fixture.wait_for_error("whitelist.toml:2:1: ");
         fs::write(fixture.path("whitelist.toml"), "").expect("a write");
-        fixture.wait_for_error("missing field");
+        fixture.wait_for_error("missing key");
         fs::remove_file(fixture.path("whitelist.toml")).expect("a removal");
         fixture.wait_for_error("No such file");
-        assert!(fixture.list.current().contains("first"));
+        assert!(fixture.list.rules().has_code("first"));
         assert_eq!(fixture.list.status().generation, 1);
         fs::write(fixture.path("whitelist.toml"), text("second")).expect("a write");
         fixture.wait_for("second");
@@ -259,7 +268,7 @@ mod tests {
         let fixture = WatchedFile::new();
         drop(fixture.watch.reload());
         fixture.wait("a new generation", |list| list.status().generation == 2);
-        assert!(fixture.list.current().contains("first"));
+        assert!(fixture.list.rules().has_code("first"));
     }
 
     #[test]

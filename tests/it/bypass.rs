@@ -1,5 +1,6 @@
 //! No way around the filter: whatever a client sends, no hidden package is in any answer.
 
+use std::fs;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,12 +17,19 @@ use crate::upstream::Upstream;
 
 /// The code of a package that is hidden.
 const SECRET: &str = "xovi";
+/// The code of a package that is retired: only servers that look for updates may see it.
+const RETIRED: &str = "kolab";
 
 async fn start() -> (Upstream, Proxy) {
     let packages: Vec<_> = (0..20).map(|n| free(&format!("extension-{n}"))).collect();
     let upstream =
-        lenient::start(array(&[packages, vec![plesk("wp-toolkit"), plesk(SECRET)]].concat())).await;
-    let proxy = Proxy::start(&upstream).await;
+        lenient::start(array(&[packages, vec![plesk("wp-toolkit"), plesk(SECRET), plesk(RETIRED)]].concat()))
+            .await;
+    let proxy = Proxy::start_with(&upstream.url(), |config| {
+        let text = format!("extensions = [\"wp-toolkit\"]\nretired = [{RETIRED:?}]\n");
+        fs::write(&*config.whitelist, text).unwrap();
+    })
+    .await;
     (upstream, proxy)
 }
 
@@ -37,7 +45,8 @@ async fn exchange(address: SocketAddr, request: &[u8]) -> Vec<u8> {
 
 /// Fails if a response has a hidden package in it, plain or encoded.
 fn assert_secret_is_kept(what: &str, answer: &[u8]) {
-    let shows = |bytes: &[u8]| bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes());
+    let has = |bytes: &[u8], code: &str| bytes.windows(code.len()).any(|window| window == code.as_bytes());
+    let shows = |bytes: &[u8]| has(bytes, SECRET) || has(bytes, RETIRED);
     assert!(!shows(answer), "{what}: {:?}", String::from_utf8_lossy(answer));
     let Some(at) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return };
     let (head, body) = (String::from_utf8_lossy(&answer[..at]).to_lowercase(), &answer[at + 4..]);
@@ -59,7 +68,7 @@ async fn check(proxy: &Proxy, request: &[u8]) {
 /// Targets that some server takes for a feed.
 const SPELLINGS: &[&str] = &[
     "/api/v4/packages",
-    "/api/v4/packages?platform=unix&with-hidden",
+    "/api/v4/packages?platform=unix&with-hidden&locale=en-US",
     // Percent-encoding, once and more.
     "/api/v4/%70ackages",
     "/%61%70%69/%76%34/%70%61%63%6b%61%67%65%73",

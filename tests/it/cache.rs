@@ -438,7 +438,8 @@ async fn readyz_tells_the_state_of_each_key() {
     let state: serde_json::Value = serde_json::from_slice(&ready.body).unwrap();
     assert_eq!((&state["status"], &state["keys"]), (&"ready".into(), &2.into()));
     let expected = serde_json::json!([
-        {"key": "/api/v4/packages", "age": 0, "fresh": true, "elements": 2, "hidden": 1, "last_error": null},
+        {"key": "/api/v4/packages", "age": 0, "fresh": true, "elements": 2, "shown": 1, "retired": 0, "hidden": 1,
+            "last_error": null},
         {"key": "/api/v4/packages?bad", "last_error": "the upstream answered with status 500"},
     ]);
     assert_eq!(state["feeds"], expected);

@@ -36,6 +36,7 @@ mod metrics;
 mod news;
 mod odd_answers;
 mod outbound;
+mod policy;
 mod process;
 mod reload;
 mod renames;

@@ -64,8 +64,14 @@ pub fn news(directory: &Path, arguments: &[&str]) -> Output {
 pub fn history(directory: &Path) -> Vec<String> {
     let output = news(directory, &["--format", "json"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let entries: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
-    entries.iter().map(|entry| format!("{} {}", entry["api"].as_str().unwrap(), words(entry))).collect()
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(printed["format"], 2);
+    printed["news"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| format!("{} {}", entry["api"].as_str().unwrap(), words(entry)))
+        .collect()
 }
 
 pub fn words(change: &Value) -> String {
@@ -275,7 +281,10 @@ async fn news_are_for_people_and_programs() {
     let directory = tempfile::tempdir().unwrap();
     let output = news(directory.path(), &[]);
     assert_eq!((output.status.code(), output.stdout), (Some(0), b"nothing new\n".to_vec()));
-    assert_eq!(news(directory.path(), &["--format", "json"]).stdout, b"[]\n");
+    assert_eq!(
+        news(directory.path(), &["--format", "json"]).stdout,
+        b"{\n  \"format\": 2,\n  \"news\": []\n}\n"
+    );
     let shop = Shop::new(&[free("git")]);
     let upstream = shop.open().await;
     let proxy = start(&upstream.url(), directory.path(), None).await;
@@ -295,7 +304,7 @@ async fn news_are_for_people_and_programs() {
     assert_eq!(lines[2][1..], ["v4", "switched", "git", "free -> plesk"]);
     assert_eq!(lines.len(), 3);
     let future = news(directory.path(), &["--since", "0s", "--format", "json"]);
-    assert_eq!(future.stdout, b"[]\n");
+    assert_eq!(future.stdout, b"{\n  \"format\": 2,\n  \"news\": []\n}\n");
     proxy.stop().await;
 
     let failed = |arguments: &[&str], code: i32, part: &str| {

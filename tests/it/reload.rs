@@ -105,9 +105,9 @@ async fn a_broken_or_deleted_list_changes_nothing_and_is_told() {
     fs::write(proxy.whitelist(), "extensions = [\n\"xovi\"\n").unwrap();
     last_error("whitelist.toml:").await;
     fs::write(proxy.whitelist(), "extension = [\"xovi\"]\n").unwrap();
-    last_error("unknown field `extension`").await;
+    last_error("unknown key `extension`").await;
     fs::write(proxy.whitelist(), "").unwrap();
-    last_error("missing field").await;
+    last_error("missing key").await;
     fs::remove_file(proxy.whitelist()).unwrap();
     last_error("cannot read whitelist").await;
     let metrics = get(proxy.admin, "/metrics").await;

@@ -173,9 +173,9 @@ async fn commands_know_the_new_code() {
         let output = session.run(&format!("check --feed packages.json --cache-dir {cache}"));
         let expected = [
             "whitelist.toml:3:3: error: \"kolab\" is not in the catalog (packages.json): it was renamed to \
-             \"premium-email\"; catalog-proxy allow premium-email && catalog-proxy hide kolab",
+             \"premium-email\"; catalog-proxy allow premium-email && catalog-proxy forget kolab",
             "whitelist.toml:4:3: error: \"servershield\" is not in the catalog (packages.json): it was renamed to \
-             \"cloudflare\"; catalog-proxy hide servershield",
+             \"cloudflare\"; catalog-proxy forget servershield",
         ];
         assert_eq!(text(&output.stdout).lines().take(2).collect::<Vec<_>>(), expected, "{cache}");
         assert_eq!(output.status.code(), Some(1));
@@ -185,11 +185,12 @@ async fn commands_know_the_new_code() {
 
     let output = session.run("explain premium-email --feed packages.json --cache-dir history");
     let said = text(&output.stdout);
-    assert!(said.contains(&format!("  uuid        {}\n", real("kolab").0)), "{said}");
-    let called = said.lines().find(|line| line.starts_with("  was called  kolab until 20")).unwrap();
-    assert_eq!(called.len(), "  was called  kolab until 2026-03-01".len());
+    assert!(said.contains(&format!("  uuid          {}\n", real("kolab").0)), "{said}");
+    let called = said.lines().find(|line| line.starts_with("  was called    kolab until 20")).unwrap();
+    assert_eq!(called.len(), "  was called    kolab until 2026-03-01".len());
     let output = session.run("explain premium-email --feed packages.json --cache-dir history --format json");
     let explained: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let explained = &explained["explanation"];
     assert_eq!(
         (&explained["uuid"], &explained["was_called"][0]["code"]),
         (&real("kolab").0.into(), &"kolab".into())
@@ -197,8 +198,9 @@ async fn commands_know_the_new_code() {
     let output = session.run("explain kolab --feed packages.json --cache-dir history");
     assert!(text(&output.stderr).contains("it was renamed to \"premium-email\"\n"), "{output:?}");
     let output = session.run("list --feed packages.json --format json");
-    let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
-    let row = rows.iter().find(|row| row["code"] == "premium-email").unwrap();
+    let listed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let row =
+        listed["packages"].as_array().unwrap().iter().find(|row| row["code"] == "premium-email").unwrap();
     assert_eq!(row["uuid"], real("kolab").0);
 
     // The edit that it offers puts everything in order.

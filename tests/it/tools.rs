@@ -344,13 +344,14 @@ async fn the_upstream_is_asked_as_plesk_does() {
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
     };
     let listed = run("list --format json --hidden").await;
-    let hidden: Vec<Value> = serde_json::from_slice(&listed.stdout).unwrap();
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let hidden = listed["packages"].as_array().unwrap();
     assert_eq!((hidden.len(), &hidden[0]["code"]), (1, &Value::from("wp-toolkit")));
     let target = "/api/v4/packages?platform=unix&with-hidden&with-unstable";
     assert_eq!(upstream.requests()[0].target, target);
     let checked = run("check").await;
     let expected =
-        format!("whitelist.toml: good: 1 extension\n{}: good: 4 packages, 1 category\n", upstream.url());
+        format!("whitelist.toml: good: 1 entry\n{}: good: 4 packages, 1 category\n", upstream.url());
     assert_eq!((text(&checked.stdout), checked.status.code()), (expected.as_str(), Some(0)));
     let targets: Vec<_> = upstream.requests()[1..].iter().map(|request| request.target.clone()).collect();
     assert_eq!(targets.len(), 2);

@@ -44,7 +44,8 @@ fn wrong_settings_are_told_by_where_they_are() {
         assert_says(&session, "serve --config proxy.toml", 2, &[&format!("proxy.toml:{place}: "), part]);
     }
     let json = session.run("check --config proxy.toml --feed packages.json --format json");
-    let findings: Vec<Value> = serde_json::from_slice(&json.stdout).unwrap();
+    let printed: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let findings = &printed["findings"];
     assert_eq!((&findings[0]["line"], &findings[0]["column"]), (&1.into(), &12.into()));
 
     for (name, value) in
@@ -193,7 +194,7 @@ fn check_notes_what_is_odd_in_a_feed_and_praises_nothing_that_is_wrong() {
     let line = "check --feed packages.json --upstream-ca no-such.pem";
     assert_says(&session, line, 1, &["--upstream-ca: error: no-such.pem"]);
     session.write("whitelist.toml", "'ex\u{9b}31m' = 1\n");
-    let said = assert_says(&session, line, 1, &[r"unknown field `ex\u{9b}31m`"]);
+    let said = assert_says(&session, line, 1, &[r"unknown key `ex\u{9b}31m`"]);
     assert!(!said.contains('\u{9b}'), "{said}");
 }
 
@@ -211,14 +212,15 @@ fn explain_knows_odd_packages() {
             "a (A\u{fffd}",
             "Plesk: the buy link leads to go.plesk.com\n",
             "https://go.plesk.com/a\n",
-            "whitelist.toml:2:3, whitelist.toml:3:3\n",
+            "whitelist.toml:2:3 `extensions`\n",
+            "whitelist.toml:3:3 `extensions`, again\n",
             "other packages have this code, by seller: free\n",
         ],
     );
     assert!(!said.contains("no host"), "{said}");
     assert_says(&session, "list --feed odd.json", 0, &["A\u{fffd}", "https://go.plesk.com/a"]);
     let said = session.run("explain --feed odd.json --whitelist whitelist.toml -- --force");
-    let suggestion = text(&said.stdout).split_once("catalog-proxy ").unwrap().1.trim_end();
+    let suggestion = text(&said.stdout).split_once("catalog-proxy ").unwrap().1.lines().next().unwrap();
     assert_eq!(suggestion, "allow --whitelist whitelist.toml -- --force");
     let line = suggestion.replace(" --whitelist", " --feed odd.json --whitelist");
     assert_says(&session, &line, 0, &["--force: shown now"]);

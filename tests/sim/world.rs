@@ -161,8 +161,8 @@ impl Drop for Process {
 
 /// Returns the bits of the packages that a list has.
 fn bits(list: &WatchedWhitelist) -> u8 {
-    let list = list.current();
-    (0..8).filter(|n| list.contains(&format!("k{n}"))).map(|n| 1 << n).sum()
+    let rules = list.rules();
+    (0..8).filter(|n| rules.has_code(&format!("k{n}"))).map(|n| 1 << n).sum()
 }
 
 fn text(bits: u8) -> Part {

@@ -16,8 +16,9 @@ use super::PATIENCE;
 use super::table::Seat;
 use crate::body::{self, Body};
 use crate::cache_status::CacheOutcome;
+use crate::feed::package::Package;
 use crate::feed::packages::{PackagesFilter, Segment};
-use crate::whitelist::Whitelist;
+use crate::policy::ViewRules;
 
 /// Elements of a complete feed that a reader filters in one go, so that little of the index is copied at once.
 const BATCH: usize = 256;
@@ -85,7 +86,7 @@ impl Flight {
 
     /// Waits for the first whole packages, or the end if that comes first, but no longer than a client may have
     /// to. Cancel safe.
-    pub async fn begun(self, list: Arc<Whitelist>) -> Begun {
+    pub async fn begun(self, rules: ViewRules) -> Begun {
         let begun = self.progress.wait_for(|progress| match (&progress.head, progress.segments.last()) {
             _ if progress.ended.is_some() => Some((None, progress.ended.clone())),
             // With the last segment the end is near, and a whole feed has a length and validators.
@@ -99,7 +100,7 @@ impl Flight {
             }
             Err(_) => return Begun::Ended(Err(self.late())),
         };
-        let reader = FlightReader { flight: self, list, done: Done::default(), parts: VecDeque::new() };
+        let reader = FlightReader { flight: self, rules, done: Done::default(), parts: VecDeque::new() };
         let frames = futures_util::stream::try_unfold(reader, |mut reader| async {
             let part = reader.next().await?;
             Ok::<_, FetchError>(part.map(|part| (Frame::data(part), reader)))
@@ -122,7 +123,7 @@ impl Flight {
 /// One client's way through a flight.
 struct FlightReader {
     flight: Flight,
-    list: Arc<Whitelist>,
+    rules: ViewRules,
     done: Done,
     /// Filtered and not yet sent.
     parts: VecDeque<Bytes>,
@@ -172,8 +173,9 @@ impl FlightReader {
     }
 
     fn filter(&mut self, segment: &Segment) {
-        let Self { list, done, parts, .. } = self;
-        parts.extend(done.filter.segment(segment, |code| list.contains(code)));
+        let Self { rules, done, parts, .. } = self;
+        let is_shown = |package: &Package| rules.show(package.code.as_deref(), package.seller);
+        parts.extend(done.filter.segment(segment, is_shown));
         done.entries += segment.entries.len();
         done.bytes = segment.offset + segment.bytes.len();
         done.all |= segment.last;

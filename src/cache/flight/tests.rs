@@ -21,8 +21,8 @@ use crate::cancel;
 use crate::config;
 use crate::feed::FeedKind;
 use crate::metrics::Metrics;
+use crate::policy::{ViewKind, ViewRules};
 use crate::upstream::UpstreamError;
-use crate::whitelist::Whitelist;
 
 /// An upstream without sockets: it answers each request, after a while, with what the test says.
 #[derive(Clone, Default)]
@@ -260,10 +260,10 @@ async fn a_stream_counts_as_a_reader_until_its_end() {
         Arc::default(),
     );
     drop(cache);
-    let list = Arc::new(Whitelist::parse(b"extensions = []").expect("a list").0);
+    let list = ViewRules::of_text("extensions = []", ViewKind::Shop);
     let Lookup::InFlight(flight) = streaming.look_up(&key(0)) else { panic!("no flight") };
     let Lookup::InFlight(slow) = streaming.look_up(&key(0)) else { panic!("no flight") };
-    let Begun::Streaming(_, mut body) = flight.begun(Arc::clone(&list)).await else { panic!("no stream") };
+    let Begun::Streaming(_, mut body) = flight.begun(list.clone()).await else { panic!("no stream") };
     let Begun::Streaming(_, slow) = slow.begun(list).await else { panic!("no stream") };
     let first = body.frame().await.expect("a frame").expect("data").into_data().expect("data");
     assert!(b"[1,2".starts_with(&first), "{first:?}");
