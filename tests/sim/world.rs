@@ -14,7 +14,7 @@ use tokio::time::{Duration, Instant, advance, sleep, timeout};
 use super::model::{FeedId, Model, Offers};
 use super::script::{Behaviour, DiskBehaviour, QUERIES, Question, Script, Step};
 use super::upstream::Upstream;
-use super::{client, clock};
+use super::{Outcome, client, clock};
 use crate::cache::Cache;
 use crate::cache::disk::Disk;
 use crate::cache::fetch::Fetcher;
@@ -34,6 +34,10 @@ use crate::whitelist::watch::WatchedWhitelist;
 
 /// Longest time until everything that waits has come to its end: a whole fetch may take two minutes.
 const QUIET: Duration = Duration::from_secs(180);
+/// Time after which each failed fetch may be tried again.
+const RECOVERY: Duration = Duration::from_secs(180);
+/// Pause between two looks whether all is quiet.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// The client for what is passed on, which is not played. One for all runs, since each would read the system's roots.
 static NO_UPSTREAM: LazyLock<Client> = LazyLock::new(|| {
     let origin = "http://upstream.test".parse().expect("an origin");
@@ -54,7 +58,7 @@ pub(crate) struct World {
     offers: Offers,
     list: Arc<Mutex<Part>>,
     disk: Arc<Mutex<DiskBehaviour>>,
-    directory: Option<tempfile::TempDir>,
+    directory: Option<PathBuf>,
     cache_size: u64,
 }
 
@@ -95,7 +99,7 @@ impl World {
         let disk = match &self.directory {
             Some(directory) => {
                 let files = Files::with_fault(fault(Arc::clone(&self.disk)));
-                let directory = CacheDirectory::with_files(directory.path(), &metrics, files);
+                let directory = CacheDirectory::with_files(directory, &metrics, files);
                 Some(Arc::new(Disk::open(directory, 1 << 30, &metrics).await.expect("simulated threads")))
             }
             None => None,
@@ -181,8 +185,8 @@ fn fault(disk: Arc<Mutex<DiskBehaviour>>) -> impl Fn(Operation, &Path) -> io::Re
     }
 }
 
-/// Plays a script. Returns the trace, and the first thing that must not have happened.
-pub(crate) async fn play(script: &Script) -> (Vec<String>, Option<String>) {
+/// Plays a script, with copies on disk in `directory` if there is one.
+pub(super) async fn play(script: &Script, directory: Option<PathBuf>) -> Outcome {
     let trace = Arc::<Mutex<Vec<String>>>::default();
     let world = Arc::new(World {
         start: Instant::now(),
@@ -193,7 +197,7 @@ pub(crate) async fn play(script: &Script) -> (Vec<String>, Option<String>) {
         validators: Mutex::default(),
         list: Arc::new(Mutex::new(text(0b11))),
         disk: Arc::new(Mutex::new(DiskBehaviour::Good)),
-        directory: script.has_disk.then(|| tempfile::tempdir().expect("a directory")),
+        directory,
         cache_size: script.cache_size,
     });
     let mut process = world.start(0).await.expect("the list is good");
@@ -234,7 +238,7 @@ pub(crate) async fn play(script: &Script) -> (Vec<String>, Option<String>) {
     }
     settle(&world, &process, clients).await;
     let violation = world.upstream.violation().or_else(|| world.violation.lock().clone());
-    (world.trace.lock().clone(), violation)
+    Outcome { trace: world.trace.lock().clone(), violation }
 }
 
 /// Lets everything come to its end, and looks whether anything is left behind.
@@ -242,15 +246,22 @@ async fn settle(world: &Arc<World>, process: &Arc<Process>, mut clients: JoinSet
     world.upstream.behave(Behaviour::Good(Duration::from_millis(10), Duration::ZERO));
     *world.disk.lock() = DiskBehaviour::Good;
     clock::set_disk_hangs(false);
-    sleep(QUIET).await;
-    while let Some(ended) = clients.try_join_next() {
-        if let Err(error) = ended {
-            world.fail(format!("panic: {error}"));
+    let mut panicked = None;
+    let is_quiet = until_quiet(|| {
+        while let Some(ended) = clients.try_join_next() {
+            panicked = panicked.take().or(ended.err());
         }
+        clients.is_empty() && world.upstream.open() == 0
+    });
+    if !is_quiet.await {
+        let (clients, open) = (clients.len(), world.upstream.open());
+        world.fail(format!("waiting: {clients} clients and {open} requests to the upstream still wait"));
     }
-    if !clients.is_empty() {
-        world.fail(format!("waiting: {} clients still wait", clients.len()));
+    if let Some(error) = panicked {
+        world.fail(format!("panic: {error}"));
     }
+    // A jump, since each second of waiting costs a look for copies to renew.
+    advance(RECOVERY).await;
     for query in 0..QUERIES {
         for categories in [false, true] {
             let (accept, pause) = ("gzip", Duration::ZERO);
@@ -274,14 +285,27 @@ async fn settle(world: &Arc<World>, process: &Arc<Process>, mut clients: JoinSet
         }
     }
     let _ = process.stop.send(true);
-    sleep(QUIET).await;
-    if let Some(left) = process.proxy.cache.leftovers() {
-        world.fail(format!("left behind: {left}"));
-    }
-    if world.upstream.open() > 0 {
-        world.fail(format!("left behind: {} requests to the upstream", world.upstream.open()));
+    let left = || {
+        let open = world.upstream.open();
+        let requests = (open > 0).then(|| format!("{open} requests to the upstream"));
+        process.proxy.cache.leftovers().or(requests)
+    };
+    if !until_quiet(|| left().is_none()).await {
+        world.fail(format!("left behind: {}", left().unwrap_or_default()));
     }
     world.shut_down(process).await;
+}
+
+/// Waits until all is quiet, at most [`QUIET`]. Returns false if it never was.
+async fn until_quiet(mut is_quiet: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    while !is_quiet() {
+        if start.elapsed() >= QUIET {
+            return false;
+        }
+        sleep(LOOK_INTERVAL).await;
+    }
+    true
 }
 
 /// Has clients ask for keys of their own and hang up at once.

@@ -186,12 +186,14 @@ impl Disk {
                 CLAIM_BACKOFF.pause(failures, fastrand::f64())
             };
             tokio::select! {
-                () = sleep(pause) => {}
+                biased;
                 _ = stop.wait_for(|stop| *stop) => return,
+                () = sleep(pause) => {}
             }
             tokio::select! {
-                () = self.check() => {}
+                biased;
                 _ = stop.wait_for(|stop| *stop) => return,
+                () = self.check() => {}
             }
         }
     }
