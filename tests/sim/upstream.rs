@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::time::{Duration, sleep};
 
 use super::model::{self, Edition, FeedId, Model};
-use super::script::Behaviour;
+use super::script::{Behaviour, Ms};
 use crate::body::{self, Body, BoxError};
 use crate::cache::fetch::Wire;
 use crate::upstream::UpstreamError;
@@ -34,7 +34,7 @@ struct Vendor {
 }
 
 /// One request under way.
-struct OpenRequest {
+pub(super) struct OpenRequest {
     upstream: Upstream,
     key: (usize, String),
 }
@@ -54,7 +54,7 @@ type Part = (Duration, Result<Bytes, BoxError>);
 impl Upstream {
     pub(crate) fn new(seed: u64, trace: Arc<Mutex<Vec<String>>>) -> Self {
         Self(Arc::new(Mutex::new(Vendor {
-            behaviour: Behaviour::Good(Duration::from_millis(20), Duration::ZERO),
+            behaviour: Behaviour::Good(Ms(20), Ms(0)),
             version: 1,
             random: fastrand::Rng::with_seed(seed),
             open: HashMap::new(),
@@ -67,8 +67,22 @@ impl Upstream {
         self.0.lock().behaviour = behaviour;
     }
 
+    pub(super) fn behaviour(&self) -> Behaviour {
+        self.0.lock().behaviour
+    }
+
+    /// Notes what the upstream must not have seen.
+    pub(super) fn fail(&self, violation: String) {
+        self.0.lock().violation.get_or_insert(violation);
+    }
+
     pub(crate) fn publish(&self) {
         self.0.lock().version += 1;
+    }
+
+    /// Returns the edition of now.
+    pub(crate) fn edition(&self) -> Edition {
+        Edition { version: self.0.lock().version, shrunken: false }
     }
 
     pub(crate) fn open(&self) -> usize {
@@ -90,7 +104,7 @@ impl Upstream {
         Wire { origin: "http://upstream.test".parse().expect("an origin"), send: Box::new(send) }
     }
 
-    fn begin(&self, process: usize, target: &PathAndQuery) -> OpenRequest {
+    pub(super) fn begin(&self, process: usize, target: &PathAndQuery) -> OpenRequest {
         let key = (process, target.to_string());
         let mut vendor = self.0.lock();
         let open = vendor.open.entry(key.clone()).or_default();
@@ -129,7 +143,7 @@ impl Upstream {
                 *response.status_mut() = StatusCode::from_u16(status).expect("a status");
                 return Ok(response);
             }
-            Behaviour::Good(wait, _) => sleep(wait).await,
+            Behaviour::Good(wait, _) => sleep(wait.time()).await,
             Behaviour::Confirming if validator.is_some_and(|has| has == etag) => {
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
                 model.lock().confirmed(id);
@@ -165,7 +179,7 @@ impl Upstream {
     /// Cuts a feed into parts, and does to it what the behaviour says.
     fn parts(&self, behaviour: Behaviour, text: String) -> Vec<Part> {
         let random = &mut self.0.lock().random;
-        let pause = if let Behaviour::Good(_, pause) = behaviour { pause } else { Duration::ZERO };
+        let pause = if let Behaviour::Good(_, pause) = behaviour { pause.time() } else { Duration::ZERO };
         let middle = random.usize(1..text.len());
         let mut parts: Vec<Part> = Vec::new();
         let text = match behaviour {
