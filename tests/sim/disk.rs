@@ -70,6 +70,14 @@ impl SimulatedDisk {
         lost
     }
 
+    /// Returns true if there is a copy of a feed.
+    pub(crate) fn has(&self, feed: &str) -> bool {
+        let is_it = |name: &String| {
+            std::fs::read(self.path.join(name)).is_ok_and(|file| file.ends_with(feed.as_bytes()))
+        };
+        self.list().iter().any(is_it)
+    }
+
     /// Damages a copy, if there is any, in a way that its checksum shows.
     pub(crate) fn damage(&self, which: u8) {
         let names: Vec<String> = self.list().into_iter().filter(|name| name.ends_with(".copy")).collect();

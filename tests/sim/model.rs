@@ -85,6 +85,8 @@ pub(crate) struct Model {
     lists: Vec<(Option<Instant>, u8)>,
     /// When the upstream last sent or confirmed a feed that nothing speaks against.
     fetched: HashMap<FeedId, Instant>,
+    /// What the cache must have, if that is certain: the last edition sent to this process. One that shrank may be refused.
+    kept: HashMap<FeedId, Option<Edition>>,
     /// When clients had good answers, and when the copy behind each was fetched.
     had_copy: HashMap<FeedId, Vec<(Instant, Instant)>>,
     /// True if the cache may drop what it has.
@@ -127,6 +129,7 @@ impl Model {
         let offered = offers.entry(id).or_default();
         offered.iter_mut().filter(|(other, _)| *other == edition).for_each(|(_, complete)| *complete = true);
         drop(offers);
+        self.kept.insert(id, (!edition.shrunken).then_some(edition));
         if !edition.shrunken {
             self.fetched.insert(id, Instant::now());
         }
@@ -134,6 +137,12 @@ impl Model {
 
     pub(crate) fn confirmed(&mut self, id: FeedId) {
         self.fetched.insert(id, Instant::now());
+    }
+
+    /// Returns the feeds that the cache must have.
+    pub(crate) fn kept(&self) -> Vec<(FeedId, String)> {
+        let kept = self.kept.iter().filter_map(|(id, edition)| Some((*id, (*edition)?)));
+        kept.map(|(id, edition)| (id, feed(id, edition, edition, None))).collect()
     }
 
     pub(crate) fn in_force(&mut self, list: u8, since: Option<Instant>) {

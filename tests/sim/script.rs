@@ -125,6 +125,13 @@ impl Script {
 }
 
 impl Script {
+    /// Returns true if each copy is on disk in the end: fetches need not make room for each other, and no write fails, which
+    /// is tried again with the next renewal only.
+    pub(crate) fn saves_all(&self) -> bool {
+        let fails = |step: &Step| matches!(step, Step::Disk(DiskBehaviour::CannotWrite) | Step::Damage(_));
+        self.queries == 1 && !self.steps.iter().any(|(_, step)| fails(step))
+    }
+
     /// Returns true if one process has one copy all the time, on a disk that works: it misses no change of the catalog.
     pub(crate) fn is_simple(&self) -> bool {
         let harms = |step: &Step| matches!(step, Step::Disk(_) | Step::Damage(_) | Step::Restart);

@@ -20,7 +20,7 @@ use crate::cache::Cache;
 use crate::cache::disk::Disk;
 use crate::cache::fetch::Fetcher;
 use crate::cache::freshness::Policy;
-use crate::cache_directory::CacheDirectory;
+use crate::cache_directory::{CacheDirectory, Status};
 use crate::cancel;
 use crate::config::CacheConfig;
 use crate::metrics::Metrics;
@@ -157,6 +157,11 @@ impl World {
         }
     }
 
+    async fn jump(&self, time: Duration) {
+        self.upstream.jump();
+        advance(time).await;
+    }
+
     /// Looks for what must not be at any time.
     fn look(&self, process: &Process) {
         if let Some(beyond) = process.proxy.cache.broken_bounds() {
@@ -217,7 +222,7 @@ pub(super) async fn play(script: &Script, directory: Option<PathBuf>) -> Outcome
     let trace = Arc::<Mutex<Vec<String>>>::default();
     let world = Arc::new(World {
         start: Instant::now(),
-        upstream: Upstream::new(script.seed, Arc::clone(&trace)),
+        upstream: Upstream::new(script.seed, script.queries == 1, Arc::clone(&trace)),
         offers: Offers::default(),
         trace,
         violation: Mutex::default(),
@@ -250,7 +255,7 @@ pub(super) async fn play(script: &Script, directory: Option<PathBuf>) -> Outcome
             }
             Step::Publish => world.upstream.publish(),
             Step::Upstream(behaviour) => world.upstream.behave(behaviour),
-            Step::Jump(time) => advance(time.time()).await,
+            Step::Jump(time) => world.jump(time.time()).await,
             Step::Disk(behaviour) => {
                 if let Some(disk) = &world.disk {
                     disk.behave(behaviour);
@@ -297,7 +302,7 @@ async fn settle(world: &Arc<World>, process: &Arc<Process>, script: &Script, mut
         world.fail(format!("panic: {error}"));
     }
     // A jump, since each second of waiting costs a look for copies to renew.
-    advance(RECOVERY).await;
+    world.jump(RECOVERY).await;
     for query in 0..script.queries {
         for categories in [false, true] {
             let question = Question { categories, query, accept: "gzip", ..Question::default() };
@@ -310,10 +315,16 @@ async fn settle(world: &Arc<World>, process: &Arc<Process>, script: &Script, mut
             }
         }
     }
+    let status = || process.proxy.cache.disk_status();
+    if !until_quiet(|| status().is_none_or(|status| status == Status::Usable)).await {
+        world.fail(format!("disk not used: {:?}", status()));
+    }
+    // What could not be saved before is saved now.
+    sleep(LOOK_INTERVAL).await;
     if script.is_simple() {
         // A change is told when two fetches agree about it, and renewals can fail once as too short.
         for _ in 0..4 {
-            advance(RENEWAL).await;
+            world.jump(RENEWAL).await;
             let question = Question { accept: "gzip", ..Question::default() };
             client::ask(Arc::clone(world), Arc::clone(process), usize::MAX, question).await;
             until_quiet(|| world.upstream.open() == 0).await;
@@ -326,6 +337,10 @@ async fn settle(world: &Arc<World>, process: &Arc<Process>, script: &Script, mut
     world.shut_down(process).await;
     world.processes.lock().iter().for_each(|process| world.look(process));
     if let Some(disk) = &world.disk {
+        let kept = process.model.lock().kept();
+        if let Some((id, _)) = kept.iter().find(|(_, feed)| script.saves_all() && !disk.has(feed)) {
+            world.fail(format!("not on disk: {id:?}"));
+        }
         let history = news::history::read(&disk.path).expect("a directory that works");
         let items: Vec<NewsItem> = history
             .into_iter()
