@@ -51,6 +51,7 @@ mod worker;
 mod hex;
 pub mod panics;
 mod printable;
+mod wall_clock;
 
 pub mod stderr;
 

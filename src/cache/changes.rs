@@ -16,7 +16,6 @@ mod rows;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use tokio::time::Instant;
 
@@ -26,6 +25,7 @@ use super::{Inner, Key};
 use crate::blocking;
 use crate::feed;
 use crate::news::{Change, Kind, Report};
+use crate::wall_clock;
 pub(super) use comparison::Comparison;
 use comparison::sort;
 pub(super) use key_changes::KeyChanges;
@@ -104,7 +104,7 @@ impl Inner {
     /// INVARIANT: the copy on disk has these changes as unconfirmed until they are told. A process that ends in between
     /// leaves them to the next one, and the history knows if they were told after all.
     pub(super) async fn tell(&self, confirmed: Confirmed, copy: &CachedFeed) {
-        let (key, api, at) = (confirmed.key.clone(), confirmed.api, SystemTime::now());
+        let (key, api, at) = (confirmed.key.clone(), confirmed.api, wall_clock::now());
         let changes = blocking::run(move || confirmed.told()).await.unwrap_or_default();
         if let Some(news) = self.news.as_ref().filter(|_| !changes.is_empty()) {
             news.report(Report { api, at, changes });

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -30,6 +30,7 @@ use crate::feed::scan::ScanError;
 use crate::feed::{FeedKind, categories, packages};
 use crate::upstream::retry_after::retry_after;
 use crate::upstream::{USER_AGENT, Upstream, UpstreamError, UpstreamFailure, VIA};
+use crate::wall_clock;
 
 /// Longest wait for the head of the response, connecting included. No client waits as long, but an upstream that
 /// takes its time still fills the cache for the next one.
@@ -164,7 +165,7 @@ impl Fetcher {
                 Ok(CachedFeed { feed: Arc::clone(&before.feed), meta: self.confirmed(&head, &before.meta) })
             }
             (status, _) => {
-                let retry_after = retry_after(&head.headers, SystemTime::now());
+                let retry_after = retry_after(&head.headers, wall_clock::now());
                 Err(FetchError::Status { status, retry_after })
             }
         }
@@ -281,7 +282,7 @@ impl Fetcher {
 
     fn meta(&self, head: &Parts) -> Meta {
         let headers = &head.headers;
-        let freshness = Freshness::of(headers, SystemTime::now(), self.limits);
+        let freshness = Freshness::of(headers, wall_clock::now(), self.limits);
         Meta {
             etag: own(headers.get(header::ETAG)),
             last_modified: own(headers.get(header::LAST_MODIFIED)),

@@ -115,7 +115,7 @@ impl Files {
         for part in parts {
             file.write_all(part)?;
         }
-        if_supported(file.as_file().sync_all())?;
+        sync(file.as_file())?;
         file.persist(path)?;
         Ok(())
     }
@@ -125,13 +125,13 @@ impl Files {
         self.before(Operation::Write, directory)?;
         let mut file = temporary(directory)?;
         file.write_all(b"probe")?;
-        if_supported(file.as_file().sync_all())
+        sync(file.as_file())
     }
 
     /// Makes the renames in a directory durable.
     pub(super) fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-        let synced = self.before(Operation::Sync, directory).and_then(|()| File::open(directory)?.sync_all());
-        if_supported(synced)
+        if_supported(self.before(Operation::Sync, directory))?;
+        sync(&File::open(directory)?)
     }
 
     /// Removes a file. It is no error if it is gone.
@@ -172,6 +172,16 @@ fn nonblocking() -> i32 {
 
 fn temporary(directory: &Path) -> io::Result<tempfile::NamedTempFile> {
     tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(directory)
+}
+
+/// Makes what is in a file or a directory durable.
+fn sync(file: &File) -> io::Result<()> {
+    // No machine is switched off in a simulation, and syncing would be most of its time.
+    #[cfg(test)]
+    if crate::sim::clock::is_simulated() {
+        return Ok(());
+    }
+    if_supported(file.sync_all())
 }
 
 /// Takes a sync that the file system does not know (some of FUSE, NFS and overlays) for one that succeeded.

@@ -41,6 +41,20 @@ pub async fn forward(
     max_body: u64,
     received: Counter,
 ) -> Result<Response<Body>, Error> {
+    let send =
+        move |target, request| async move { Ok(upstream.send(target, request).await?.map(body::boxed)) };
+    over(send, request.map(body::boxed), target, client, max_body, received).await
+}
+
+/// As [`forward`], over any way to an upstream.
+pub(crate) async fn over<F: Future<Output = Result<Response<Body>, UpstreamError>>>(
+    send: impl Fn(PathAndQuery, Request<Body>) -> F,
+    request: Request<Body>,
+    target: PathAndQuery,
+    client: &Client,
+    max_body: u64,
+    received: Counter,
+) -> Result<Response<Body>, Error> {
     let activity = ForwardActivity::new();
     let (mut head, incoming) = request.into_parts();
     headers::to_upstream(&mut head.headers, head.version, client);
@@ -67,11 +81,11 @@ pub async fn forward(
         (target.clone(), request)
     });
     let answer = async {
-        match (upstream.send(target, Request::from_parts(head, outgoing)).await, again) {
+        match (send(target, Request::from_parts(head, outgoing)).await, again) {
             // A pooled connection that the other side had closed looks like this, so once more at once
             // (RFC 9110 §9.2.2).
             (Err(UpstreamError { failure: UpstreamFailure::Cut, .. }), Some((target, request))) => {
-                upstream.send(target, request).await
+                send(target, request).await
             }
             (answer, _) => answer,
         }
@@ -120,6 +134,7 @@ impl ForwardActivity {
                 return Err(UpstreamError::timeout(UpstreamFailure::HeadTimeout(limit)));
             }
             tokio::select! {
+                biased;
                 answer = &mut answer => return answer,
                 () = sleep_until(due) => {}
             }
@@ -130,7 +145,7 @@ impl ForwardActivity {
 /// A body that ends in an error when the upstream pauses for too long. Time that the client takes to read
 /// does not count.
 struct IdleLimited {
-    incoming: Incoming,
+    incoming: Body,
     /// Runs while the upstream is waited for.
     sleep: Option<Pin<Box<Sleep>>>,
 }
@@ -146,7 +161,7 @@ impl http_body::Body for IdleLimited {
         match Pin::new(&mut self.incoming).poll_frame(context) {
             Poll::Ready(frame) => {
                 self.sleep = None;
-                Poll::Ready(frame.map(|frame| frame.map_err(|error| UpstreamError::of(&error))))
+                Poll::Ready(frame.map(|frame| frame.map_err(|error| UpstreamError::of(&*error))))
             }
             Poll::Pending => {
                 let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(IDLE_TIMEOUT)));

@@ -18,6 +18,7 @@ use crate::cache::view::View;
 use crate::cache_status::CacheOutcome;
 use crate::error::Error;
 use crate::upstream::{VIA, via};
+use crate::wall_clock;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -119,7 +120,7 @@ fn content_type(meta: &Meta) -> HeaderValue {
 
 /// Returns when a feed of this age was fetched, as far as HTTP has dates for it.
 fn fetched_at(age: Duration) -> SystemTime {
-    SystemTime::now().checked_sub(age).map_or(UNIX_EPOCH, |at| at.max(UNIX_EPOCH))
+    wall_clock::now().checked_sub(age).map_or(UNIX_EPOCH, |at| at.max(UNIX_EPOCH))
 }
 
 /// Makes the head that all responses with a feed share.

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
-use crate::body::BoxError;
+use crate::body::{Body, BoxError};
 use crate::error::Error;
 
 /// Longest wait for a client to go on with its body.
@@ -21,7 +20,7 @@ const LEAST: usize = 1 << 10;
 
 /// A body that ends in an error when it is too large or its client pauses for too long.
 pub(super) struct Upload {
-    incoming: Incoming,
+    incoming: Body,
     max: u64,
     /// What may still come.
     left: u64,
@@ -34,7 +33,7 @@ pub(super) struct Upload {
 
 impl Upload {
     /// Bounds a body to `max` bytes; returns with it what will be wrong with it.
-    pub(super) fn new(incoming: Incoming, max: u64) -> (Self, Arc<OnceLock<Error>>) {
+    pub(super) fn new(incoming: Body, max: u64) -> (Self, Arc<OnceLock<Error>>) {
         let fault = Arc::default();
         (Self { incoming, max, left: max, sleep: None, come: 0, fault: Arc::clone(&fault) }, fault)
     }
@@ -70,7 +69,7 @@ impl http_body::Body for Upload {
                 None => return self.fail(Error::BodyTooLarge(self.max)),
             }
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

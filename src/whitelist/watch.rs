@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -11,7 +11,7 @@ use super::{LoggedChanges, Whitelist, mount};
 use crate::policy::document::Finding;
 use crate::policy::{HostsKey, Policy, Rules};
 use crate::reloading::{FileContents, Parsed, Part, Reloadable, Reloading, Settle};
-use crate::watch;
+use crate::{wall_clock, watch};
 
 /// Time that a valid file must stay unchanged before it is taken: editors write in several steps.
 const SETTLE: Duration = Duration::from_millis(30);
@@ -50,7 +50,7 @@ pub type WatchedWhitelist = Reloading<Whitelist>;
 impl WatchedWhitelist {
     /// Returns the rules that are in force now.
     pub fn rules(&self) -> Arc<Rules> {
-        self.current().rules(SystemTime::now())
+        self.current().rules(wall_clock::now())
     }
 }
 
@@ -87,12 +87,12 @@ impl Reloadable for Whitelist {
             Err(reason) => return Err(LoadError::Read { path: path.clone(), reason: reason.clone() }),
         };
         let (policy, warnings) = parse(path, bytes)?;
-        Ok(Parsed { value: Self::new(policy, SystemTime::now()), warnings })
+        Ok(Parsed { value: Self::new(policy, wall_clock::now()), warnings })
     }
 
     fn log_loaded(path: &PathBuf, before: Option<&Self>, now: &Self) {
         let Some(before) = before else { return };
-        let today = SystemTime::now();
+        let today = wall_clock::now();
         let changes = LoggedChanges::between(&before.rules(today), &now.rules(today));
         let LoggedChanges { added, retired, hidden, removed } = &changes;
         let entries = now.policy().entries().len();

@@ -45,7 +45,7 @@ pub(crate) async fn ask(world: Arc<World>, process: Arc<Process>, number: usize,
     let mut body = response.into_body();
     let (mut bytes, mut is_complete, mut frames) = (Vec::new(), false, 0);
     while question.max_frames.is_none_or(|most| frames < most) {
-        sleep(question.pause).await;
+        sleep(question.pause.time()).await;
         match body.frame().await {
             Some(Ok(frame)) => bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
             Some(Err(_)) => break,

@@ -1,68 +1,115 @@
 //! Simulation: the proxy's core in one thread on a stopped clock, with an upstream, clients, a disk and whitelists
 //! that a seed scripts. After each step a model checks what was answered.
 //!
-//! `SIM_SEEDS=20000 cargo test --release --lib sim` runs more seeds than the few of every test run; `SIM_FIRST` says with which
-//! to begin. A seed that fails is reported with its script, shortened as far as it still fails.
+//! Each seed has a thread to itself, and all cores are used. A seed that fails is reported with its script, shortened as
+//! far as it still fails and written as a test for `found.rs`.
+//!
+//! `SIM_SEEDS=20000 cargo test --lib sim` plays more seeds than the few of every test run, and `SIM_FIRST` says with which
+//! to begin. `SIM_TRACES` says how many are played four times, to compare their traces.
 
 mod client;
 pub(crate) mod clock;
+mod disk;
 mod model;
+mod pass;
 mod script;
 mod upstream;
 mod world;
 
-use std::env;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::{env, panic, thread};
 
+use parking_lot::Mutex;
 use script::Script;
 
 /// Seeds of an ordinary test run; CI runs more.
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 100;
+
+/// What a run of a script came to.
+struct Outcome {
+    /// What happened, line by line.
+    trace: Vec<String>,
+    /// What must not have happened.
+    violation: Option<String>,
+}
 
 fn variable(name: &str, default: u64) -> u64 {
     env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
 }
 
-/// Runs a script and returns what happened, line by line, and what must not have.
-fn run(script: &Script) -> (Vec<String>, Option<String>) {
+/// Runs a script. A panic is a violation, too.
+fn run(script: &Script) -> Outcome {
+    // Named before the simulation begins: random names would meet in two runs of one seed at the same time.
+    let directory = script.has_disk.then(|| tempfile::tempdir().expect("a directory"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime");
     clock::begin(script.seed);
-    let result = runtime.block_on(world::play(script));
+    let played = panic::AssertUnwindSafe(|| {
+        let directory = directory.as_ref().map(|directory| directory.path().to_owned());
+        runtime.block_on(world::play(script, directory))
+    });
+    let outcome = panic::catch_unwind(played).unwrap_or_else(|panic| {
+        let panic = panic.downcast_ref::<String>().cloned();
+        Outcome { trace: Vec::new(), violation: Some(format!("panic: {}", panic.unwrap_or_default())) }
+    });
     // Tasks are dropped while the simulation is still on.
     drop(runtime);
     clock::end();
-    result
+    outcome
+}
+
+/// Plays `seeds`, one on each core at a time. Returns the lowest of those that failed before all had stopped.
+fn first_failure(seeds: std::ops::Range<u64>) -> Option<u64> {
+    let next = AtomicU64::new(seeds.start);
+    let failed = Mutex::new(None);
+    let play = || {
+        while failed.lock().is_none() {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return;
+            }
+            if run(&Script::from_seed(seed)).violation.is_some() {
+                let mut failed = failed.lock();
+                *failed = Some(failed.map_or(seed, |other: u64| other.min(seed)));
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(play);
+        }
+    });
+    failed.into_inner()
 }
 
 #[test]
 fn every_seed_keeps_the_promises() {
     let first = variable("SIM_FIRST", 0);
-    for seed in first..first + variable("SIM_SEEDS", SEEDS) {
-        let script = Script::from_seed(seed);
-        if let (_, Some(violation)) = run(&script) {
-            let script = shrink(script, &violation);
-            let (trace, violation) = run(&script);
-            panic!(
-                "seed {seed}: {}\n\nscript: {script:#?}\n\ntrace:\n{}",
-                violation.unwrap_or_default(),
-                trace.join("\n")
-            );
-        }
+    if let Some(seed) = first_failure(first..first + variable("SIM_SEEDS", SEEDS)) {
+        let script = shrink(Script::from_seed(seed));
+        let Outcome { trace, violation } = run(&script);
+        let violation = violation.unwrap_or_default();
+        panic!("seed {seed}: {violation}\n\ntrace:\n{}\n\n{script}", trace.join("\n"));
     }
 }
 
 /// Leaves out steps as long as the script still fails in the same way.
-fn shrink(mut script: Script, violation: &str) -> Script {
-    let kind = |violation: &str| violation.split(':').next().map(str::to_owned);
+fn shrink(mut script: Script) -> Script {
+    let kind = |script: &Script| {
+        let violation = run(script).violation?;
+        violation.split(':').next().map(str::to_owned)
+    };
+    let wanted = kind(&script);
     let mut size = script.steps.len().div_ceil(2);
     while size > 0 {
         let mut start = 0;
         while start < script.steps.len() {
             let mut shorter = script.clone();
             shorter.steps.drain(start..(start + size).min(script.steps.len()));
-            match run(&shorter).1 {
-                Some(other) if kind(&other) == kind(violation) => script = shorter,
-                _ => start += size,
+            if kind(&shorter) == wanted {
+                script = shorter;
+            } else {
+                start += size;
             }
         }
         size /= 2;
@@ -72,12 +119,25 @@ fn shrink(mut script: Script, violation: &str) -> Script {
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    for seed in 0..4 {
+    for seed in 0..variable("SIM_TRACES", 4) {
         let script = Script::from_seed(seed);
-        let (one, other) = (run(&script).0, run(&script).0);
+        let traces = || [0; 2].map(|_| run(&script).trace);
+        // Twice in a row, and that twice at the same time.
+        let [one, other] = thread::scope(|scope| {
+            let other = scope.spawn(traces);
+            [traces(), other.join().expect("no panic")]
+        });
+        let (one, others) = (&one[0], [&one[1], &other[0], &other[1]]);
         assert!(one.len() > script.steps.len(), "{one:?}");
-        let differs = one.iter().zip(&other).position(|(one, other)| one != other);
-        assert_eq!(differs, None, "seed {seed}: {:#?}", differs.map(|at| (&one[..=at], &other[at])));
-        assert_eq!(one.len(), other.len(), "seed {seed}");
+        for other in others {
+            let differs = one.iter().zip(other).position(|(one, other)| one != other);
+            assert_eq!(
+                differs,
+                None,
+                "seed {seed}: {:#?}",
+                differs.map(|at| (&one[at.saturating_sub(20)..=at], &other[at]))
+            );
+            assert_eq!(one.len(), other.len(), "seed {seed}");
+        }
     }
 }

@@ -85,10 +85,20 @@ pub(crate) struct Model {
     lists: Vec<(Option<Instant>, u8)>,
     /// When the upstream last sent or confirmed a feed that nothing speaks against.
     fetched: HashMap<FeedId, Instant>,
+    /// What the cache must have, if that is certain: the last edition sent to this process. One that shrank may be refused.
+    kept: HashMap<FeedId, Option<Edition>>,
     /// When clients had good answers, and when the copy behind each was fetched.
     had_copy: HashMap<FeedId, Vec<(Instant, Instant)>>,
     /// True if the cache may drop what it has.
     may_evict: bool,
+}
+
+/// A change of the catalog that was told.
+#[derive(Debug)]
+pub(crate) struct NewsItem {
+    pub(crate) code: String,
+    /// True if the package is there since, false if it is gone.
+    pub(crate) is_there: bool,
 }
 
 /// What a client saw.
@@ -119,6 +129,7 @@ impl Model {
         let offered = offers.entry(id).or_default();
         offered.iter_mut().filter(|(other, _)| *other == edition).for_each(|(_, complete)| *complete = true);
         drop(offers);
+        self.kept.insert(id, (!edition.shrunken).then_some(edition));
         if !edition.shrunken {
             self.fetched.insert(id, Instant::now());
         }
@@ -126,6 +137,12 @@ impl Model {
 
     pub(crate) fn confirmed(&mut self, id: FeedId) {
         self.fetched.insert(id, Instant::now());
+    }
+
+    /// Returns the feeds that the cache must have.
+    pub(crate) fn kept(&self) -> Vec<(FeedId, String)> {
+        let kept = self.kept.iter().filter_map(|(id, edition)| Some((*id, (*edition)?)));
+        kept.map(|(id, edition)| (id, feed(id, edition, edition, None))).collect()
     }
 
     pub(crate) fn in_force(&mut self, list: u8, since: Option<Instant>) {
@@ -210,4 +227,32 @@ impl Model {
         let is_right = candidates.iter().any(|candidate| candidate.as_bytes() == has);
         (!is_right).then(|| format!("wrong 304: {id:?} confirmed {}", String::from_utf8_lossy(has)))
     }
+}
+
+/// Judges the history: each change was true once, and none is told twice in a row. If the only key was compared all the
+/// time, it leads from the first edition to the last one.
+pub(crate) fn wrong_news(offers: &Offers, news: &[NewsItem], compared_to: Option<Edition>) -> Option<String> {
+    let offers = offers.lock();
+    let complete = |id: FeedId| {
+        let offered = offers.get(&id).into_iter().flatten();
+        offered.filter(|(_, complete)| *complete).map(|(edition, _)| *edition)
+    };
+    let editions: Vec<Edition> =
+        offers.keys().filter(|id| !id.categories).flat_map(|id| complete(*id)).collect();
+    let mut told: HashMap<&str, bool> = HashMap::new();
+    for NewsItem { code, is_there } in news {
+        if !editions.iter().any(|edition| is_in(code, *edition) == *is_there) {
+            return Some(format!("not true: {code}, {is_there}"));
+        }
+        if told.insert(code, *is_there) == Some(*is_there) {
+            return Some(format!("twice: {code}, {is_there}"));
+        }
+    }
+    let last = compared_to?;
+    let first = complete(FeedId { categories: false, query: 0 }).next()?;
+    let is_told = |code: &str| told.get(code).copied().unwrap_or(is_in(code, first)) == is_in(code, last);
+    CODES
+        .iter()
+        .find(|code| !is_told(code))
+        .map(|code| format!("not told: {code} of {last:?} after {first:?}"))
 }

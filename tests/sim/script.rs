@@ -1,23 +1,35 @@
 //! What happens in one simulation, made from a seed.
 
+use std::fmt;
 use std::time::Duration;
 
-/// Distinct queries that clients ask with.
-pub(crate) const QUERIES: u8 = 3;
+/// Milliseconds. As code, it is written as it is printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Ms(pub(crate) u64);
+
+impl Ms {
+    pub(crate) fn time(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+}
 
 #[derive(Debug, Clone)]
 pub(crate) struct Script {
     pub(crate) seed: u64,
+    /// Distinct queries that clients ask with.
+    pub(crate) queries: u8,
     /// Bytes of the cache.
     pub(crate) cache_size: u64,
     /// True if there is a cache directory.
     pub(crate) has_disk: bool,
-    pub(crate) steps: Vec<(Duration, Step)>,
+    pub(crate) steps: Vec<(Ms, Step)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     Ask(Question),
+    /// A client sends what is passed on.
+    Pass(Upload),
     /// That many clients ask for keys of their own and hang up at once.
     Crowd(u16),
     /// The whitelist's file lists the packages whose bits are set.
@@ -28,14 +40,16 @@ pub(crate) enum Step {
     Publish,
     Upstream(Behaviour),
     /// Time jumps ahead.
-    Jump(Duration),
+    Jump(Ms),
     Disk(DiskBehaviour),
+    /// A copy on disk is damaged.
+    Damage(u8),
     /// Another process takes over.
     Restart,
 }
 
 /// A request of one client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Question {
     pub(crate) categories: bool,
     pub(crate) query: u8,
@@ -47,7 +61,20 @@ pub(crate) struct Question {
     /// Polls of the response's future after which the client hangs up.
     pub(crate) patience: Option<u8>,
     /// Pause before each frame of the body.
-    pub(crate) pause: Duration,
+    pub(crate) pause: Ms,
+    /// Frames after which the client hangs up.
+    pub(crate) max_frames: Option<u8>,
+}
+
+/// A request of one client that is passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Upload {
+    /// Length of its body.
+    pub(crate) len: u16,
+    /// Pause before each part of the body.
+    pub(crate) pause: Ms,
+    /// Polls of the response's future after which the client hangs up.
+    pub(crate) patience: Option<u8>,
     /// Frames after which the client hangs up.
     pub(crate) max_frames: Option<u8>,
 }
@@ -55,7 +82,7 @@ pub(crate) struct Question {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Behaviour {
     /// Answers whole feeds, after this time and with this pause within the body.
-    Good(Duration, Duration),
+    Good(Ms, Ms),
     /// Answers 304 where the validator fits, else as `Good`.
     Confirming,
     /// Never answers.
@@ -75,7 +102,7 @@ pub(crate) enum Behaviour {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DiskBehaviour {
-    Good,
+    Works,
     CannotRead,
     CannotWrite,
     CannotClaim,
@@ -86,17 +113,49 @@ impl Script {
     pub(crate) fn from_seed(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed ^ 0x5eed);
         let steps = random.usize(10..60);
+        let queries = if random.u8(0..4) == 0 { 1 } else { 3 };
         Self {
             seed,
+            queries,
             cache_size: if random.u8(0..5) == 0 { 12 << 10 } else { 64 << 20 },
             has_disk: random.bool(),
-            steps: (0..steps).map(|_| (pause(&mut random), step(&mut random))).collect(),
+            steps: (0..steps).map(|_| (pause(&mut random), step(&mut random, queries))).collect(),
         }
     }
 }
 
-fn pause(random: &mut fastrand::Rng) -> Duration {
-    Duration::from_millis(match random.u8(0..4) {
+impl Script {
+    /// Returns true if each copy is on disk in the end: fetches need not make room for each other, and no write fails, which
+    /// is tried again with the next renewal only.
+    pub(crate) fn saves_all(&self) -> bool {
+        let fails = |step: &Step| matches!(step, Step::Disk(DiskBehaviour::CannotWrite) | Step::Damage(_));
+        self.queries == 1 && !self.steps.iter().any(|(_, step)| fails(step))
+    }
+
+    /// Returns true if one process has one copy all the time, on a disk that works: it misses no change of the catalog.
+    pub(crate) fn is_simple(&self) -> bool {
+        let harms = |step: &Step| matches!(step, Step::Disk(_) | Step::Damage(_) | Step::Restart);
+        let is_kept = self.has_disk && self.cache_size >= 1 << 20;
+        self.queries == 1 && is_kept && !self.steps.iter().any(|(_, step)| harms(step))
+    }
+}
+
+/// Writes the script as a test for `found.rs`.
+impl fmt::Display for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, queries, cache_size, has_disk, steps } = self;
+        writeln!(f, "#[test]\nfn name_what_was_wrong() {{\n    let steps = [")?;
+        for step in steps {
+            writeln!(f, "        {step:?},")?;
+        }
+        let fields =
+            format!("seed: {seed}, queries: {queries}, cache_size: {cache_size}, has_disk: {has_disk}");
+        write!(f, "    ];\n    check(Script {{ {fields}, steps: steps.into() }});\n}}")
+    }
+}
+
+fn pause(random: &mut fastrand::Rng) -> Ms {
+    Ms(match random.u8(0..4) {
         0 => 0,
         1 => random.u64(0..5),
         2 => random.u64(0..200),
@@ -104,9 +163,11 @@ fn pause(random: &mut fastrand::Rng) -> Duration {
     })
 }
 
-fn step(random: &mut fastrand::Rng) -> Step {
+fn step(random: &mut fastrand::Rng, queries: u8) -> Step {
     match random.u8(0..20) {
-        0..=9 => Step::Ask(question(random)),
+        0..=8 => Step::Ask(question(random, queries)),
+        9 => Step::Pass(upload(random)),
+        10 if queries == 1 => Step::Publish,
         10 => Step::Crowd(if random.u8(0..4) == 0 { 400 } else { random.u16(1..30) }),
         11 | 12 => Step::Edit(random.u8(..)),
         13 => {
@@ -118,40 +179,52 @@ fn step(random: &mut fastrand::Rng) -> Step {
         }
         14 => Step::Publish,
         15 | 16 => Step::Upstream(behaviour(random)),
-        17 => Step::Jump(Duration::from_secs(match random.u8(0..4) {
-            0 => random.u64(0..60),
-            1 => random.u64(0..1200),
-            2 => random.u64(0..100_000),
-            _ => random.u64(0..900_000),
-        })),
+        17 => Step::Jump(Ms(1000
+            * match random.u8(0..4) {
+                0 => random.u64(0..60),
+                1 => random.u64(0..1200),
+                2 => random.u64(0..100_000),
+                _ => random.u64(0..900_000),
+            })),
+        18 if random.u8(0..5) == 0 => Step::Damage(random.u8(..)),
         18 => Step::Disk(match random.u8(0..6) {
             0 => DiskBehaviour::CannotRead,
             1 => DiskBehaviour::CannotWrite,
             2 => DiskBehaviour::CannotClaim,
             3 => DiskBehaviour::Hangs,
-            _ => DiskBehaviour::Good,
+            _ => DiskBehaviour::Works,
         }),
         _ => Step::Restart,
     }
 }
 
-fn question(random: &mut fastrand::Rng) -> Question {
+fn question(random: &mut fastrand::Rng, queries: u8) -> Question {
     let accepts = ["", "gzip", "zstd, br", "br;q=1, identity;q=0", "gzip, identity;q=0", "*"];
     let some = |random: &mut fastrand::Rng| (random.u8(0..4) == 0).then(|| random.u8(0..6));
     Question {
         categories: random.u8(0..3) == 0,
-        query: random.u8(0..QUERIES),
+        query: random.u8(0..queries),
         is_head: random.u8(0..8) == 0,
         accept: accepts[random.usize(0..accepts.len())],
         conditional: random.u8(0..3) == 0,
         patience: some(random),
-        pause: Duration::from_millis(if random.bool() { 0 } else { random.u64(0..3000) }),
+        pause: Ms(if random.bool() { 0 } else { random.u64(0..3000) }),
+        max_frames: some(random),
+    }
+}
+
+fn upload(random: &mut fastrand::Rng) -> Upload {
+    let some = |random: &mut fastrand::Rng| (random.u8(0..4) == 0).then(|| random.u8(0..6));
+    Upload {
+        len: if random.bool() { 0 } else { random.u16(0..2000) },
+        pause: Ms(if random.bool() { random.u64(0..50) } else { random.u64(0..9000) }),
+        patience: some(random),
         max_frames: some(random),
     }
 }
 
 fn behaviour(random: &mut fastrand::Rng) -> Behaviour {
-    let millis = |random: &mut fastrand::Rng, most: u64| Duration::from_millis(random.u64(0..most));
+    let millis = |random: &mut fastrand::Rng, most: u64| Ms(random.u64(0..most));
     match random.u8(0..16) {
         0..=5 => Behaviour::Good(millis(random, 2000), millis(random, 300)),
         6 => Behaviour::Good(millis(random, 70_000), millis(random, 9000)),

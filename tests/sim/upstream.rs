@@ -14,10 +14,14 @@ use parking_lot::Mutex;
 use tokio::time::{Duration, sleep};
 
 use super::model::{self, Edition, FeedId, Model};
-use super::script::Behaviour;
+use super::script::{Behaviour, Ms};
 use crate::body::{self, Body, BoxError};
 use crate::cache::fetch::Wire;
 use crate::upstream::UpstreamError;
+
+/// Head and whole answer within these times are waited for, with or without clients; a little less than the product's.
+const MAX_WAIT: Duration = Duration::from_secs(59);
+const MAX_FETCH: Duration = Duration::from_secs(115);
 
 /// The upstream; all processes have the same one.
 #[derive(Clone)]
@@ -31,12 +35,25 @@ struct Vendor {
     open: HashMap<(usize, String), usize>,
     trace: Arc<Mutex<Vec<String>>>,
     violation: Option<String>,
+    /// Jumps of the clock so far.
+    jumps: u64,
+    /// True if there are never so many fetches that one has to make room.
+    has_room: bool,
 }
 
 /// One request under way.
-struct OpenRequest {
+pub(super) struct OpenRequest {
     upstream: Upstream,
     key: (usize, String),
+    /// Set while the answer must be waited for, unless the clock jumps: to the jumps before.
+    must_wait: Option<u64>,
+}
+
+impl OpenRequest {
+    /// Notes that the whole answer was taken.
+    fn finish(&mut self) {
+        self.must_wait = None;
+    }
 }
 
 impl Drop for OpenRequest {
@@ -45,6 +62,9 @@ impl Drop for OpenRequest {
         if let Some(open) = vendor.open.get_mut(&self.key) {
             *open -= 1;
         }
+        if self.must_wait == Some(vendor.jumps) && vendor.has_room {
+            vendor.violation.get_or_insert(format!("given up: {}", self.key.1));
+        }
     }
 }
 
@@ -52,14 +72,16 @@ impl Drop for OpenRequest {
 type Part = (Duration, Result<Bytes, BoxError>);
 
 impl Upstream {
-    pub(crate) fn new(seed: u64, trace: Arc<Mutex<Vec<String>>>) -> Self {
+    pub(crate) fn new(seed: u64, has_room: bool, trace: Arc<Mutex<Vec<String>>>) -> Self {
         Self(Arc::new(Mutex::new(Vendor {
-            behaviour: Behaviour::Good(Duration::from_millis(20), Duration::ZERO),
+            behaviour: Behaviour::Good(Ms(20), Ms(0)),
             version: 1,
             random: fastrand::Rng::with_seed(seed),
             open: HashMap::new(),
             trace,
             violation: None,
+            jumps: 0,
+            has_room,
         })))
     }
 
@@ -67,8 +89,27 @@ impl Upstream {
         self.0.lock().behaviour = behaviour;
     }
 
+    pub(super) fn behaviour(&self) -> Behaviour {
+        self.0.lock().behaviour
+    }
+
+    /// Notes what the upstream must not have seen.
+    pub(super) fn fail(&self, violation: String) {
+        self.0.lock().violation.get_or_insert(violation);
+    }
+
     pub(crate) fn publish(&self) {
         self.0.lock().version += 1;
+    }
+
+    /// Notes that the clock jumps: what is waited for may be late now.
+    pub(crate) fn jump(&self) {
+        self.0.lock().jumps += 1;
+    }
+
+    /// Returns the edition of now.
+    pub(crate) fn edition(&self) -> Edition {
+        Edition { version: self.0.lock().version, shrunken: false }
     }
 
     pub(crate) fn open(&self) -> usize {
@@ -90,7 +131,7 @@ impl Upstream {
         Wire { origin: "http://upstream.test".parse().expect("an origin"), send: Box::new(send) }
     }
 
-    fn begin(&self, process: usize, target: &PathAndQuery) -> OpenRequest {
+    pub(super) fn begin(&self, process: usize, target: &PathAndQuery) -> OpenRequest {
         let key = (process, target.to_string());
         let mut vendor = self.0.lock();
         let open = vendor.open.entry(key.clone()).or_default();
@@ -100,7 +141,7 @@ impl Upstream {
         }
         let line = format!("{target} asked of {process}, {:?}", vendor.behaviour);
         vendor.trace.lock().push(line);
-        OpenRequest { upstream: self.clone(), key }
+        OpenRequest { upstream: self.clone(), key, must_wait: None }
     }
 
     async fn answer(
@@ -110,7 +151,7 @@ impl Upstream {
         validator: Option<HeaderValue>,
         model: Arc<Mutex<Model>>,
     ) -> Result<Response<Body>, UpstreamError> {
-        let open = self.begin(process, target);
+        let mut open = self.begin(process, target);
         let (behaviour, version) = {
             let vendor = self.0.lock();
             (vendor.behaviour, vendor.version)
@@ -121,6 +162,12 @@ impl Upstream {
         let etag = format!("\"v{version}\"");
         let mut response = Response::new(body::empty());
         let headers = response.headers_mut();
+        let parts = self.parts(behaviour, model::feed(id, edition, edition, None));
+        if let Behaviour::Good(wait, _) = behaviour {
+            let total: Duration = parts.iter().map(|(pause, _)| *pause).sum();
+            let in_time = wait.time() < MAX_WAIT && wait.time() + total < MAX_FETCH;
+            open.must_wait = in_time.then(|| self.0.lock().jumps);
+        }
         match behaviour {
             Behaviour::Silent => sleep(Duration::from_secs(86_400)).await,
             Behaviour::Status(status, retry_after) => {
@@ -129,7 +176,7 @@ impl Upstream {
                 *response.status_mut() = StatusCode::from_u16(status).expect("a status");
                 return Ok(response);
             }
-            Behaviour::Good(wait, _) => sleep(wait).await,
+            Behaviour::Good(wait, _) => sleep(wait.time()).await,
             Behaviour::Confirming if validator.is_some_and(|has| has == etag) => {
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
                 model.lock().confirmed(id);
@@ -144,12 +191,12 @@ impl Upstream {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
         }
         model.lock().offer(id, edition);
-        let parts = self.parts(behaviour, model::feed(id, edition, edition, None));
         let ends_well =
             matches!(behaviour, Behaviour::Good(..) | Behaviour::Confirming | Behaviour::Shrunken);
         let state = (parts.into_iter(), open, ends_well.then_some((model, id, edition)));
-        let frames = stream::unfold(state, |(mut parts, open, sent)| async move {
+        let frames = stream::unfold(state, |(mut parts, mut open, sent)| async move {
             let Some((pause, part)) = parts.next() else {
+                open.finish();
                 if let Some((model, id, edition)) = sent {
                     model.lock().sent(id, edition);
                 }
@@ -165,7 +212,7 @@ impl Upstream {
     /// Cuts a feed into parts, and does to it what the behaviour says.
     fn parts(&self, behaviour: Behaviour, text: String) -> Vec<Part> {
         let random = &mut self.0.lock().random;
-        let pause = if let Behaviour::Good(_, pause) = behaviour { pause } else { Duration::ZERO };
+        let pause = if let Behaviour::Good(_, pause) = behaviour { pause.time() } else { Duration::ZERO };
         let middle = random.usize(1..text.len());
         let mut parts: Vec<Part> = Vec::new();
         let text = match behaviour {

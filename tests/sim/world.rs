@@ -1,8 +1,7 @@
 //! Plays a script: starts processes over one upstream and one disk, lets things happen, and looks whether all is well.
 
 use std::collections::HashMap;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use http::Request;
@@ -11,18 +10,21 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Duration, Instant, advance, sleep, timeout};
 
-use super::model::{FeedId, Model, Offers};
-use super::script::{Behaviour, DiskBehaviour, QUERIES, Question, Script, Step};
+use super::disk::SimulatedDisk;
+use super::model::{self, FeedId, Model, NewsItem, Offers};
+use super::pass::pass;
+use super::script::{Behaviour, DiskBehaviour, Ms, Question, Script, Step};
 use super::upstream::Upstream;
-use super::{client, clock};
+use super::{Outcome, client, clock};
 use crate::cache::Cache;
 use crate::cache::disk::Disk;
 use crate::cache::fetch::Fetcher;
 use crate::cache::freshness::FreshnessLimits;
-use crate::cache_directory::{CacheDirectory, Files, Operation};
+use crate::cache_directory::{CacheDirectory, Status};
 use crate::cancel;
 use crate::config::CacheConfig;
 use crate::metrics::Metrics;
+use crate::news::{self, Kind, News};
 use crate::proxy::Proxy;
 use crate::proxy::respond::Caching;
 use crate::proxy::trust::Trusted;
@@ -34,6 +36,12 @@ use crate::whitelist::watch::WatchedWhitelist;
 
 /// Longest time until everything that waits has come to its end: a whole fetch may take two minutes.
 const QUIET: Duration = Duration::from_secs(180);
+/// Time after which each failed fetch may be tried again.
+const RECOVERY: Duration = Duration::from_secs(180);
+/// Time after which each copy is stale.
+const RENEWAL: Duration = Duration::from_secs(20 * 3600);
+/// Pause between two looks whether all is quiet.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// The client for what is passed on, which is not played. One for all runs, since each would read the system's roots.
 static NO_UPSTREAM: LazyLock<Client> = LazyLock::new(|| {
     let origin = "http://upstream.test".parse().expect("an origin");
@@ -50,12 +58,13 @@ pub(crate) struct World {
     violation: Mutex<Option<String>>,
     /// The last validator of each feed, with the body that it stands for.
     validators: Mutex<HashMap<FeedId, (String, Vec<u8>)>>,
-    upstream: Upstream,
+    pub(super) upstream: Upstream,
     offers: Offers,
     list: Arc<Mutex<Part>>,
-    disk: Arc<Mutex<DiskBehaviour>>,
-    directory: Option<tempfile::TempDir>,
+    disk: Option<SimulatedDisk>,
     cache_size: u64,
+    /// All processes, the first one first.
+    processes: Mutex<Vec<Arc<Process>>>,
 }
 
 /// One run of the proxy.
@@ -92,14 +101,19 @@ impl World {
         let whitelist = Reloading::load_with(PathBuf::from("whitelist.toml"), Box::new(read)).ok()?;
         let model = Arc::new(Mutex::new(Model::new(Arc::clone(&self.offers), self.cache_size < 1 << 20)));
         model.lock().in_force(bits(&whitelist), None);
-        let disk = match &self.directory {
+        let directory = self
+            .disk
+            .as_ref()
+            .map(|disk| CacheDirectory::with_files(&disk.path, &metrics, disk.operations()));
+        let disk = match &directory {
             Some(directory) => {
-                let files = Files::with_fault(fault(Arc::clone(&self.disk)));
-                let directory = CacheDirectory::with_files(directory.path(), &metrics, files);
-                Some(Arc::new(Disk::open(directory, 1 << 30, &metrics).await.expect("simulated threads")))
+                let disk = Disk::open(Arc::clone(directory), 1 << 30, &metrics).await;
+                Some(Arc::new(disk.expect("simulated threads")))
             }
             None => None,
         };
+        let news = News::start(directory, Arc::clone(&whitelist), Arc::clone(&metrics), None);
+        let news = news.expect("a simulated thread");
         let config = CacheConfig { size: self.cache_size.into(), ..CacheConfig::default() };
         let limits = FreshnessLimits {
             default: *config.fresh_for,
@@ -108,7 +122,7 @@ impl World {
         };
         let wire = self.upstream.wire(number, &model);
         let fetcher = Fetcher::over(wire, limits, *config.max_feed_size, *config.size);
-        let cache = Cache::over(fetcher, &config, disk.clone(), None, Arc::clone(&metrics));
+        let cache = Cache::over(fetcher, &config, disk.clone(), Some(news), Arc::clone(&metrics));
         let (stop, stopped) = watch::channel(false);
         let mut tasks = vec![tokio::spawn(cache.clone().keep_fresh(stopped.clone()))];
         tasks.extend(disk.map(|disk| tokio::spawn(disk.keep_claimed(stopped))));
@@ -123,7 +137,9 @@ impl World {
             metrics,
         };
         self.trace(format!("process {number} started"));
-        Some(Arc::new(Process { proxy, model, stop, tasks: Mutex::new(tasks) }))
+        let process = Arc::new(Process { proxy, model, stop, tasks: Mutex::new(tasks) });
+        self.processes.lock().push(Arc::clone(&process));
+        Some(process)
     }
 
     /// Writes the whitelist's file, and has it read as its watcher would.
@@ -144,12 +160,45 @@ impl World {
         }
     }
 
+    async fn jump(&self, time: Duration) {
+        self.upstream.jump();
+        advance(time).await;
+    }
+
+    /// Looks for what must not be at any time.
+    fn look(&self, process: &Process) {
+        if let Some(beyond) = process.proxy.cache.broken_bounds() {
+            self.fail(format!("bounds: {beyond}"));
+        }
+        if let Some(name) = self.disk.as_ref().and_then(SimulatedDisk::lost) {
+            self.fail(format!("file lost: {name}"));
+        }
+        if let Some(name) = process.panicked() {
+            self.fail(format!("panic: {name}"));
+        }
+    }
+
+    /// Returns what is still under way in any process.
+    fn under_way(&self) -> Option<String> {
+        let open = self.upstream.open();
+        let requests = (open > 0).then(|| format!("{open} requests to the upstream"));
+        self.processes.lock().iter().find_map(|process| process.proxy.cache.leftovers()).or(requests)
+    }
+
     /// Ends a process as a signal does.
     async fn shut_down(&self, process: &Process) {
         let _ = process.stop.send(true);
         if timeout(SHUTDOWN, process.proxy.cache.close()).await.is_err() {
             self.fail("shutdown: it takes too long".to_owned());
         }
+    }
+}
+
+impl Process {
+    /// Returns the name of a background thread or task that panicked.
+    fn panicked(&self) -> Option<&'static str> {
+        let names = ["flight", "view", "encoder", "cache-reads", "cache-writes", "news"];
+        names.into_iter().find(|name| self.proxy.metrics.panics(name).get() > 0)
     }
 }
 
@@ -170,43 +219,34 @@ fn text(bits: u8) -> Part {
     Ok(format!("extensions = {codes:?}\n").into_bytes())
 }
 
-fn fault(disk: Arc<Mutex<DiskBehaviour>>) -> impl Fn(Operation, &Path) -> io::Result<()> {
-    move |operation, _| {
-        let fails = match *disk.lock() {
-            DiskBehaviour::Good | DiskBehaviour::Hangs => false,
-            DiskBehaviour::CannotRead => operation == Operation::Read,
-            DiskBehaviour::CannotWrite => {
-                matches!(operation, Operation::Write | Operation::Sync | Operation::Remove)
-            }
-            DiskBehaviour::CannotClaim => operation == Operation::Claim,
-        };
-        if fails { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
-    }
-}
-
-/// Plays a script. Returns the trace, and the first thing that must not have happened.
-pub(crate) async fn play(script: &Script) -> (Vec<String>, Option<String>) {
+/// Plays a script, with copies on disk in `directory` if there is one.
+pub(super) async fn play(script: &Script, directory: Option<PathBuf>) -> Outcome {
+    clock::start_day();
     let trace = Arc::<Mutex<Vec<String>>>::default();
     let world = Arc::new(World {
         start: Instant::now(),
-        upstream: Upstream::new(script.seed, Arc::clone(&trace)),
+        upstream: Upstream::new(script.seed, script.queries == 1, Arc::clone(&trace)),
         offers: Offers::default(),
         trace,
         violation: Mutex::default(),
         validators: Mutex::default(),
         list: Arc::new(Mutex::new(text(0b11))),
-        disk: Arc::new(Mutex::new(DiskBehaviour::Good)),
-        directory: script.has_disk.then(|| tempfile::tempdir().expect("a directory")),
+        disk: directory.map(SimulatedDisk::new),
         cache_size: script.cache_size,
+        processes: Mutex::default(),
     });
     let mut process = world.start(0).await.expect("the list is good");
     let mut clients = JoinSet::new();
     for (number, (pause, step)) in script.steps.iter().enumerate() {
-        sleep(*pause).await;
+        sleep(pause.time()).await;
         world.trace(format!("{step:?}"));
         match *step {
             Step::Ask(question) => {
                 clients.spawn(client::ask(Arc::clone(&world), Arc::clone(&process), number, question));
+            }
+            Step::Pass(upload) => {
+                let current = world.processes.lock().len();
+                clients.spawn(pass(Arc::clone(&world), current, number, upload));
             }
             Step::Crowd(count) => crowd(&process, number, count).await,
             Step::Edit(_) | Step::BreakList => {
@@ -218,10 +258,16 @@ pub(crate) async fn play(script: &Script) -> (Vec<String>, Option<String>) {
             }
             Step::Publish => world.upstream.publish(),
             Step::Upstream(behaviour) => world.upstream.behave(behaviour),
-            Step::Jump(time) => advance(time).await,
+            Step::Jump(time) => world.jump(time.time()).await,
             Step::Disk(behaviour) => {
-                clock::set_disk_hangs(behaviour == DiskBehaviour::Hangs);
-                *world.disk.lock() = behaviour;
+                if let Some(disk) = &world.disk {
+                    disk.behave(behaviour);
+                }
+            }
+            Step::Damage(which) => {
+                if let Some(disk) = &world.disk {
+                    disk.damage(which);
+                }
             }
             Step::Restart => {
                 // The new one starts while the old one drains.
@@ -231,42 +277,38 @@ pub(crate) async fn play(script: &Script) -> (Vec<String>, Option<String>) {
                 }
             }
         }
-        if let Some(beyond) = process.proxy.cache.broken_bounds() {
-            world.fail(format!("bounds: {beyond}"));
-        }
+        world.look(&process);
     }
-    settle(&world, &process, clients).await;
+    settle(&world, &process, script, clients).await;
     let violation = world.upstream.violation().or_else(|| world.violation.lock().clone());
-    (world.trace.lock().clone(), violation)
+    Outcome { trace: world.trace.lock().clone(), violation }
 }
 
 /// Lets everything come to its end, and looks whether anything is left behind.
-async fn settle(world: &Arc<World>, process: &Arc<Process>, mut clients: JoinSet<()>) {
-    world.upstream.behave(Behaviour::Good(Duration::from_millis(10), Duration::ZERO));
-    *world.disk.lock() = DiskBehaviour::Good;
-    clock::set_disk_hangs(false);
-    sleep(QUIET).await;
-    while let Some(ended) = clients.try_join_next() {
-        if let Err(error) = ended {
-            world.fail(format!("panic: {error}"));
+async fn settle(world: &Arc<World>, process: &Arc<Process>, script: &Script, mut clients: JoinSet<()>) {
+    world.upstream.behave(Behaviour::Good(Ms(10), Ms(0)));
+    if let Some(disk) = &world.disk {
+        disk.behave(DiskBehaviour::Works);
+    }
+    let mut panicked = None;
+    let is_quiet = until_quiet(|| {
+        while let Some(ended) = clients.try_join_next() {
+            panicked = panicked.take().or(ended.err());
         }
+        clients.is_empty() && world.upstream.open() == 0
+    });
+    if !is_quiet.await {
+        let (clients, open) = (clients.len(), world.upstream.open());
+        world.fail(format!("waiting: {clients} clients and {open} requests to the upstream still wait"));
     }
-    if !clients.is_empty() {
-        world.fail(format!("waiting: {} clients still wait", clients.len()));
+    if let Some(error) = panicked {
+        world.fail(format!("panic: {error}"));
     }
-    for query in 0..QUERIES {
+    // A jump, since each second of waiting costs a look for copies to renew.
+    world.jump(RECOVERY).await;
+    for query in 0..script.queries {
         for categories in [false, true] {
-            let (accept, pause) = ("gzip", Duration::ZERO);
-            let question = Question {
-                categories,
-                query,
-                is_head: false,
-                accept,
-                conditional: false,
-                patience: None,
-                pause,
-                max_frames: None,
-            };
+            let question = Question { categories, query, accept: "gzip", ..Question::default() };
             client::ask(Arc::clone(world), Arc::clone(process), usize::MAX, question).await;
             let name = if categories { "categories" } else { "packages" };
             let request = Request::get(format!("http://proxy.test/api/v4/{name}?q{query}")).body(());
@@ -276,15 +318,54 @@ async fn settle(world: &Arc<World>, process: &Arc<Process>, mut clients: JoinSet
             }
         }
     }
-    let _ = process.stop.send(true);
-    sleep(QUIET).await;
-    if let Some(left) = process.proxy.cache.leftovers() {
-        world.fail(format!("left behind: {left}"));
+    let status = || process.proxy.cache.disk_status();
+    if !until_quiet(|| status().is_none_or(|status| status == Status::Usable)).await {
+        world.fail(format!("disk not used: {:?}", status()));
     }
-    if world.upstream.open() > 0 {
-        world.fail(format!("left behind: {} requests to the upstream", world.upstream.open()));
+    // What could not be saved before is saved now.
+    sleep(LOOK_INTERVAL).await;
+    if script.is_simple() {
+        // A change is told when two fetches agree about it, and renewals can fail once as too short.
+        for _ in 0..4 {
+            world.jump(RENEWAL).await;
+            let question = Question { accept: "gzip", ..Question::default() };
+            client::ask(Arc::clone(world), Arc::clone(process), usize::MAX, question).await;
+            until_quiet(|| world.upstream.open() == 0).await;
+        }
+    }
+    let _ = process.stop.send(true);
+    if !until_quiet(|| world.under_way().is_none()).await {
+        world.fail(format!("left behind: {}", world.under_way().unwrap_or_default()));
     }
     world.shut_down(process).await;
+    world.processes.lock().iter().for_each(|process| world.look(process));
+    if let Some(disk) = &world.disk {
+        let kept = process.model.lock().kept();
+        if let Some((id, _)) = kept.iter().find(|(_, feed)| script.saves_all() && !disk.has(feed)) {
+            world.fail(format!("not on disk: {id:?}"));
+        }
+        let history = news::history::read(&disk.path).expect("a directory that works");
+        let items: Vec<NewsItem> = history
+            .into_iter()
+            .map(|past| NewsItem { is_there: past.change.change != Kind::Gone, code: past.change.code })
+            .collect();
+        let last = script.is_simple().then(|| world.upstream.edition());
+        if let Some(wrong) = model::wrong_news(&world.offers, &items, last) {
+            world.fail(format!("wrong news: {wrong}"));
+        }
+    }
+}
+
+/// Waits until all is quiet, at most [`QUIET`]. Returns false if it never was.
+async fn until_quiet(mut is_quiet: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    while !is_quiet() {
+        if start.elapsed() >= QUIET {
+            return false;
+        }
+        sleep(LOOK_INTERVAL).await;
+    }
+    true
 }
 
 /// Has clients ask for keys of their own and hang up at once.

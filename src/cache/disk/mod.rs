@@ -13,7 +13,7 @@ use std::io;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
@@ -25,6 +25,7 @@ use super::cached_feed::CachedFeed;
 use crate::backoff::{Backoff, jittered};
 use crate::cache_directory::{CacheDirectory, Claimed, Status};
 use crate::metrics::Metrics;
+use crate::wall_clock;
 use lane::Lane;
 use shelf::Shelf;
 pub use shelf::newest_packages;
@@ -186,12 +187,14 @@ impl Disk {
                 CLAIM_BACKOFF.pause(failures, fastrand::f64())
             };
             tokio::select! {
-                () = sleep(pause) => {}
+                biased;
                 _ = stop.wait_for(|stop| *stop) => return,
+                () = sleep(pause) => {}
             }
             tokio::select! {
-                () = self.check() => {}
+                biased;
                 _ = stop.wait_for(|stop| *stop) => return,
+                () = self.check() => {}
             }
         }
     }
@@ -243,7 +246,7 @@ impl Unsaved {
 fn read(shelf: &Shelf, Read { key, reply }: Read) {
     // Whoever waited for it gave up while the disk hung.
     if !reply.is_closed() {
-        let _ = reply.send(shelf.load(&key, SystemTime::now()));
+        let _ = reply.send(shelf.load(&key, wall_clock::now()));
     }
 }
 
@@ -260,7 +263,7 @@ impl DiskWriter {
         match job {
             Write::Save(key, copy) => {
                 self.queued.fetch_sub(1, Ordering::SeqCst);
-                if self.shelf.save(&key, &copy, SystemTime::now()).is_err() {
+                if self.shelf.save(&key, &copy, wall_clock::now()).is_err() {
                     self.unsaved.note(key);
                 }
             }
@@ -271,7 +274,7 @@ impl DiskWriter {
     fn check(&self) {
         if self.directory.claim() == Claimed::Now
             && let Some(hold) = self.directory.hold()
-            && let Err(error) = self.shelf.list(&hold, SystemTime::now())
+            && let Err(error) = self.shelf.list(&hold, wall_clock::now())
         {
             hold.abandon(&error);
         }

@@ -12,7 +12,7 @@ pub(super) mod table;
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -28,6 +28,7 @@ use crate::cache_status::CacheOutcome;
 use crate::metrics::{Failed, FeedName, Fetch};
 use crate::panics;
 use crate::printable::millis;
+use crate::wall_clock;
 pub use reader::{Begun, Flight, FlightEnd};
 use table::{FlightWriter, QueueFull};
 
@@ -140,7 +141,7 @@ impl Inner {
         self.metrics.fetches.get_or_create(&Fetch { feed, outcome, phase }).inc();
         self.metrics.fetch_durations.get_or_create(&FeedName { feed }).observe(elapsed.as_secs_f64());
         if phase == DONE {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let now = wall_clock::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             self.metrics.last_fetches.get_or_create(&key.feed()).set(now.as_secs() as i64);
         }
     }
