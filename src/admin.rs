@@ -34,15 +34,19 @@ pub fn answer(
 }
 
 fn metrics(proxy: &Proxy, certificate: Option<CertificateState>) -> Response<Body> {
-    let (rules, status) = (proxy.whitelist.rules(), proxy.whitelist.status());
-    let mut state = proxy.cache.observe(&rules);
-    state.whitelist = WhitelistState {
-        generation: status.generation,
-        entries: rules.counts(),
-        loaded_at: Some(status.loaded_at),
-        reload_succeeded: status.in_force,
-        ..state.whitelist
-    };
+    let shops = proxy.shops.current();
+    let mut state = proxy.cache.observe(&shops);
+    state.whitelists = shops
+        .all()
+        .map(|shop| WhitelistState {
+            shop: shop.name.to_string(),
+            generation: shop.list().map_or(0, |list| list.generation),
+            entries: shop.rules().map(|rules| rules.counts()).unwrap_or_default(),
+            loaded_at: shop.list().map(|list| list.loaded_at),
+            reload_succeeded: shop.is_in_force() && shops.directory_error().is_none(),
+        })
+        .collect();
+    state.disputed_hosts = shops.disputes().count();
     state.certificate = certificate;
     match proxy.metrics.encode(&state) {
         Ok(text) => respond::plain(StatusCode::OK, CONTENT_TYPE, text),

@@ -8,6 +8,9 @@ use tracing::Level;
 use crate::cache::fetch_error::FetchError;
 use crate::upstream::{FailureRow, UpstreamError, UpstreamFailure};
 
+/// When to ask a shop again that cannot serve: somebody has to mend a file first.
+const SHOP_RETRY_AFTER: Duration = Duration::from_secs(30);
+
 /// Why a request is not served.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -29,6 +32,12 @@ pub enum Error {
     /// A feed's path behind a prefix that has no feeds.
     #[error("no feeds are served under `{0}`")]
     UnknownPrefix(String),
+    /// A feed's path where no shop is.
+    #[error("no feeds are served here")]
+    NoShop,
+    /// A shop that is there, but cannot serve its feeds now.
+    #[error("this shop {0}")]
+    ShopNotReady(&'static str),
     /// A target that is too long for what it names.
     #[error("this target may have {0} bytes at most")]
     TargetTooLong(usize),
@@ -76,7 +85,12 @@ impl Error {
             Self::MethodNotAllowed { .. } => client(S::METHOD_NOT_ALLOWED),
             Self::MethodNotImplemented => client(S::NOT_IMPLEMENTED),
             Self::Refused(_) | Self::PathNotNormal(_) | Self::Ambiguous(_) => client(S::BAD_REQUEST),
-            Self::UnknownPrefix(_) => client(S::NOT_FOUND),
+            Self::UnknownPrefix(_) | Self::NoShop => client(S::NOT_FOUND),
+            Self::ShopNotReady(_) => ErrorResponse {
+                status: S::SERVICE_UNAVAILABLE,
+                proxy_status: "proxy_configuration_error",
+                level: Level::DEBUG,
+            },
             Self::TooManyFields(_) => client(S::REQUEST_HEADER_FIELDS_TOO_LARGE),
             Self::BodyTooLarge(_) => client(S::PAYLOAD_TOO_LARGE),
             Self::BodyStalled(_) => client(S::REQUEST_TIMEOUT),
@@ -108,6 +122,7 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Feed(error) | Self::PackagesOfCategories(error) => error.retry_after(),
+            Self::ShopNotReady(_) => Some(SHOP_RETRY_AFTER),
             _ => None,
         }
     }

@@ -22,7 +22,9 @@ pub mod news;
 
 pub mod feed;
 pub mod server;
+pub mod shops;
 pub mod upstream;
+
 pub mod whitelist;
 
 pub mod certificate;

@@ -71,6 +71,8 @@ pub struct FileContents<'a, T> {
     pub parts: &'a [Part],
     /// The value in force, unless it is the first load.
     pub last: Option<&'a T>,
+    /// Why it is read.
+    pub check: Check,
 }
 
 /// A valid value, and warnings about it.
@@ -80,6 +82,9 @@ pub struct Parsed<T> {
     pub value: T,
     /// Warnings for the log.
     pub warnings: Vec<String>,
+    /// True if a part of the content has become broken or missing, so that it may be half-written like content that
+    /// is broken as a whole.
+    pub is_partial: bool,
 }
 
 /// Outcome of the loads so far.
@@ -137,7 +142,8 @@ impl<T: Reloadable> Reloading<T> {
 
     pub(crate) fn load_with(origin: T::Origin, read: ReadFiles<T>) -> Result<Arc<Self>, T::Error> {
         let parts = read(&origin);
-        let Parsed { value, warnings } = T::parse(&origin, FileContents { parts: &parts, last: None })?;
+        let content = FileContents { parts: &parts, last: None, check: Check::IfChanged };
+        let Parsed { value, warnings, .. } = T::parse(&origin, content)?;
         let status =
             ReloadStatus { loaded_at: SystemTime::now(), generation: 1, last_error: None, in_force: true };
         let reloading = Self {
@@ -198,8 +204,9 @@ impl<T: Reloadable> Reloading<T> {
             rounds >= MAX_SETTLE_ROUNDS || candidate.is_some_and(|candidate| candidate.found == found);
         // Content that makes the parser panic counts as seen, or each poll would panic again.
         let seen = mem::replace(&mut progress.seen, found.clone());
-        let parsed = self.parse(&parts);
-        let pause = if parsed.is_ok() { T::SETTLE.good } else { T::SETTLE.broken };
+        let parsed = self.parse(&parts, check);
+        let is_whole = parsed.as_ref().is_ok_and(|parsed| !parsed.is_partial);
+        let pause = if is_whole { T::SETTLE.good } else { T::SETTLE.broken };
         if !settled && !pause.is_zero() {
             progress.seen = seen;
             progress.candidate = Some(Candidate { found, check, rounds: rounds + 1 });
@@ -218,9 +225,9 @@ impl<T: Reloadable> Reloading<T> {
         None
     }
 
-    fn parse(&self, parts: &[Part]) -> Result<Parsed<T>, T::Error> {
+    fn parse(&self, parts: &[Part], check: Check) -> Result<Parsed<T>, T::Error> {
         let last = self.current.load();
-        let content = FileContents { parts, last: Some(&**last) };
+        let content = FileContents { parts, last: Some(&**last), check };
         catch_unwind(AssertUnwindSafe(|| T::parse(&self.origin, content))).unwrap_or_else(|payload| {
             self.status.lock().in_force = false;
             resume_unwind(payload)
@@ -232,7 +239,7 @@ impl<T: Reloadable> Reloading<T> {
     fn store(&self, parsed: Result<Parsed<T>, T::Error>) -> Result<(Arc<T>, Vec<String>), Arc<T::Error>> {
         let mut status = self.status.lock();
         match parsed {
-            Ok(Parsed { value, warnings }) => {
+            Ok(Parsed { value, warnings, .. }) => {
                 let before = self.current.swap(Arc::new(value));
                 let generation = status.generation + 1;
                 *status = ReloadStatus {

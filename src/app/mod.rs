@@ -29,12 +29,12 @@ use crate::proxy::Proxy;
 use crate::proxy::respond::Caching;
 use crate::proxy::trust::Trusted;
 use crate::server::{self, Connections, Quotas, listener};
+use crate::shops::{ShopFiles, ShopsError};
 use crate::systemd::Manager;
 use crate::upstream::outbound::{Outbound, OutboundError};
 use crate::upstream::{RootsError, Upstream};
 use crate::watch::Watch;
-use crate::whitelist::watch::LoadError;
-use crate::{admin, whitelist};
+use crate::{admin, shops};
 use tasks::{EndedEarly, Tasks};
 
 /// Some scrapers and probes. They are counted apart, so that they get through whatever clients do.
@@ -47,9 +47,9 @@ const ADMIN_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Why the proxy cannot start, or ended without having been asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// The whitelist cannot be loaded.
+    /// There are no whitelists to serve with.
     #[error(transparent)]
-    Whitelist(#[from] LoadError),
+    Shops(#[from] ShopsError),
     /// The certificate of the service port cannot be used.
     #[error(transparent)]
     Certificate(#[from] TlsError),
@@ -107,7 +107,11 @@ impl App {
         }
         let metrics = Arc::new(Metrics::default());
         let outbound = Outbound::new(&config.upstream, &config.outbound)?;
-        let whitelist = whitelist::watch::load(&config.whitelist)?;
+        let files = ShopFiles {
+            default: config.whitelist.as_ref().map(|given| given.value.clone()),
+            directory: config.shops.as_ref().map(|given| given.value.clone()),
+        };
+        let shops = shops::load(files)?;
         let upstream = Upstream::new(config.upstream.value.clone(), config.upstream_ca.as_ref(), outbound)?;
         let listen = |address: &SocketAddr| bind(*address, &config.listen);
         let listeners = config.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
@@ -119,8 +123,7 @@ impl App {
             }
         };
         let certificate = config.tls.as_ref().map(Certificate::load).transpose()?;
-        let mut watches =
-            vec![whitelist.watch(metrics.panics("whitelist"))?, upstream.watch_roots(&metrics)?];
+        let mut watches = vec![shops.watch(metrics.panics("whitelist"))?, upstream.watch_roots(&metrics)?];
         if let Some(certificate) = &certificate {
             watches.push(certificate.watch(metrics.panics("certificate"))?);
         }
@@ -139,7 +142,7 @@ impl App {
             watches.push(client.watch_roots(&metrics)?);
         }
         let (outbox, notifier) = hook.map(|(hook, client)| notify::notifier(hook, client)).unzip();
-        let news = News::start(directory, Arc::clone(&whitelist), Arc::clone(&metrics), outbox)?;
+        let news = News::start(directory, Arc::clone(&shops), Arc::clone(&metrics), outbox)?;
         // Whatever clients do to the connections of pass-through, feeds have their own.
         let cache =
             Cache::new(upstream.apart(), &config.cache, disk.clone(), Some(news), Arc::clone(&metrics));
@@ -148,7 +151,7 @@ impl App {
         let proxy = Proxy {
             cache,
             upstream,
-            whitelist,
+            shops,
             caching,
             trusted: Trusted::new(config.trusted.value.clone()),
             secure: certificate.is_some(),
@@ -179,15 +182,17 @@ impl App {
     /// If signals cannot be handled, or a task that nothing works without has ended.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), AppError> {
         descriptors::ensure(*self.limits.connections);
+        // Before anybody is told that it serves: until then a hang-up would end the process.
+        let mut hangups = signal(SignalKind::hangup())?;
         let origin = self.proxy.upstream.origin();
-        let entries = self.proxy.whitelist.current().policy().entries().len();
+        let shops = self.proxy.shops.current();
+        let names: Vec<_> = shops.all().map(|shop| shop.name.as_str()).collect();
         info!(
             version = env!("CARGO_PKG_VERSION"), listen = %joined(&self.addresses()),
             admin = self.admin_address().map(tracing::field::display),
             upstream = %format_args!("{}://{}", origin.scheme, origin.authority),
-            outbound = %self.proxy.upstream.outbound(), entries, "serving"
+            outbound = %self.proxy.upstream.outbound(), shops = %joined(&names), "serving"
         );
-        let mut hangups = signal(SignalKind::hangup())?;
         let manager = Manager::from_env(self.proxy.metrics.panics("systemd"))?;
         let manager = Arc::new(manager);
         let (stop, stopped) = watch::channel(false);
@@ -227,10 +232,10 @@ impl App {
             let stopped = stopped.clone();
             tasks.spawn_restarting("keep_claimed", move || Arc::clone(&disk).keep_claimed(stopped.clone()));
         }
-        let (cache, whitelist) = (self.proxy.cache.clone(), Arc::clone(&self.proxy.whitelist));
+        let (cache, shops) = (self.proxy.cache.clone(), Arc::clone(&self.proxy.shops));
         let stop_coverage = stopped.clone();
         tasks.spawn_restarting("coverage", move || {
-            cache.clone().watch_coverage(Arc::clone(&whitelist), stop_coverage.clone())
+            cache.clone().watch_coverage(Arc::clone(&shops), stop_coverage.clone())
         });
         let cache = self.proxy.cache.clone();
         tasks.spawn_restarting("keep_fresh", move || cache.clone().keep_fresh(stopped.clone()));

@@ -1,6 +1,6 @@
 //! Watches whether the catalog knows the whitelist, for the log.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use crate::blocking;
 use crate::digest::Digest;
 use crate::feed::FeedKind;
 use crate::policy::Rules;
+use crate::shops::{ShopName, Shops, WatchedShops};
 use crate::whitelist::coverage::{CoverageJudge, UnknownCodes, WarningReason};
-use crate::whitelist::watch::WatchedWhitelist;
 
 /// How often the whitelist is looked at: who has just edited it should find the warning in the log.
 const LIST_INTERVAL: Duration = Duration::from_secs(1);
@@ -41,12 +41,12 @@ pub(super) fn codes(packages: &[Arc<Feed>]) -> BTreeSet<&str> {
 }
 
 impl Cache {
-    /// Warns about each list that the catalog hardly knows, until `stop` is set. Nothing is said while no packages feed
-    /// is in the cache.
-    pub async fn watch_coverage(self, whitelist: Arc<WatchedWhitelist>, mut stop: watch::Receiver<bool>) {
+    /// Warns about each shop's list that the catalog hardly knows, until `stop` is set. Nothing is said while no packages
+    /// feed is in the cache.
+    pub async fn watch_coverage(self, shops: Arc<WatchedShops>, mut stop: watch::Receiver<bool>) {
         let mut ticks = interval(LIST_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut judge = CoverageJudge::default();
+        let mut judges = BTreeMap::<ShopName, CoverageJudge>::new();
         let mut judged_by: HashSet<Digest> = HashSet::new();
         let mut next_look = Instant::now();
         loop {
@@ -56,8 +56,12 @@ impl Cache {
                 _ = stop.wait_for(|stop| *stop) => return,
             }
             // Looking makes a date that has come take effect, and logs it, also while nobody asks.
-            let (list, now) = (whitelist.rules(), Instant::now());
-            let is_judged = judge.judged() == Some(list.digest);
+            let lists: Vec<_> = rules_of(&shops.current());
+            let now = Instant::now();
+            let is_judged = lists.len() == judges.len()
+                && lists.iter().all(|(name, list)| {
+                    judges.get(name).is_some_and(|judge| judge.judged() == Some(list.digest))
+                });
             if is_judged && now < next_look {
                 continue;
             }
@@ -70,22 +74,32 @@ impl Cache {
             judged_by = digests;
             // Large feeds take a while.
             let judged = blocking::run(move || {
-                if let Some(unknown) = judge.judge(&list, &codes(&packages)) {
-                    log(&list, packages.len(), &unknown);
+                let known = codes(&packages);
+                judges.retain(|name, _| lists.iter().any(|(other, _)| other == name));
+                for (name, list) in &lists {
+                    let judge = judges.entry(name.clone()).or_default();
+                    if let Some(unknown) = judge.judge(list, &known) {
+                        log(name, list, packages.len(), &unknown);
+                    }
                 }
-                judge
+                judges
             });
             // A panic is in the log; the next look begins anew.
-            judge = judged.await.unwrap_or_default();
+            judges = judged.await.unwrap_or_default();
         }
     }
 }
 
-fn log(list: &Rules, feeds: usize, unknown: &UnknownCodes<'_>) {
+/// Returns the rules of all shops that have a list.
+pub(super) fn rules_of(shops: &Shops) -> Vec<(ShopName, Arc<Rules>)> {
+    shops.all().filter_map(|shop| Some((shop.name.clone(), shop.rules()?))).collect()
+}
+
+fn log(shop: &ShopName, list: &Rules, feeds: usize, unknown: &UnknownCodes<'_>) {
     let message = match unknown.reason {
         WarningReason::HardlyKnown => "the catalog knows less than half of the whitelist's codes",
         WarningReason::Added => "the catalog does not know codes that were added to the whitelist",
     };
     let extensions = list.codes().count();
-    warn!(extensions, feeds, unknown = unknown.len(), codes = %unknown, "{message}");
+    warn!(%shop, extensions, feeds, unknown = unknown.len(), codes = %unknown, "{message}");
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::cached_feed::{CachedFeed, FeedIndex};
-use super::coverage::{codes, packages_in_use};
+use super::coverage::{codes, packages_in_use, rules_of};
 use super::fetch_error::FetchError;
 use super::refresh::REFRESH_ASKED_WITHIN;
 use super::store::StoredFeed;
@@ -17,6 +17,7 @@ use crate::feed::FeedKind;
 use crate::metrics::FeedLabels;
 use crate::metrics::state::{FeedGauges, PackagesState, Snapshot, VerdictCounts};
 use crate::policy::Rules;
+use crate::shops::Shops;
 use crate::whitelist::coverage::unknown_codes;
 
 /// The state of one key.
@@ -49,7 +50,8 @@ impl Cache {
     ///
     /// Of the many keys that one feed can have, the one that is worst off counts, and for sizes the largest.
     /// Those that nobody asked for within a day are left out: they are not renewed, so their age says nothing.
-    pub fn observe(&self, rules: &Rules) -> Snapshot {
+    pub fn observe(&self, shops: &Shops) -> Snapshot {
+        let lists = rules_of(shops);
         let now = Instant::now();
         let entries = self.0.store.feeds(now);
         let stale = entries.iter().filter(|entry| !entry.cached.is_fresh(now)).count();
@@ -79,14 +81,18 @@ impl Cache {
             let stale = failing.map(|entry| entry.cached.stale_since(now)).max().unwrap_or_default();
             let packages = matches!(content.index, FeedIndex::Packages(_)).then(|| {
                 let (no_objects, no_codes) = content.odd();
-                PackagesState { counts: content.counts(rules), no_objects, no_codes }
+                let shops = lists.iter().map(|(shop, rules)| (shop.to_string(), content.counts(rules)));
+                PackagesState { shops: shops.collect(), no_objects, no_codes }
             });
             let feed = FeedLabels { feed, version };
             state.feeds.push(FeedGauges { feed, age, stale, elements: content.len(), packages });
         }
         let packages = packages_in_use(&entries);
         if !packages.is_empty() {
-            state.whitelist.absent = Some(unknown_codes(rules, &codes(&packages)).len());
+            let known = codes(&packages);
+            let absent =
+                lists.iter().map(|(shop, rules)| (shop.to_string(), unknown_codes(rules, &known).len()));
+            state.absent = absent.collect();
         }
         state
     }
@@ -105,8 +111,8 @@ impl Cache {
         self.0.disk.as_ref().map(|disk| disk.status())
     }
 
-    /// Returns the state of all keys under some rules, those with a copy first, else sorted.
-    pub fn states(&self, rules: &Rules) -> Vec<KeyState> {
+    /// Returns the state of all keys under some rules (those of the shop at `/`), those with a copy first, else sorted.
+    pub fn states(&self, rules: Option<&Rules>) -> Vec<KeyState> {
         let now = Instant::now();
         let mut errors: HashMap<String, String> = (self.0.failures.all().into_iter())
             .map(|(key, error)| (key.to_string(), error.to_string()))
@@ -116,7 +122,9 @@ impl Cache {
         let mut states = BTreeMap::new();
         for entry in self.0.store.feeds(now) {
             let content = &entry.cached.feed;
-            let counts = *counts.entry(content.digest).or_insert_with(|| content.counts(rules));
+            let counts = *counts
+                .entry(content.digest)
+                .or_insert_with(|| rules.map(|rules| content.counts(rules)).unwrap_or_default());
             let copy = CopyState {
                 age: entry.cached.age(now).as_secs(),
                 fresh: entry.cached.is_fresh(now),

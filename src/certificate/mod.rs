@@ -115,7 +115,7 @@ impl Reloadable for Pair {
         let pair = parse(files, &content.parts[0], &content.parts[1])?;
         let overdue = pair.check_time().err();
         let warnings = overdue.map(|overdue| format!("{}: {overdue}", files.cert.display()));
-        Ok(Parsed { value: pair, warnings: warnings.into_iter().collect() })
+        Ok(Parsed { value: pair, warnings: warnings.into_iter().collect(), is_partial: false })
     }
 
     fn log_loaded(files: &Tls, before: Option<&Self>, _: &Self) {

@@ -39,9 +39,12 @@ pub struct Settings {
     /// PEM file with root certificates to trust for the upstream, instead of the system's
     #[arg(long, value_name = "FILE", env = "CATALOG_PROXY_UPSTREAM_CA")]
     pub upstream_ca: Option<PathBuf>,
-    /// Whitelist file [default: whitelist.toml]
+    /// Whitelist file of the shop at /, or `off` [default: whitelist.toml]
     #[arg(long, value_name = "FILE", env = "CATALOG_PROXY_WHITELIST")]
     pub whitelist: Option<PathBuf>,
+    /// Directory with a whitelist NAME.toml for each shop at /NAME/ [default: none]
+    #[arg(long, value_name = "DIR", env = "CATALOG_PROXY_SHOPS")]
+    pub shops: Option<PathBuf>,
     /// Directory that keeps the last good copies over restarts [default: none]
     #[arg(long, value_name = "DIR", env = "CATALOG_PROXY_CACHE_DIR")]
     pub cache_dir: Option<PathBuf>,

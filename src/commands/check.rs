@@ -23,8 +23,8 @@ use crate::place::Place;
 use crate::policy::Day;
 use crate::policy::{Pattern, Verdict, WhitelistEntry};
 use crate::seller::Seller;
+use crate::whitelist::load::LoadError;
 use crate::whitelist::mount;
-use crate::whitelist::watch::LoadError;
 
 /// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -98,7 +98,7 @@ impl CheckReport {
                 source => self.about(Level::Warning, &source.to_string(), objection),
             }
         }
-        let file = self.whitelist(&config.whitelist);
+        let file = config.whitelist.as_ref().and_then(|path| self.whitelist(path));
         let catalog = self.catalog(config, feed)?;
         if let (Some(file), Some(catalog)) = (&file, &catalog) {
             let former = FormerCodes::read(config);

@@ -50,7 +50,7 @@ pub(crate) fn demo(listen: SocketAddr) -> Result<(), CommandError> {
         let config = Config {
             listen: vec![listen].into(),
             upstream: Origin { scheme: Scheme::HTTP, authority }.into(),
-            whitelist: whitelist.clone().into(),
+            whitelist: Some(whitelist.clone().into()),
             ..Config::default()
         };
         let app = App::bind(&config).await?;

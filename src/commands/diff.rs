@@ -9,7 +9,7 @@ use super::catalog_source::Listing;
 use super::list::style;
 use super::table::TextTable;
 use super::terminal::{Style, Terminal, print, print_json};
-use super::whitelist_file::WhitelistFile;
+use super::whitelist_file::{WhitelistFile, whitelist_path};
 use crate::cli::{Diff, TableFormat};
 use crate::config::Config;
 use crate::policy::{Changes, Day, Verdict, WhitelistEntry};
@@ -41,7 +41,13 @@ pub(crate) fn diff(arguments: &Diff) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
     let today = Day::of(SystemTime::now());
     let new = WhitelistFile::read(&arguments.new, today)?;
-    let old = WhitelistFile::read(arguments.old.as_deref().unwrap_or(&config.whitelist), today)?;
+    let old = WhitelistFile::read(
+        match &arguments.old {
+            Some(old) => old,
+            None => whitelist_path(&config)?,
+        },
+        today,
+    )?;
     let catalog = Listing::load(arguments.sources.feed.as_deref(), &config)?;
     let mut changes = states(&old, &new, &catalog);
     changes.extend(without_effect(&old, &new, &catalog));

@@ -10,6 +10,7 @@ use super::CommandError;
 use super::catalog_source::{Asking, Listing, block_on, origin};
 use super::diff::always_shown;
 use super::terminal::{print, printable};
+use super::whitelist_file::whitelist_path;
 use crate::cli::{Edit, Sources};
 use crate::config::Config;
 use crate::feed::listing::Listed;
@@ -19,8 +20,8 @@ use crate::seller::Seller;
 use crate::stderr;
 use crate::whitelist;
 use crate::whitelist::edit::{self, EditError, Hidden};
+use crate::whitelist::load::{LoadError, MAX_FILE_SIZE, read_editable};
 use crate::whitelist::replace::{Editing, Replaced};
-use crate::whitelist::watch::{LoadError, MAX_FILE_SIZE, read_editable};
 
 /// Longest wait for the upstream. It only provides names and suggestions, and somebody waits at the terminal.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -56,7 +57,7 @@ pub(crate) fn hide(arguments: &Edit) -> Result<(), CommandError> {
 
 fn run(verb: Verb, arguments: &Edit) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
-    let path = config.whitelist.as_path();
+    let path = whitelist_path(&config)?;
     // A file that is not there should be told before anyone waits for the upstream.
     read_editable(path)?;
     let catalog = at_hand(&arguments.sources, &config)?;

@@ -10,7 +10,7 @@ use super::catalog_source::Listing;
 use super::former_codes::{FormerCodes, unknown};
 use super::list::style;
 use super::terminal::{Style, Terminal, print, print_json, printable};
-use super::whitelist_file::{GivenFiles, WhitelistFile};
+use super::whitelist_file::{GivenFiles, WhitelistFile, whitelist_path};
 use crate::cli::{Explain, Sources, TextFormat};
 use crate::config::Config;
 use crate::news::renames::FormerCode;
@@ -81,7 +81,7 @@ struct ChangeCommand {
 /// If there is no such extension, no catalog or no whitelist.
 pub(crate) fn explain(arguments: &Explain) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
-    let file = WhitelistFile::read(&config.whitelist, Day::of(SystemTime::now()))?;
+    let file = WhitelistFile::read(whitelist_path(&config)?, Day::of(SystemTime::now()))?;
     let catalog = Listing::load(arguments.sources.feed.as_deref(), &config)?;
     let code = arguments.code.as_str();
     let former = FormerCodes::read(&config);

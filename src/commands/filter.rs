@@ -9,7 +9,7 @@ use super::terminal::not_written;
 use crate::feed::package::Package;
 use crate::feed::packages::{PackagesFilter, PackagesIndexer, Segment};
 use crate::policy::{Day, Rules, ViewKind};
-use crate::whitelist::watch::load_once;
+use crate::whitelist::load::load_once;
 
 /// Bytes read at a time.
 const CHUNK: usize = 64 << 10;

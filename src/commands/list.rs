@@ -9,7 +9,7 @@ use super::CommandError;
 use super::catalog_source::Listing;
 use super::table::TextTable;
 use super::terminal::{Style, Terminal, print, print_json};
-use super::whitelist_file::WhitelistFile;
+use super::whitelist_file::{WhitelistFile, whitelist_path};
 use crate::cli::{List, ListFormat, ListOrder, ListedPart, SellerArgument};
 use crate::config::Config;
 use crate::feed::listing::Listed;
@@ -41,7 +41,7 @@ struct ListRow<'a> {
 pub(crate) fn list(arguments: &List) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
     let day = arguments.at.unwrap_or_else(|| Day::of(SystemTime::now()));
-    let file = WhitelistFile::read(&config.whitelist, day)?;
+    let file = WhitelistFile::read(whitelist_path(&config)?, day)?;
     let catalog = Listing::load(arguments.sources.feed.as_deref(), &config)?;
     let word = arguments.word.as_deref().unwrap_or_default().to_lowercase();
     let mut rows: Vec<_> = catalog

@@ -33,7 +33,7 @@ use crate::logging::LevelError;
 use crate::stderr;
 use crate::upstream::RootsError;
 use crate::upstream::outbound::OutboundError;
-use crate::whitelist::watch::LoadError;
+use crate::whitelist::load::LoadError;
 use terminal::Terminal;
 
 /// Exit code of a command that did its job.
@@ -160,7 +160,7 @@ impl From<ConfigError> for CommandError {
 impl From<AppError> for CommandError {
     fn from(error: AppError) -> Self {
         match error {
-            AppError::Whitelist(error) => error.into(),
+            AppError::Shops(error) => Self::wrong(error),
             AppError::Certificate(error) => error.into(),
             AppError::Roots(error) => error.into(),
             AppError::Outbound(error) => error.into(),

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use super::CommandError;
+use crate::config::Config;
 use crate::feed::listing::Listed;
 use crate::policy::document::Finding;
 use crate::policy::{Day, HostsKey, Policy, Reason, Rules, Verdict, WhitelistEntry};
-use crate::whitelist::watch::{LoadError, read_file};
+use crate::whitelist::load::{LoadError, read_file};
 
 /// A valid whitelist.
 #[derive(Debug)]
@@ -20,6 +22,15 @@ pub(crate) struct WhitelistFile {
     pub(crate) rules: Rules,
     /// Entries that are valid, but probably not intended.
     pub(crate) warnings: Vec<Finding>,
+}
+
+/// Returns the file of the whitelist that a command is about.
+///
+/// # Errors
+/// If there is no shop at `/`.
+pub(crate) fn whitelist_path(config: &Config) -> Result<&Path, CommandError> {
+    let path = config.whitelist.as_ref().map(|given| given.as_path());
+    path.ok_or_else(|| CommandError::wrong("there is no shop at /, so name one with --shop"))
 }
 
 /// Files that a command was given, and that a command which edits the same whitelist has to be given as well.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::de::IgnoredAny;
 use toml::Spanned;
 
-use super::ConfigError;
+use super::{ConfigError, OFF};
 use crate::cli::Settings;
 use crate::given::Source;
 use crate::place::Place;
@@ -39,12 +39,13 @@ impl ConfigFile {
         let directory = self.path.parent().unwrap_or(Path::new(""));
         let paths = [
             &mut settings.whitelist,
+            &mut settings.shops,
             &mut settings.upstream_ca,
             &mut settings.cache_dir,
             &mut settings.tls_cert,
             &mut settings.tls_key,
         ];
-        for relative in paths.into_iter().flatten() {
+        for relative in paths.into_iter().flatten().filter(|path| **path != Path::new(OFF)) {
             *relative = directory.join(&*relative);
         }
         Ok(settings)

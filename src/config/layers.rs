@@ -1,11 +1,11 @@
 //! The layers that settings come from: what was typed, the environment, the configuration file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use super::file::ConfigFile;
-use super::{ConfigError, Tls};
+use super::{ConfigError, OFF, Tls, WHITELIST};
 use crate::cli::{Settings, Size};
 use crate::given::Given;
 
@@ -88,6 +88,17 @@ impl Layers {
         match text.parse() {
             Ok(value) => Ok(Some(Given { value, source: text.source })),
             Err(message) => Err(ConfigError::Value { at: text.source, message }),
+        }
+    }
+
+    /// Returns the whitelist of the shop at `/`. There is none if it is `off`, or if only others are given.
+    pub(super) fn whitelist(&self) -> Option<Given<PathBuf>> {
+        let given = self.path("--whitelist", |settings| settings.whitelist.as_ref());
+        let has_others = self.path("--shops", |settings| settings.shops.as_ref()).is_some();
+        match given {
+            Some(given) => Some(given).filter(|given| given.as_path() != Path::new(OFF)),
+            None if has_others => None,
+            None => Some(PathBuf::from(WHITELIST).into()),
         }
     }
 

@@ -29,6 +29,8 @@ pub const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALH
 const UPSTREAM: &str = "https://ext.plesk.com";
 /// In the working directory.
 pub const WHITELIST: &str = "whitelist.toml";
+/// Instead of a path: no shop at `/`.
+const OFF: &str = "off";
 /// Some hundred variants of the feed of today (2.5 MB).
 const CACHE_SIZE_BYTES: u64 = 256 << 20;
 /// The catalog changes a few times a day, and Plesk keeps its own copy for about three days.
@@ -66,8 +68,10 @@ pub struct Config {
     pub upstream_ca: Option<Given<PathBuf>>,
     /// Variables that name a proxy on the way to the upstream.
     pub outbound: ProxyVariables,
-    /// File of the whitelist.
-    pub whitelist: Given<PathBuf>,
+    /// Whitelist of the shop at `/`, if there is one.
+    pub whitelist: Option<Given<PathBuf>>,
+    /// Directory of the other shops' whitelists, if there are any.
+    pub shops: Option<Given<PathBuf>>,
     /// Bounds and lifetimes of the cache.
     pub cache: CacheConfig,
     /// Directory in which feeds outlive the process.
@@ -195,9 +199,8 @@ impl Config {
                 .unwrap_or(defaults.upstream),
             upstream_ca: layers.path("--upstream-ca", |settings| settings.upstream_ca.as_ref()),
             outbound: ProxyVariables::from_env(),
-            whitelist: layers
-                .path("--whitelist", |settings| settings.whitelist.as_ref())
-                .unwrap_or(defaults.whitelist),
+            whitelist: layers.whitelist(),
+            shops: layers.path("--shops", |settings| settings.shops.as_ref()),
             cache: CacheConfig {
                 size: layers
                     .bytes("--cache-size", |settings| settings.cache_size)
@@ -257,7 +260,8 @@ impl Default for Config {
             upstream: UPSTREAM.parse::<Origin>().expect("the default is an origin").into(),
             upstream_ca: None,
             outbound: ProxyVariables::default(),
-            whitelist: PathBuf::from(WHITELIST).into(),
+            whitelist: Some(PathBuf::from(WHITELIST).into()),
+            shops: None,
             cache: CacheConfig::default(),
             cache_dir: None,
             client_max_age: None,
@@ -320,7 +324,7 @@ mod tests {
         assert_eq!(*config.listen, ["0.0.0.0:8080".parse().expect("an address")]);
         assert_eq!(*config.admin, Admin::IfFree("127.0.0.1:8081".parse().expect("an address")));
         assert_eq!(*config.upstream, "https://ext.plesk.com".parse().expect("an origin"));
-        assert_eq!(*config.whitelist, Path::new("whitelist.toml"));
+        assert_eq!(*config.whitelist.expect("a default"), Path::new("whitelist.toml"));
         assert_eq!(*config.cache.size, 256 << 20);
         assert_eq!(*config.cache.fresh_for, Duration::from_secs(600));
         assert_eq!(*config.cache.min_fresh_for, Duration::from_secs(30));
@@ -346,7 +350,8 @@ mod tests {
         assert_eq!(config.listen.len(), 2);
         assert_eq!(*config.admin, Admin::Off);
         assert_eq!(config.upstream.authority, "b");
-        assert_eq!(*config.whitelist, directory.path().join("lists/a.toml"));
+        let whitelist = config.whitelist.as_ref().expect("a file");
+        assert_eq!(**whitelist, directory.path().join("lists/a.toml"));
         assert_eq!(config.cache.max_fresh_for, Some(Duration::from_secs(7200)));
         assert_eq!(*config.cache.min_fresh_for, Duration::from_secs(5));
         assert_eq!(*config.cache.size, 1 << 20);
@@ -357,7 +362,7 @@ mod tests {
         assert_eq!((&*cert, &*key), (&directory.path().join("cert.pem"), &PathBuf::from("/key.pem")));
         let place = |line, column| Source::File { path: path.into(), place: Place { line, column } };
         assert_eq!((cert.source, key.source), (place(11, 12), place(12, 11)));
-        let sources = [&config.whitelist.source, &config.upstream.source, &config.cache.stale_for.source];
+        let sources = [&whitelist.source, &config.upstream.source, &config.cache.stale_for.source];
         assert_eq!(sources, [&place(4, 13), &Source::Flag("--upstream"), &Source::Default]);
         let trusted = config.trusted.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(trusted, ["10.0.0.0/8", "::1/128"]);

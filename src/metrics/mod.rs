@@ -76,6 +76,8 @@ pub struct Metrics {
     pub panics: Family<ThreadName, Counter>,
     /// Changes of the catalog.
     pub changes: Family<ChangeLabels, Counter>,
+    /// Requests for the feeds of each shop.
+    pub shop_requests: Family<ShopLabels, Counter>,
     /// Notifications by outcome.
     pub notifications: Family<Notified, Counter>,
 }
@@ -94,6 +96,13 @@ pub struct FeedLabels {
     pub feed: &'static str,
     /// `v1` to `v9`, or `other`.
     pub version: &'static str,
+}
+
+/// Labels of a shop. SECURITY: names come from files, never from clients.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ShopLabels {
+    /// Name of the shop.
+    pub shop: String,
 }
 
 /// Labels of a finished fetch.
@@ -167,6 +176,7 @@ impl Default for Metrics {
             cache_directory_failures: Family::default(),
             panics: Family::default(),
             changes: Family::default(),
+            shop_requests: Family::default(),
             notifications: Family::default(),
         };
         // A counter that begins at 0 shows its first increase; one that appears with 1 does not.
@@ -241,6 +251,8 @@ impl Metrics {
         registry.register("panics", "Panics of any thread or task; each is a bug", counter(panics::count()));
         let help = "Log lines and messages lost because standard error did not take them";
         registry.register("log_lines_lost", help, counter(stderr::lost()));
+        let help = "Requests for the feeds of a shop";
+        registry.register("shop_requests", help, self.shop_requests.clone());
         registry.register("catalog_changes", "Changes in the catalog", self.changes.clone());
         let help = "Notifications by what became of them";
         registry.register("notifications", help, self.notifications.clone());

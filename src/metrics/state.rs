@@ -8,7 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry, Unit};
 use serde::Serialize;
 
-use super::{Failed, FeedLabels};
+use super::{Failed, FeedLabels, ShopLabels};
 
 /// State of the proxy at the time of a scrape.
 #[derive(Debug, Clone, Default)]
@@ -31,8 +31,12 @@ pub struct Snapshot {
     pub cache_limit: u64,
     /// True if the cache directory can be used; `None` without one.
     pub cache_directory_usable: Option<bool>,
-    /// State of the whitelist.
-    pub whitelist: WhitelistState,
+    /// State of each shop's whitelist.
+    pub whitelists: Vec<WhitelistState>,
+    /// Number of codes of each shop's whitelist that no packages feed in use has; nothing while there is no feed.
+    pub absent: Vec<(String, usize)>,
+    /// Number of hosts that several shops claim.
+    pub disputed_hosts: usize,
     /// State of the certificate, if there is one.
     pub certificate: Option<CertificateState>,
 }
@@ -53,10 +57,10 @@ pub struct FeedGauges {
 }
 
 /// State of the packages in a feed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct PackagesState {
-    /// Number of packages by what the whitelist does with them.
-    pub counts: VerdictCounts,
+    /// Number of packages by what each shop's whitelist does with them.
+    pub shops: Vec<(String, VerdictCounts)>,
     /// Number of elements that are no objects.
     pub no_objects: usize,
     /// Number of objects without a string as code.
@@ -71,15 +75,15 @@ pub struct VerdictCounts {
     pub hidden: usize,
 }
 
-/// State of the whitelist.
+/// State of one shop's whitelist.
 #[derive(Debug, Clone, Default)]
 pub struct WhitelistState {
+    /// Name of the shop.
+    pub shop: String,
     /// Generation of the list in force.
     pub generation: u64,
     /// Number of its entries that count today, by state.
     pub entries: VerdictCounts,
-    /// Number of its codes that no packages feed in use has; `None` while there is no feed.
-    pub absent: Option<usize>,
     /// Time of the last load.
     pub loaded_at: Option<SystemTime>,
     /// True if the file as it is now is in force.
@@ -102,6 +106,7 @@ struct OutcomeLabels {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ViewLabels {
+    shop: String,
     feed: &'static str,
     version: &'static str,
     view: &'static str,
@@ -109,8 +114,16 @@ struct ViewLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StateLabels {
+struct EntryLabels {
+    shop: String,
     state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HiddenLabels {
+    shop: String,
+    feed: &'static str,
+    version: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -140,7 +153,7 @@ impl Snapshot {
             registry.register("cache_directory_usable", help, gauge(usize::from(usable)));
         }
         self.register_feeds(registry);
-        self.whitelist.register(registry);
+        self.register_whitelists(registry);
         if let Some(certificate) = self.certificate {
             certificate.register(registry);
         }
@@ -150,18 +163,20 @@ impl Snapshot {
         let ages = self.family(|feed| seconds(feed.age));
         let stale = self.family(|feed| seconds(feed.stale));
         let elements = self.family(|feed| feed.elements as i64);
-        let (hidden, odd) = (Family::<FeedLabels, Gauge>::default(), Family::<Odd, Gauge>::default());
+        let (hidden, odd) = (Family::<HiddenLabels, Gauge>::default(), Family::<Odd, Gauge>::default());
         let views = Family::<ViewLabels, Gauge>::default();
         for FeedGauges { feed, packages, .. } in &self.feeds {
             let Some(packages) = packages else { continue };
-            let VerdictCounts { shown, retired, hidden: left_out } = packages.counts;
-            set(&hidden, feed, (retired + left_out) as i64);
             let FeedLabels { feed, version } = *feed;
-            for (view, counts) in
-                [("shop", [shown, retired, left_out]), ("update", [shown + retired, 0, left_out])]
-            {
-                for (state, count) in ["shown", "retired", "hidden"].into_iter().zip(counts) {
-                    set(&views, &ViewLabels { feed, version, view, state }, count as i64);
+            for (shop, VerdictCounts { shown, retired, hidden: left_out }) in &packages.shops {
+                let labels = HiddenLabels { shop: shop.clone(), feed, version };
+                set(&hidden, &labels, (retired + left_out) as i64);
+                let of_shop = [*shown, *retired, *left_out];
+                for (view, counts) in [("shop", of_shop), ("update", [shown + retired, 0, *left_out])] {
+                    for (state, count) in ["shown", "retired", "hidden"].into_iter().zip(counts) {
+                        let labels = ViewLabels { shop: shop.clone(), feed, version, view, state };
+                        set(&views, &labels, count as i64);
+                    }
                 }
             }
             for (reason, count) in [("no_object", packages.no_objects), ("no_code", packages.no_codes)] {
@@ -188,31 +203,42 @@ impl Snapshot {
     }
 }
 
-impl WhitelistState {
-    fn register(&self, registry: &mut Registry) {
-        let generation = usize::try_from(self.generation).unwrap_or(usize::MAX);
-        let mut plain = |name: &str, help: &str, value: usize| registry.register(name, help, gauge(value));
-        plain("whitelist_generation", "The whitelist in force", generation);
-        plain(
-            "whitelist_extensions",
-            "Entries under its key `extensions` that count today",
-            self.entries.shown,
-        );
-        if let Some(absent) = self.absent {
-            plain("whitelist_absent_extensions", "Codes on it that no packages feed in use has", absent);
+impl Snapshot {
+    fn register_whitelists(&self, registry: &mut Registry) {
+        let by_shop = |value: &dyn Fn(&WhitelistState) -> i64| {
+            let family = Family::<ShopLabels, Gauge>::default();
+            for list in &self.whitelists {
+                set(&family, &ShopLabels { shop: list.shop.clone() }, value(list));
+            }
+            family
+        };
+        let entries = Family::<EntryLabels, Gauge>::default();
+        for WhitelistState { shop, entries: VerdictCounts { shown, retired, hidden }, .. } in &self.whitelists
+        {
+            for (state, count) in [("shown", shown), ("retired", retired), ("hidden", hidden)] {
+                set(&entries, &EntryLabels { shop: shop.clone(), state }, *count as i64);
+            }
         }
-        let entries = Family::<StateLabels, Gauge>::default();
-        let VerdictCounts { shown, retired, hidden } = self.entries;
-        for (state, count) in [("shown", shown), ("retired", retired), ("hidden", hidden)] {
-            set(&entries, &StateLabels { state }, count as i64);
+        let absent = Family::<ShopLabels, Gauge>::default();
+        for (shop, count) in &self.absent {
+            set(&absent, &ShopLabels { shop: shop.clone() }, *count as i64);
         }
-        let help = "Whether the whitelist file as it is now is in force";
-        plain("whitelist_reload_succeeded", help, usize::from(self.reload_succeeded));
-        let loaded = self.loaded_at.map_or(0, timestamp);
-        let help = "Entries of the whitelist that count today, by the state that they give";
+        let generations = by_shop(&|list| i64::try_from(list.generation).unwrap_or(i64::MAX));
+        registry.register("whitelist_generation", "The shop's whitelist in force", generations);
+        let help = "Entries under its key `extensions` that count today";
+        registry.register("whitelist_extensions", help, by_shop(&|list| list.entries.shown as i64));
+        let help = "Entries of it that count today, by the state that they give";
         registry.register("whitelist_entries", help, entries);
-        let help = "When the whitelist in force was loaded";
-        registry.register_with_unit("whitelist_loaded_timestamp", help, Unit::Seconds, gauge(loaded));
+        let help = "Codes on it that no packages feed in use has";
+        registry.register("whitelist_absent_extensions", help, absent);
+        let help = "Whether its file as it is now is in force";
+        let succeeded = by_shop(&|list| i64::from(list.reload_succeeded));
+        registry.register("whitelist_reload_succeeded", help, succeeded);
+        let help = "When the list in force was loaded, or 0 if none ever was";
+        let loaded = by_shop(&|list| list.loaded_at.map_or(0, timestamp) as i64);
+        registry.register_with_unit("whitelist_loaded_timestamp", help, Unit::Seconds, loaded);
+        let help = "Hosts that more than one shop claims, so that feeds on them are refused";
+        registry.register("disputed_hosts", help, gauge(self.disputed_hosts));
     }
 }
 

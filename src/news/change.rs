@@ -34,8 +34,11 @@ pub struct Change {
     pub seller: SellerName,
     /// Previous seller, if it has changed.
     pub was: Option<SellerName>,
-    /// True if the whitelist shows or retires the code, or the previous one.
+    /// True if the whitelist of any shop shows or retires the code, or the previous one.
     pub whitelisted: bool,
+    /// Shops whose whitelist mentions the code, or the previous one. Ignored by versions that do not know it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shops: Vec<String>,
 }
 
 impl Change {
@@ -60,6 +63,7 @@ impl Change {
             seller,
             was,
             whitelisted: false,
+            shops: Vec::new(),
         })
     }
 
@@ -84,7 +88,8 @@ impl Change {
     /// Returns the approximate size in memory, in bytes.
     pub(crate) fn weight(&self) -> usize {
         let texts = [&self.renamed_from, &self.name].into_iter().flatten();
-        size_of::<Self>() + self.code.len() + texts.map(String::len).sum::<usize>()
+        let shops: usize = self.shops.iter().map(|shop| size_of::<String>() + shop.len()).sum();
+        size_of::<Self>() + self.code.len() + texts.map(String::len).sum::<usize>() + shops
     }
 }
 

@@ -22,9 +22,9 @@ use tracing::{info, warn};
 
 use crate::cache_directory::CacheDirectory;
 use crate::metrics::{self, Metrics};
-use crate::policy::Verdict;
+use crate::policy::{Rules, Verdict};
 use crate::printable::joined;
-use crate::whitelist::watch::WatchedWhitelist;
+use crate::shops::{ShopName, WatchedShops};
 use crate::worker::{Rejected, Worker};
 pub use change::{Change, Kind, SellerName};
 use history::History;
@@ -69,7 +69,7 @@ struct Teller {
     directory: Option<Arc<CacheDirectory>>,
     /// The history, read when it is first needed.
     history: Option<History>,
-    whitelist: Arc<WatchedWhitelist>,
+    shops: Arc<WatchedShops>,
     metrics: Arc<Metrics>,
     outbox: Option<Outbox>,
 }
@@ -81,12 +81,12 @@ impl News {
     /// If no thread can be started.
     pub fn start(
         directory: Option<Arc<CacheDirectory>>,
-        whitelist: Arc<WatchedWhitelist>,
+        shops: Arc<WatchedShops>,
         metrics: Arc<Metrics>,
         outbox: Option<Outbox>,
     ) -> io::Result<Self> {
         let panics = metrics.panics("news");
-        let mut teller = Teller { directory, history: None, whitelist, metrics, outbox };
+        let mut teller = Teller { directory, history: None, shops, metrics, outbox };
         let worker = Worker::start("news", MAX_QUEUED_REPORTS, panics, move |job| match job {
             NewsJob::Open => drop(teller.history()),
             NewsJob::Tell(report) => teller.tell(report),
@@ -122,11 +122,18 @@ impl Teller {
         if changes.is_empty() {
             return;
         }
-        let rules = self.whitelist.rules();
-        let is_listed = |code: &str| rules.entry(code).is_some_and(|entry| entry.verdict != Verdict::Hidden);
+        let shops = self.shops.current();
+        let rules: Vec<_> = shops.all().filter_map(|shop| Some((shop.name.clone(), shop.rules()?))).collect();
+        let is_listed =
+            |code: &str| !mentioning(&rules, code, |verdict| verdict != Verdict::Hidden).is_empty();
         for change in &mut changes {
             let old = change.renamed_from.as_deref();
             change.whitelisted = is_listed(&change.code) || old.is_some_and(is_listed);
+            change.shops = mentioning(&rules, &change.code, |_| true);
+            let former = old.map(|old| mentioning(&rules, old, |_| true)).unwrap_or_default();
+            change.shops.extend(former);
+            change.shops.sort_unstable();
+            change.shops.dedup();
             let labels = metrics::ChangeLabels { change: change.change.name(), seller: change.seller.name() };
             self.metrics.changes.get_or_create(&labels).inc();
         }
@@ -159,6 +166,13 @@ impl Teller {
         );
         info!(api, %new, %gone, %switched, %renamed, whitelisted_gone = %missed, "the catalog changed");
     }
+}
+
+/// Returns the shops whose whitelist has an entry of some state that matches a code.
+fn mentioning(rules: &[(ShopName, Arc<Rules>)], code: &str, counts: impl Fn(Verdict) -> bool) -> Vec<String> {
+    let mentions = |rules: &Rules| rules.entry(code).is_some_and(|entry| counts(entry.verdict));
+    let shops = rules.iter().filter(|(_, rules)| mentions(rules));
+    shops.map(|(name, _)| name.to_string()).collect()
 }
 
 /// Formats codes, at most [`MAX_LOGGED_CODES`] of them.

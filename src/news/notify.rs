@@ -256,6 +256,7 @@ mod tests {
             seller: SellerName::Plesk,
             was,
             whitelisted: true,
+            shops: Vec::new(),
         };
         let mut changes = vec![
             change(Kind::New, "a", None),

@@ -79,6 +79,7 @@ mod tests {
                 seller: SellerName::Free,
                 was: None,
                 whitelisted: false,
+                shops: Vec::new(),
             }
         };
         let reports = history.iter().enumerate().flat_map(|(n, report)| {

@@ -61,7 +61,16 @@ mod tests {
             None => (code, None),
         };
         let code = code.to_owned();
-        Change { change, code, renamed_from, name: None, seller, was: None, whitelisted: false }
+        Change {
+            change,
+            code,
+            renamed_from,
+            name: None,
+            seller,
+            was: None,
+            whitelisted: false,
+            shops: Vec::new(),
+        }
     }
 
     #[test]

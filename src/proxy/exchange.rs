@@ -18,8 +18,9 @@ use crate::cache_status::CacheOutcome;
 use crate::error::Error;
 use crate::hex::hex;
 use crate::metrics::requests::{BodyEnd, EndedRequest, RouteName};
-use crate::metrics::{Failed, Metrics};
+use crate::metrics::{Failed, Metrics, ShopLabels};
 use crate::printable::millis;
+use crate::shops::ShopName;
 use crate::upstream::UpstreamError;
 
 /// Field with the request's id, which all logs on its way share.
@@ -34,6 +35,8 @@ const MAX_ID_LEN: usize = 128;
 pub struct Exchange {
     metrics: Arc<Metrics>,
     route: RouteName,
+    /// Whose feed it is for, if it is for one.
+    shop: Option<ShopName>,
     id: Id,
     started: Instant,
     status: Option<StatusCode>,
@@ -67,6 +70,7 @@ impl Exchange {
         Self {
             metrics: Arc::clone(metrics),
             route,
+            shop: None,
             id: Id::of(request.headers()),
             started: Instant::now(),
             status: None,
@@ -82,6 +86,12 @@ impl Exchange {
     /// Returns the request's id.
     pub(super) fn id(&self) -> &Id {
         &self.id
+    }
+
+    /// Records whose feed the request is for, and counts it.
+    pub(super) fn set_shop(&mut self, shop: &ShopName) {
+        self.metrics.shop_requests.get_or_create(&ShopLabels { shop: shop.to_string() }).inc();
+        self.shop = Some(shop.clone());
     }
 
     /// Records what the cache did for the request.
@@ -103,10 +113,11 @@ impl Exchange {
         }
         let path = self.target.as_ref().map_or("", PathAndQuery::path);
         let (cause, request_id) = (error.chain(), &self.id);
+        let shop = self.shop.as_ref().map(tracing::field::display);
         match error.answer().level {
-            Level::ERROR => error!(path, %error, cause, %request_id, "request failed"),
-            Level::WARN => warn!(path, %error, cause, %request_id, "request failed"),
-            _ => debug!(path, %error, cause, %request_id, "request failed"),
+            Level::ERROR => error!(path, shop, %error, cause, %request_id, "request failed"),
+            Level::WARN => warn!(path, shop, %error, cause, %request_id, "request failed"),
+            _ => debug!(path, shop, %error, cause, %request_id, "request failed"),
         }
     }
 
@@ -132,9 +143,10 @@ impl Drop for Exchange {
         self.metrics.requests.ended(&EndedRequest { route, status, outcome, sent, elapsed, end });
         if let Some(line) = &self.line {
             let AccessLine { client, method } = &**line;
+            let shop = self.shop.as_ref().map(tracing::field::display);
             debug!(
                 client.addr = %client, %method, path = self.target.as_ref().map_or("", PathAndQuery::path),
-                route = route.name(), status = status.map(|status| status.as_u16()), cache = outcome.name(),
+                route = route.name(), shop, status = status.map(|status| status.as_u16()), cache = outcome.name(),
                 bytes = sent, elapsed_ms = millis(elapsed), end = end.name(), request_id = %self.id, "request"
             );
         }

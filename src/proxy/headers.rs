@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
-use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
+use http::{Response, Version};
 
-use super::spelling;
+use super::spelling::{self, PathClass};
 use super::trust::X_FORWARDED_FOR;
+use crate::shops::ShopName;
 use crate::upstream::via;
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -46,6 +47,22 @@ const OVERRIDES: [&str; 15] = [
     "x-http-method",
     "x-method-override",
 ];
+
+/// Puts a shop's prefix before a `Location` that is a feed's path. Whoever follows it stays in the shop.
+pub fn location_under<B>(prefix: &ShopName, mut response: Response<B>) -> Response<B> {
+    let Some(location) = response.headers().get(header::LOCATION) else { return response };
+    let Ok(location) = location.to_str() else { return response };
+    let path = location.split(['?', '#']).next().unwrap_or_default();
+    // Two slashes begin a host.
+    let is_path = path.starts_with('/') && !path.starts_with("//");
+    if is_path
+        && matches!(PathClass::of(path), PathClass::Feed { .. })
+        && let Ok(location) = HeaderValue::try_from(format!("/{prefix}{location}"))
+    {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
 
 /// The client, as the upstream is told about it.
 #[derive(Debug, Clone)]

@@ -16,6 +16,7 @@ mod upload;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::uri::Authority;
 use http::{Method, Request, Response, Version, header};
 use hyper::body::Incoming;
 
@@ -28,8 +29,8 @@ use crate::cache::view::View;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::policy::ViewRules;
+use crate::shops::{Shops, WatchedShops};
 use crate::upstream::Upstream;
-use crate::whitelist::watch::WatchedWhitelist;
 use exchange::{Exchange, MeteredBody, X_REQUEST_ID};
 use headers::Client;
 use negotiate::Accepted;
@@ -44,7 +45,7 @@ pub struct Proxy {
     pub cache: Cache,
     /// Source of everything else.
     pub upstream: Upstream,
-    pub whitelist: Arc<WatchedWhitelist>,
+    pub shops: Arc<WatchedShops>,
     /// How long clients may keep a feed.
     pub caching: Caching,
     /// Peers that may say for whom they ask.
@@ -81,10 +82,17 @@ impl Proxy {
         peer: SocketAddr,
     ) -> Response<MeteredBody> {
         let client = self.trusted.client(peer.ip(), request.headers());
-        let route = Route::of(request.method(), request.uri());
+        // INVARIANT: the same shops, with the same lists, from here to the end of the response.
+        let shops = self.shops.current();
+        let host = host(&request);
+        let host_name = host.as_ref().map(Authority::host);
+        let route = Route::of(request.method(), request.uri(), host_name, &shops);
         let mut exchange = Exchange::begin(&self.metrics, route.name(), &request, client);
+        if let Some(shop) = route.shop() {
+            exchange.set_shop(shop);
+        }
         let result = match admit::admit(&request, self.max_request_body) {
-            Ok(()) => self.follow(route, request, peer, &mut exchange).await,
+            Ok(()) => self.follow(route, &shops, request, peer, &mut exchange).await,
             Err(error) => Err(error),
         };
         let response = result.unwrap_or_else(|error| {
@@ -98,23 +106,33 @@ impl Proxy {
     async fn follow(
         &self,
         route: Route,
+        shops: &Shops,
         request: Request<Incoming>,
         peer: SocketAddr,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Error> {
         match route {
-            Route::Feed(wanted) => self.feed(&request, &wanted, exchange).await,
+            Route::Feed(wanted) => {
+                let response = self.feed(&request, &wanted, exchange).await?;
+                Ok(if shops.depend_on_host() { respond::vary_by_host(response) } else { response })
+            }
             Route::Live => Ok(probes::live()),
             Route::Ready => Ok(probes::ready(self, request.uri().query())),
             Route::Refused(refusal) => Err(refusal.into()),
-            Route::Forward(target) => {
+            Route::Forward { target, prefix } => {
                 let trusted = self.trusted.contains(peer.ip());
                 let client =
                     Client { address: peer.ip(), host: host(&request), secure: self.secure, trusted };
                 let mut request = request;
                 request.headers_mut().insert(X_REQUEST_ID, exchange.id().value());
                 let (max_body, received) = (self.max_request_body, self.metrics.requests.received.clone());
-                Box::pin(forward::forward(&self.upstream, request, target, &client, max_body, received)).await
+                let response =
+                    Box::pin(forward::forward(&self.upstream, request, target, &client, max_body, received))
+                        .await?;
+                Ok(match prefix {
+                    Some(prefix) => headers::location_under(&prefix, response),
+                    None => response,
+                })
             }
         }
     }
@@ -127,7 +145,8 @@ impl Proxy {
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Error> {
         // INVARIANT: the same rules from here to the end of the response.
-        let rules = ViewRules { rules: self.whitelist.rules(), kind: wanted.view };
+        let rules = wanted.shop.rules().ok_or(Error::NoShop)?;
+        let rules = ViewRules { rules, kind: wanted.view };
         let accepted = Accepted::of(request.headers());
         let feeds = match self.look_up(request, &accepted, wanted, &rules, exchange).await? {
             LookedUp::Whole(feeds) => feeds,
@@ -200,7 +219,7 @@ impl Proxy {
 }
 
 /// Returns the host that a request names.
-fn host(request: &Request<Incoming>) -> Option<http::uri::Authority> {
+fn host<B>(request: &Request<B>) -> Option<Authority> {
     let field = || request.headers().get(header::HOST)?.to_str().ok()?.parse().ok();
     request.uri().authority().cloned().or_else(field)
 }
@@ -220,7 +239,9 @@ fn may_stream<B>(request: &Request<B>, accepted: &Accepted) -> bool {
 impl Proxy {
     /// Answers a request for a feed that came over no connection, for the simulation.
     pub(crate) async fn respond_in_simulation(&self, request: &Request<()>) -> Response<MeteredBody> {
-        let route = Route::of(request.method(), request.uri());
+        let (shops, host) = (self.shops.current(), host(request));
+        let host = host.as_ref().map(Authority::host);
+        let route = Route::of(request.method(), request.uri(), host, &shops);
         let peer = std::net::Ipv4Addr::LOCALHOST.into();
         let mut exchange = Exchange::begin(&self.metrics, route.name(), request, peer);
         let Route::Feed(wanted) = route else { panic!("{route:?}") };

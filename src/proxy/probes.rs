@@ -1,10 +1,11 @@
 //! The probes of orchestrators. Neither looks at the upstream: its outage must not take the proxy down.
 
 use http::{Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Proxy, respond};
 use crate::body::Body;
+use crate::shops::Shop;
 
 /// Answers that the process is alive.
 pub fn live() -> Response<Body> {
@@ -36,25 +37,39 @@ pub fn ready_with_details(proxy: &Proxy, query: Option<&str>, is_draining: bool)
         }
         false => (StatusCode::OK, "ready"),
     };
-    let (rules, reload) = (proxy.whitelist.rules(), proxy.whitelist.status());
-    let mut feeds = proxy.cache.states(&rules);
+    let shops = proxy.shops.current();
+    let default = shops.default_shop();
+    let mut feeds = proxy.cache.states(default.and_then(|shop| shop.rules()).as_deref());
     let keys = feeds.len();
     feeds.truncate(MAX_LISTED);
     let state = json!({
         "status": status,
-        "whitelist": {
-            "generation": reload.generation,
-            "extensions": rules.counts().shown,
-            "retired": rules.counts().retired,
-            "hidden": rules.counts().hidden,
-            "loaded_at": humantime::format_rfc3339_seconds(reload.loaded_at).to_string(),
-            "last_error": reload.last_error.map(|error| error.to_string()),
-        },
+        "whitelist": default.map(|shop| state_of(shop)),
+        "shops": shops.all().map(|shop| state_of(shop)).collect::<Vec<_>>(),
+        "disputed_hosts": shops.disputes().map(|(host, _)| host).collect::<Vec<_>>(),
         "cache_directory": proxy.cache.disk_status().map(|status| status.to_string()),
         "keys": keys,
         "feeds": feeds,
     });
     respond::plain(code, "application/json", format!("{state:#}\n"))
+}
+
+/// Returns what is to be known about a shop.
+fn state_of(shop: &Shop) -> Value {
+    let counts = shop.rules().map(|rules| rules.counts()).unwrap_or_default();
+    let loaded_at = shop.list().map(|list| humantime::format_rfc3339_seconds(list.loaded_at).to_string());
+    json!({
+        "shop": shop.name.as_str(),
+        "file": shop.path.display().to_string(),
+        "hosts": shop.hosts(),
+        "generation": shop.list().map_or(0, |list| list.generation),
+        "extensions": counts.shown,
+        "retired": counts.retired,
+        "hidden": counts.hidden,
+        "loaded_at": loaded_at,
+        "last_error": shop.last_error.as_ref().map(|error| error.to_string()),
+        "gone": shop.is_gone,
+    })
 }
 
 /// Returns true if a query has the parameter `warm`.

@@ -147,6 +147,12 @@ fn head(caching: Caching, feed: FeedHead<'_>) -> Response<Body> {
     response
 }
 
+/// Marks a feed that depends on the host, because some shop is served by that.
+pub fn vary_by_host(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Encoding, Host"));
+    response
+}
+
 /// Answers a probe or the like.
 pub fn plain(status: StatusCode, content_type: &'static str, text: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(body::full(text));

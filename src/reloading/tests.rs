@@ -44,7 +44,7 @@ impl Reloadable for ReloadedNumber {
         let text = String::from_utf8_lossy(bytes);
         assert_ne!(text, "panic");
         let value = text.parse().map(ReloadedNumber).map_err(|_| NoNumber(text.into_owned()))?;
-        Ok(Parsed { value, warnings: Vec::new() })
+        Ok(Parsed { value, warnings: Vec::new(), is_partial: false })
     }
 
     fn log_loaded((): &(), before: Option<&Self>, now: &Self) {

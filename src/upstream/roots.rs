@@ -117,7 +117,7 @@ impl Reloadable for Roots {
                     let Given { value: path, source: at } = path.clone();
                     RootsError::File { at, path, reason }
                 })?;
-                Ok(Parsed { value: Self::new(roots, false), warnings: Vec::new() })
+                Ok(Parsed { value: Self::new(roots, false), warnings: Vec::new(), is_partial: false })
             }
             Trust::System => from_system(content),
         }
@@ -176,7 +176,7 @@ fn from_system(content: FileContents<'_, Roots>) -> Result<Parsed<Roots>, RootsE
         }
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
-    Ok(Parsed { value: Roots::new(roots, built_in), warnings })
+    Ok(Parsed { value: Roots::new(roots, built_in), warnings, is_partial: false })
 }
 
 /// Makes connections to the upstream, with TLS where the URL asks for it, verified with the newest good roots.
@@ -214,7 +214,7 @@ mod tests {
     }
 
     fn parse(parts: &[Part], last: Option<&Roots>) -> Result<Parsed<Roots>, RootsError> {
-        Roots::parse(&Trust::System, FileContents { parts, last })
+        Roots::parse(&Trust::System, FileContents { parts, last, check: watch::Check::IfChanged })
     }
 
     #[test]

@@ -3,9 +3,9 @@
 mod attributes;
 pub(crate) mod coverage;
 pub mod edit;
+pub mod load;
 pub mod mount;
 pub mod replace;
-pub mod watch;
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -27,7 +27,7 @@ async fn start() -> (Upstream, Proxy) {
             .await;
     let proxy = Proxy::start_with(&upstream.url(), |config| {
         let text = format!("extensions = [\"wp-toolkit\"]\nretired = [{RETIRED:?}]\n");
-        fs::write(&*config.whitelist, text).unwrap();
+        fs::write(config.whitelist.as_deref().unwrap(), text).unwrap();
     })
     .await;
     (upstream, proxy)

@@ -55,7 +55,7 @@ async fn the_metrics_count_the_codes_of_all_platforms() {
     proxy.allow(&["docker", "iis", "xovi"]);
     proxy.get(UNIX).await;
     let absent = async |count: usize| {
-        let line = format!("catalog_proxy_whitelist_absent_extensions {count}");
+        let line = format!("catalog_proxy_whitelist_absent_extensions{{shop=\"default\"}} {count}");
         get(proxy.admin, "/metrics").await.text().lines().any(|other| other == line)
     };
     until("the list and the feed", async || absent(2).await).await;

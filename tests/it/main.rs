@@ -42,6 +42,7 @@ mod reload;
 mod renames;
 mod resources;
 mod secrets;
+mod shops;
 mod smuggling;
 mod start_limits;
 mod structure;

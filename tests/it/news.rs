@@ -138,7 +138,7 @@ async fn each_change_is_told_once() {
     assert!(metric(&proxy, "catalog_proxy_catalog_changes_total{change=\"new\",seller=\"plesk\"} 1").await);
     assert!(metric(&proxy, "catalog_proxy_catalog_changes_total{change=\"gone\",seller=\"plesk\"} 1").await);
     assert!(metric(&proxy, "catalog_proxy_catalog_changes_total{change=\"gone\",seller=\"free\"} 0").await);
-    assert!(metric(&proxy, "catalog_proxy_whitelist_absent_extensions 2").await);
+    assert!(metric(&proxy, "catalog_proxy_whitelist_absent_extensions{shop=\"default\"} 2").await);
     proxy.stop().await;
 }
 

@@ -24,7 +24,10 @@ const LIST: &str = "extensions = [\"wp-toolkit\", \"offer-*\"]\nretired = [\"xov
 
 async fn start(upstream: &Upstream, list: &str) -> Proxy {
     let list = list.to_owned();
-    Proxy::start_with(&upstream.url(), move |config| fs::write(&*config.whitelist, list).unwrap()).await
+    Proxy::start_with(&upstream.url(), move |config| {
+        fs::write(config.whitelist.as_deref().unwrap(), list).unwrap()
+    })
+    .await
 }
 
 fn packages() -> Vec<String> {

@@ -38,7 +38,7 @@ impl Proxy {
             listen: vec![any].into(),
             admin: Admin::Required(any).into(),
             upstream: upstream.parse::<Origin>().unwrap().into(),
-            whitelist: whitelist.into(),
+            whitelist: Some(whitelist.into()),
             ..Config::default()
         };
         change(&mut config);

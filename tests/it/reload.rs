@@ -111,7 +111,11 @@ async fn a_broken_or_deleted_list_changes_nothing_and_is_told() {
     fs::remove_file(proxy.whitelist()).unwrap();
     last_error("cannot read whitelist").await;
     let metrics = get(proxy.admin, "/metrics").await;
-    assert!(metrics.text().contains("catalog_proxy_whitelist_reload_succeeded 0\n"), "{}", metrics.text());
+    assert!(
+        metrics.text().contains("catalog_proxy_whitelist_reload_succeeded{shop=\"default\"} 0\n"),
+        "{}",
+        metrics.text()
+    );
     proxy.allow(&["kolab"]);
     sees(&proxy, &["kolab"]).await;
     let state: serde_json::Value = serde_json::from_slice(&get(proxy.admin, "/readyz").await.body).unwrap();

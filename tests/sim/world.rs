@@ -29,10 +29,10 @@ use crate::proxy::Proxy;
 use crate::proxy::respond::Caching;
 use crate::proxy::trust::Trusted;
 use crate::reloading::{Part, Reloading};
+use crate::shops::{ShopFiles, WatchedShops};
 use crate::upstream::Upstream as Client;
 use crate::upstream::outbound::Outbound;
 use crate::watch::Check;
-use crate::whitelist::watch::WatchedWhitelist;
 
 /// Longest time until everything that waits has come to its end: a whole fetch may take two minutes.
 const QUIET: Duration = Duration::from_secs(180);
@@ -97,10 +97,11 @@ impl World {
     async fn start(&self, number: usize) -> Option<Arc<Process>> {
         let metrics = Arc::new(Metrics::default());
         let file = Arc::clone(&self.list);
-        let read = move |_: &PathBuf| vec![file.lock().clone()];
-        let whitelist = Reloading::load_with(PathBuf::from("whitelist.toml"), Box::new(read)).ok()?;
+        let read = move |_: &ShopFiles| vec![file.lock().clone()];
+        let files = ShopFiles { default: Some("whitelist.toml".into()), directory: None };
+        let shops = Reloading::load_with(files, Box::new(read)).ok()?;
         let model = Arc::new(Mutex::new(Model::new(Arc::clone(&self.offers), self.cache_size < 1 << 20)));
-        model.lock().in_force(bits(&whitelist), None);
+        model.lock().in_force(bits(&shops), None);
         let directory = self
             .disk
             .as_ref()
@@ -112,7 +113,7 @@ impl World {
             }
             None => None,
         };
-        let news = News::start(directory, Arc::clone(&whitelist), Arc::clone(&metrics), None);
+        let news = News::start(directory, Arc::clone(&shops), Arc::clone(&metrics), None);
         let news = news.expect("a simulated thread");
         let config = CacheConfig { size: self.cache_size.into(), ..CacheConfig::default() };
         let limits = FreshnessLimits {
@@ -129,7 +130,7 @@ impl World {
         let proxy = Proxy {
             cache,
             upstream: NO_UPSTREAM.clone(),
-            whitelist,
+            shops,
             caching: Caching { max_age: None },
             trusted: Trusted::default(),
             secure: false,
@@ -144,13 +145,13 @@ impl World {
 
     /// Writes the whitelist's file, and has it read as its watcher would.
     async fn edit(&self, process: Arc<Process>) {
-        let whitelist = &process.proxy.whitelist;
+        let shops = &process.proxy.shops;
         let mut check = Check::IfChanged;
         loop {
-            let before = bits(whitelist);
-            let pause = whitelist.check(check);
-            if bits(whitelist) != before {
-                process.model.lock().in_force(bits(whitelist), Some(Instant::now()));
+            let before = bits(shops);
+            let pause = shops.check(check);
+            if bits(shops) != before {
+                process.model.lock().in_force(bits(shops), Some(Instant::now()));
             }
             check = Check::IfChanged;
             match pause {
@@ -209,8 +210,8 @@ impl Drop for Process {
 }
 
 /// Returns the bits of the packages that a list has.
-fn bits(list: &WatchedWhitelist) -> u8 {
-    let rules = list.rules();
+fn bits(shops: &WatchedShops) -> u8 {
+    let rules = shops.current().default_shop().and_then(|shop| shop.rules()).expect("a list");
     (0..8).filter(|n| rules.has_code(&format!("k{n}"))).map(|n| 1 << n).sum()
 }
 

@@ -42,6 +42,7 @@ impl From<Rename> for Change {
             seller: rename.seller,
             was: Some(rename.seller_before).filter(|before| *before != rename.seller),
             whitelisted: false,
+            shops: Vec::new(),
         }
     }
 }

@@ -23,6 +23,7 @@ fn change(code: &str, change: Kind) -> Change {
         seller: SellerName::Plesk,
         was: None,
         whitelisted: false,
+        shops: Vec::new(),
     }
 }
 

@@ -1,0 +1,138 @@
+//! Shops: one whitelist each, with the prefix and the hosts under which it is served.
+//!
+//! [`Shops`] is one moment of all files: a request takes it at its start and keeps it to the end, so whatever is edited
+//! meanwhile, it sees one policy.
+
+mod directory;
+mod hosts;
+mod locate;
+mod log;
+mod name;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::digest::Digest;
+use crate::policy::Rules;
+use crate::reloading::Reloading;
+use crate::wall_clock;
+use crate::whitelist::Whitelist;
+use crate::whitelist::load::LoadError;
+pub use directory::{MAX_SHOPS, ShopFiles, ShopsError, load};
+pub use locate::{Location, Owner};
+pub use name::{ShopName, ShopNameError};
+
+/// All shops, reloaded when their files change.
+pub type WatchedShops = Reloading<Shops>;
+
+/// All shops at one moment; immutable.
+#[derive(Debug)]
+pub struct Shops {
+    /// By name; the one at `/` among them, if there is one.
+    shops: BTreeMap<ShopName, Arc<Shop>>,
+    /// Who claims a host: one shop, or several that get nothing for it.
+    hosts: HashMap<String, Vec<ShopName>>,
+    /// Why the directory could not be read, if it could not.
+    directory_error: Option<String>,
+    /// What is wrong with files and hosts as a whole, each told once.
+    notices: Vec<String>,
+}
+
+/// One shop. It outlives its file until a reload is forced.
+#[derive(Debug)]
+pub struct Shop {
+    pub name: ShopName,
+    /// File of its whitelist.
+    pub path: PathBuf,
+    /// The last good list, unless there never was one.
+    list: Option<Arc<LoadedList>>,
+    /// Why the file as it is now is not in force.
+    pub last_error: Option<Arc<LoadError>>,
+    /// True if there is no file any more.
+    pub is_gone: bool,
+    /// Digest of the file's content, or why it cannot be read.
+    content: Result<Digest, String>,
+}
+
+#[cfg(test)]
+impl PartialEq for Shop {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+/// A list that was loaded.
+#[derive(Debug)]
+pub struct LoadedList {
+    pub whitelist: Whitelist,
+    pub loaded_at: SystemTime,
+    /// Counts the lists of the shop that were loaded.
+    pub generation: u64,
+}
+
+impl Shop {
+    /// Returns the last good list, unless there never was one.
+    pub fn list(&self) -> Option<&LoadedList> {
+        self.list.as_deref()
+    }
+
+    /// Returns the rules that are in force, unless there never was a good list.
+    pub fn rules(&self) -> Option<Arc<Rules>> {
+        Some(self.list()?.whitelist.rules(wall_clock::now()))
+    }
+
+    /// Returns the hosts for which it is served at `/`.
+    pub fn hosts(&self) -> &[String] {
+        self.list().map_or(&[], |list| list.whitelist.policy().hosts())
+    }
+
+    /// Returns true if the file as it is now is in force.
+    pub fn is_in_force(&self) -> bool {
+        self.last_error.is_none() && !self.is_gone
+    }
+}
+
+impl Shops {
+    /// Returns all shops, sorted by name.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Shop>> {
+        self.shops.values()
+    }
+
+    /// Returns a shop by its name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Shop>> {
+        self.all().find(|shop| shop.name.as_str() == name)
+    }
+
+    /// Returns the shop at `/`, if there is one.
+    pub fn default_shop(&self) -> Option<&Arc<Shop>> {
+        self.get("default")
+    }
+
+    /// Returns true if any shop is served by its host, so that answers depend on that.
+    pub fn depend_on_host(&self) -> bool {
+        !self.hosts.is_empty()
+    }
+
+    /// Returns hosts that more than one shop claims, with these.
+    pub fn disputes(&self) -> impl Iterator<Item = (&str, &[ShopName])> {
+        let disputed = self.hosts.iter().filter(|(_, claims)| claims.len() > 1);
+        disputed.map(|(host, claims)| (host.as_str(), claims.as_slice()))
+    }
+
+    /// Returns shops of made-up texts, for tests and fuzz targets.
+    ///
+    /// # Errors
+    /// If they cannot be loaded.
+    pub fn of_texts(default: Option<&str>, named: &[(&str, &str)]) -> Result<Self, ShopsError> {
+        directory::of_texts(default, named)
+    }
+
+    /// Returns why the directory could not be read, if it could not.
+    pub fn directory_error(&self) -> Option<&str> {
+        self.directory_error.as_deref()
+    }
+}
