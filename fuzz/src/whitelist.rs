@@ -4,7 +4,8 @@
 use std::collections::{BTreeSet, HashSet};
 
 use catalog_proxy::digest::Digest;
-use catalog_proxy::whitelist::{Whitelist, edit};
+use catalog_proxy::policy::{Verdict, edit};
+use catalog_proxy::whitelist::Whitelist;
 use toml::{Table, Value};
 
 /// Checks one file.
@@ -46,20 +47,20 @@ fn codes(data: &[u8]) -> Option<Vec<String>> {
     codes.into_iter().map(text).collect::<Option<Vec<_>>>().filter(|_| key == "extensions")
 }
 
-/// Allows a code that is not listed and hides one that is; an edit may only be refused for the layout.
+/// Adds a code that is not listed and removes one that is; an edit may only be refused for the layout.
 fn edits(text: &str, listed: &[String]) {
     let new = "not-listed-yet";
     let first = listed.first().map_or(new, String::as_str);
     let meant: Vec<String> = listed.iter().filter(|code| *code != first).cloned().collect();
-    match edit::hide(text, first, None) {
-        Ok(Some(hidden)) => assert_eq!(codes(hidden.text.as_bytes()), Some(meant)),
+    match edit::forget(text, first, None) {
+        Ok(Some(edited)) => assert_eq!(codes(edited.text.as_bytes()), Some(meant)),
         Ok(None) => assert!(listed.is_empty()),
         Err(error) => assert_eq!(error, edit::EditError::Layout),
     }
-    match edit::allow(text, new, Some("A name")) {
-        Ok(Some(allowed)) => {
+    match edit::place(text, new, Verdict::Shown, Some("A name")) {
+        Ok(Some(edited)) => {
             let meant = listed.iter().cloned().chain([new.to_owned()]).collect();
-            assert_eq!(codes(allowed.as_bytes()), Some(meant));
+            assert_eq!(codes(edited.text.as_bytes()), Some(meant));
         }
         Ok(None) => assert!(listed.iter().any(|code| code == new)),
         Err(error) => assert_eq!(error, edit::EditError::Layout),

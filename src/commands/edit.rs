@@ -14,11 +14,11 @@ use crate::cli::{Edit, Sources};
 use crate::config::Config;
 use crate::feed::listing::Listed;
 use crate::place::Place;
-use crate::policy::suggestion;
+use crate::policy::edit::{self, EditError, Edited};
+use crate::policy::{Verdict, document, suggestion};
 use crate::seller::Seller;
 use crate::stderr;
 use crate::whitelist;
-use crate::whitelist::edit::{self, EditError, Hidden};
 use crate::whitelist::replace::{Editing, Replaced};
 use crate::whitelist::watch::{LoadError, MAX_FILE_SIZE, read_editable};
 
@@ -65,7 +65,7 @@ fn run(verb: Verb, arguments: &Edit) -> Result<(), CommandError> {
     for _ in 0..MAX_ROUNDS {
         let bytes = read_editable(path)?;
         let refused = |finding| LoadError::Parse { path: path.to_owned(), finding };
-        let text = crate::policy::document::text(&bytes).map_err(refused)?;
+        let text = document::text(&bytes).map_err(refused)?;
         let (force, catalog) = (arguments.force, catalog.as_ref());
         let mut draft = Draft { before: text, text: text.to_owned(), path, catalog, force };
         let report = draft.apply(verb, &arguments.codes)?;
@@ -150,7 +150,7 @@ impl<'a> Draft<'a> {
                 Ok(done) => report += &format!("{}: {done}\n", printable(code)),
                 Err(EditRefusal::Unknown(message)) => unknown += &format!("{message}\n"),
                 Err(EditRefusal::Edit(EditError::Invalid(finding))) => {
-                    return Err(LoadError::Parse { path: self.path.to_owned(), finding }.into());
+                    return Err(CommandError::wrong(format!("{}:{finding}", self.path.display())));
                 }
                 Err(EditRefusal::Edit(error)) => {
                     return Err(CommandError::failed(format!("{}: {error}", self.path.display())));
@@ -168,7 +168,7 @@ impl<'a> Draft<'a> {
     fn allow(&mut self, code: &str) -> Result<String, EditRefusal> {
         let listed = self.find(code);
         let name = listed.and_then(|listed| listed.name.as_deref()).map(printable);
-        let Some(edited) = edit::allow(&self.text, code, name.as_deref())? else {
+        let Some(edited) = edit::place(&self.text, code, Verdict::Shown, name.as_deref())? else {
             return Ok(format!("already listed{}", self.place(&self.text, code)));
         };
         match (self.catalog, listed.map(|listed| listed.package.seller)) {
@@ -179,7 +179,7 @@ impl<'a> Draft<'a> {
             }
             (None, None) | (_, Some(Seller::Plesk)) => {}
         }
-        self.text = edited;
+        self.text = edited.text;
         let verdict = match listed.map(|listed| listed.package.seller) {
             Some(Seller::Plesk) => "shown now",
             _ => "listed",
@@ -191,9 +191,9 @@ impl<'a> Draft<'a> {
         let listed = self.find(code);
         let seller = listed.map(|listed| listed.package.seller).filter(|seller| *seller != Seller::Plesk);
         let name = listed.and_then(|listed| listed.name.as_deref()).map(printable);
-        let (was, edited) = (self.place(self.before, code), edit::hide(&self.text, code, name.as_deref())?);
+        let (was, edited) = (self.place(self.before, code), edit::forget(&self.text, code, name.as_deref())?);
         match (edited, seller) {
-            (Some(Hidden { text, leaves_comment }), seller) => {
+            (Some(Edited { text, leaves_comment, .. }), seller) => {
                 self.text = text;
                 let left = if leaves_comment { " (the comment beside it stays)" } else { "" };
                 Ok(match seller {

@@ -2,7 +2,6 @@
 
 mod attributes;
 pub(crate) mod coverage;
-pub mod edit;
 pub mod mount;
 pub mod replace;
 pub mod watch;
