@@ -2,7 +2,7 @@
 
 use catalog_proxy::policy::document::Document;
 use catalog_proxy::policy::edit::{EditError, forget, place};
-use catalog_proxy::policy::{Entry, Verdict, Window};
+use catalog_proxy::policy::{Verdict, WhitelistEntry, Window};
 
 /// Codes that few files have: a new one, a star, one that must be escaped, and one that no list can have.
 const CODES: [&str; 4] = ["not-listed-yet", "offer-*", "\"\\\n", "a*b"];
@@ -65,11 +65,11 @@ fn run(text: &str, code: &str, target: Option<Verdict>) -> Result<Option<String>
     Ok(edited.map(|edited| edited.text))
 }
 
-fn is_named(entry: &Entry, code: &str) -> bool {
+fn is_named(entry: &WhitelistEntry, code: &str) -> bool {
     entry.pattern.to_string() == code
 }
 
-fn has_note(one: &Entry, other: &Entry) -> bool {
+fn has_note(one: &WhitelistEntry, other: &WhitelistEntry) -> bool {
     other.note.as_deref().is_none_or(|note| one.note.as_deref().is_some_and(|all| all.contains(note)))
 }
 
