@@ -21,6 +21,36 @@ impl Place {
     }
 }
 
+/// Places in one text, asked for mostly in its order: each costs what lies between it and the one before.
+#[derive(Debug)]
+pub(crate) struct Places<'a> {
+    text: &'a str,
+    /// Offset of the last place, at the border of a character.
+    offset: usize,
+    last: Place,
+}
+
+impl<'a> Places<'a> {
+    /// Starts at the beginning of a text.
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { text, offset: 0, last: Place { line: 1, column: 1 } }
+    }
+
+    /// Returns what [`Place::of`] does.
+    pub(crate) fn of(&mut self, offset: usize) -> Place {
+        let offset = self.text.floor_char_boundary(offset);
+        if offset < self.offset {
+            *self = Self::new(self.text);
+        }
+        let between = &self.text[self.offset..offset];
+        let Place { line, column } = Place::of(between, between.len());
+        let before = if line == 1 { self.last.column - 1 } else { 0 };
+        self.last = Place { line: self.last.line + line - 1, column: before + column };
+        self.offset = offset;
+        self.last
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.line, self.column)
@@ -29,7 +59,22 @@ impl fmt::Display for Place {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn places_in_any_order_are_those_of_each(
+            text in "[a\u{e9}\n]{0,30}",
+            offsets in prop::collection::vec(0..40usize, 0..8),
+        ) {
+            let mut places = Places::new(&text);
+            for offset in offsets {
+                prop_assert_eq!(places.of(offset), Place::of(&text, offset));
+            }
+        }
+    }
 
     #[test]
     fn counts_as_editors_do() {

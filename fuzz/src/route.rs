@@ -2,7 +2,8 @@
 
 use arbitrary::{Result, Unstructured};
 use catalog_proxy::cache::Key;
-use catalog_proxy::proxy::route::{MAX_TARGET, Refusal, Route};
+use catalog_proxy::policy::ViewKind;
+use catalog_proxy::proxy::route::{MAX_TARGET, Refusal, Route, WantedFeed};
 use http::{Method, Uri};
 
 mod upstream;
@@ -27,17 +28,11 @@ pub fn check(data: &[u8]) {
                 assert!(!is_feed, "{method} {given} is forwarded");
                 assert_eq!(target, *given);
             }
-            Route::Packages(key) => {
+            Route::Feed(feed) => {
                 assert!(read);
-                is_canonical(&key, "packages", given.query());
-                assert_eq!(again(&method, &key), Route::Packages(key));
-            }
-            Route::Categories { key, packages } => {
-                assert!(read);
-                is_canonical(&key, "categories", given.query());
-                is_canonical(&packages, "packages", given.query());
-                assert_eq!(key.as_str().replacen("/categories", "/packages", 1), packages.as_str());
-                assert_eq!(again(&method, &key), Route::Categories { key, packages });
+                is_wanted(&feed, given.query());
+                let again = Route::of(&method, &feed.key.as_str().parse().expect("a target"));
+                assert_eq!(again, Route::Feed(feed));
             }
             Route::Live | Route::Ready => assert!(read && matches!(given.path(), "/livez" | "/readyz")),
             Route::Refused(Refusal::TargetTooLong) => {
@@ -51,8 +46,23 @@ pub fn check(data: &[u8]) {
     assert!(matches!(Route::of(&Method::TRACE, &uri), Route::Refused(_)));
 }
 
-fn again(method: &Method, key: &Key) -> Route {
-    Route::of(method, &key.as_str().parse().expect("a target"))
+fn is_wanted(feed: &WantedFeed, query: Option<&str>) {
+    let WantedFeed { key, packages, view } = feed;
+    match packages {
+        None => is_canonical(key, "packages", query),
+        Some(packages) => {
+            is_canonical(key, "categories", query);
+            is_canonical(packages, "packages", query);
+            assert_eq!(key.as_str().replacen("/categories", "/packages", 1), packages.as_str());
+            assert_eq!(*view, ViewKind::Shop);
+        }
+    }
+    // As a form's fields are read, which is how PHP reads them but for its own rules for names.
+    let fields = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let names: Vec<_> = fields.map(|(name, _)| name.trim().to_lowercase().replace('_', "-")).collect();
+    let is_for_shop =
+        names.iter().any(|name| ["with-details", "locale"].contains(&&**name) || name.contains(['[', ';']));
+    assert!(*view == ViewKind::Shop || names.iter().any(|name| name == "platform") && !is_for_shop, "{key}");
 }
 
 fn is_canonical(key: &Key, name: &str, query: Option<&str>) {

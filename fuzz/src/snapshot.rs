@@ -1,5 +1,6 @@
 //! Copies on disk: no file causes a panic; an accepted file is complete, unchanged and a feed.
 
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use catalog_proxy::cache::Key;
 use catalog_proxy::cache::cached_feed::{CachedFeed, Feed, FeedIndex};
 use catalog_proxy::cache::disk::format::{checksum, decode, head};
 use catalog_proxy::feed::FeedKind;
-use catalog_proxy::whitelist::Whitelist;
+use catalog_proxy::policy::{Day, HostsKey, Policy, ViewKind, ViewRules};
 use http::uri::PathAndQuery;
 
 /// Checks one file: its first byte says what of it the fuzzer wrote, the rest is that.
@@ -62,10 +63,14 @@ fn uses(copy: &CachedFeed) {
     copy.fresh_for(now);
     copy.stale_since(now);
     copy.stale_here(now);
-    let (list, _) = Whitelist::parse(b"extensions = [\"docker\"]").expect("a list");
+    let list = b"extensions = [\"docker\"]\nretired = [\"wp-toolkit\"]";
+    let (policy, _) = Policy::parse(list, HostsKey::Refused).expect("a list");
+    let rules = Arc::new(policy.on(Day::of(UNIX_EPOCH)));
     let Feed { body, index, .. } = &*copy.feed;
-    let view = copy.feed.view(None, &list);
-    assert!(view.body.len() <= body.len());
+    for kind in [ViewKind::Shop, ViewKind::Update] {
+        let view = copy.feed.view(None, &ViewRules { rules: Arc::clone(&rules), kind });
+        assert!(view.body.len() <= body.len());
+    }
     if let FeedIndex::Packages(index) = index {
         assert!(index.entries.iter().all(|entry| entry.span.end <= body.len()));
     }

@@ -96,10 +96,27 @@ pub enum Action {
     List(List),
     /// Say why an extension is shown or hidden
     Explain(Explain),
-    /// Show extensions sold by Plesk: list their codes in the whitelist
+    /// Show extensions in the shop
+    ///
+    /// Puts their codes under `extensions` in the whitelist. What stands under another key moves, with the comment
+    /// beside it; dates are dropped. Free extensions, and those that vendors sell in shops of their own, are shown
+    /// without that, unless the whitelist says otherwise.
     Allow(Edit),
-    /// Hide extensions sold by Plesk: remove their codes from the whitelist
+    /// Take extensions out of the shop, but keep updates for servers that have them
+    ///
+    /// Puts their codes under `retired` in the whitelist. What stands under another key moves, with the comment beside
+    /// it; dates are dropped.
+    Retire(Edit),
+    /// Hide extensions from the shop and from updates
+    ///
+    /// Puts their codes under `hidden` in the whitelist. What stands under another key moves, with the comment beside
+    /// it; dates are dropped. Servers that have such an extension get no updates of it any more: `retire` keeps them.
     Hide(Edit),
+    /// Take codes out of the whitelist, so that the defaults hold for them
+    ///
+    /// Takes the codes out of all keys of the whitelist. A star may match them still; else those sold by Plesk are
+    /// hidden (or what `unlisted` says) and all others are shown. The comment that `allow` wrote goes too; others stay.
+    Forget(Edit),
     /// Say what an edited whitelist would show and hide
     Diff(Diff),
     /// Print what was new in the catalog
@@ -126,7 +143,9 @@ impl Action {
             Self::Check(check) => Some(&mut check.settings.variables),
             Self::List(list) => Some(&mut list.sources.variables),
             Self::Explain(explain) => Some(&mut explain.sources.variables),
-            Self::Allow(edit) | Self::Hide(edit) => Some(&mut edit.sources.variables),
+            Self::Allow(edit) | Self::Retire(edit) | Self::Hide(edit) | Self::Forget(edit) => {
+                Some(&mut edit.sources.variables)
+            }
             Self::Diff(diff) => Some(&mut diff.sources.variables),
             Self::News(news) => Some(&mut news.variables),
             Self::Demo(_) | Self::Filter(_) | Self::PanelIni(_) | Self::Completions(_) | Self::Man(_) => None,

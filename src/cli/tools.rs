@@ -173,12 +173,18 @@ pub struct Diff {
     pub sources: Sources,
 }
 
-/// Arguments of `allow` and `hide`.
+/// Arguments of `allow`, `retire`, `hide` and `forget`.
 #[derive(Debug, Args)]
 pub struct Edit {
-    /// Codes of extensions, as in the catalog
+    /// Codes of extensions, as in the catalog; `-` reads them from standard input, one a line
+    ///
+    /// A code that ends with a star (`offer-*`, in quotes for the shell) is the entry of the whitelist that is written
+    /// like that. Of standard input, blank lines and what follows a `#` are skipped.
     #[arg(value_name = "CODE", required = true)]
     pub codes: Vec<String>,
+    /// Print what would change and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Do it though the catalog has no such extension, or it would change nothing
     #[arg(long)]
     pub force: bool,

@@ -1,81 +1,82 @@
-//! `allow` and `hide`: edits of the whitelist file.
+//! `allow`, `retire`, `hide` and `forget`: edits of the whitelist file.
+
+mod codes;
+mod draft;
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use similar::TextDiff;
 use tokio::time::timeout;
 
+use self::draft::Draft;
 use super::CommandError;
 use super::catalog_source::{Asking, Listing, block_on, origin};
-use super::diff::always_shown;
 use super::terminal::{print, printable};
-use super::whitelist_file::whitelist_path;
+use super::whitelist_file::{GivenFiles, whitelist_path};
 use crate::cli::{Edit, Sources};
 use crate::config::Config;
-use crate::feed::listing::Listed;
-use crate::place::Place;
-use crate::policy::suggestion;
-use crate::seller::Seller;
+use crate::policy::{Day, Verdict, document};
 use crate::stderr;
-use crate::whitelist;
-use crate::whitelist::edit::{self, EditError, Hidden};
-use crate::whitelist::load::{LoadError, MAX_FILE_SIZE, read_editable};
+use crate::whitelist::load::{MAX_FILE_SIZE, read_editable};
 use crate::whitelist::replace::{Editing, Replaced};
 
 /// Longest wait for the upstream. It only provides names and suggestions, and somebody waits at the terminal.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Most attempts of an edit. Another one is made when somebody else has changed the file meanwhile.
 const MAX_ROUNDS: usize = 10;
+/// Longest search for a shorter list of changed lines.
+const DIFF_LIMIT: Duration = Duration::from_secs(1);
 
 /// Closing note of each edit: that customers see it later surprises people most.
 const WHEN: &str = "The proxy shows it within a second; a Plesk server does when it next renews its own copy of \
                     the catalog, about every three days.";
 
 /// Kind of edit.
-#[derive(Debug, Clone, Copy)]
-enum Verb {
-    Allow,
-    Hide,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verb {
+    /// Puts codes under the key of a verdict.
+    Place(Verdict),
+    /// Takes codes out of all keys.
+    Forget,
 }
 
-/// Adds codes to the whitelist.
+/// Edits the whitelist, or says what would change.
 ///
 /// # Errors
-/// If one is unknown, or the file cannot be edited. Then nothing is changed.
-pub(crate) fn allow(arguments: &Edit) -> Result<(), CommandError> {
-    run(Verb::Allow, arguments)
-}
-
-/// Removes codes from the whitelist.
-///
-/// # Errors
-/// If one is unknown, or the file cannot be edited. Then nothing is changed.
-pub(crate) fn hide(arguments: &Edit) -> Result<(), CommandError> {
-    run(Verb::Hide, arguments)
-}
-
-fn run(verb: Verb, arguments: &Edit) -> Result<(), CommandError> {
+/// If a code is unknown, or the file cannot be edited. Then nothing is changed.
+pub(crate) fn edit(verb: Verb, arguments: &Edit) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
     let path = whitelist_path(&config)?;
     // A file that is not there should be told before anyone waits for the upstream.
     read_editable(path)?;
+    let codes = codes::read(arguments, io::stdin().lock())?;
     let catalog = at_hand(&arguments.sources, &config)?;
+    let Sources { config: given, whitelist, .. } = &arguments.sources;
+    let given = GivenFiles { config: given.clone(), whitelist: whitelist.clone() };
     let cannot = |error| CommandError::failed(format!("cannot write {}: {error}", path.display()));
-    let editing = Editing::begin(path).map_err(cannot)?;
+    // What is not written needs no lock, and no place to write to.
+    let editing = (!arguments.dry_run).then(|| Editing::begin(path).map_err(cannot)).transpose()?;
     for _ in 0..MAX_ROUNDS {
         let bytes = read_editable(path)?;
-        let refused = |finding| LoadError::Parse { path: path.to_owned(), finding };
-        let text = crate::policy::document::text(&bytes).map_err(refused)?;
-        let (force, catalog) = (arguments.force, catalog.as_ref());
-        let mut draft = Draft { before: text, text: text.to_owned(), path, catalog, force };
-        let report = draft.apply(verb, &arguments.codes)?;
+        let text = document::text(&bytes)
+            .map_err(|finding| CommandError::wrong(format!("{}:{finding}", path.display())))?;
+        let mut draft = Draft {
+            before: text,
+            text: text.to_owned(),
+            path,
+            catalog: catalog.as_ref(),
+            given: &given,
+            force: arguments.force,
+            today: Day::of(SystemTime::now()),
+        };
+        let report = draft.apply(verb, &codes)?;
         let is_edit = draft.text != text;
         if draft.text.len() as u64 > MAX_FILE_SIZE {
             let message = format!("{}: would have more than {MAX_FILE_SIZE} bytes", path.display());
             return Err(CommandError::failed(format!("{message}; nothing was changed")));
         }
-        if is_edit {
+        if let (true, Some(editing)) = (is_edit, &editing) {
             match editing.replace(&bytes, draft.text.as_bytes()).map_err(cannot)? {
                 Replaced::Changed => continue,
                 Replaced::Renamed => {}
@@ -84,13 +85,28 @@ fn run(verb: Verb, arguments: &Edit) -> Result<(), CommandError> {
                 }
             }
         }
-        print(&report)?;
-        if is_edit && io::stderr().is_terminal() {
+        if editing.is_none() {
+            let name = path.display().to_string();
+            print(&(report.done + &changed_lines(&name, text, &draft.text)))?;
+        } else {
+            print(&report.done)?;
+        }
+        report.warnings.iter().for_each(stderr::message);
+        if editing.is_none() {
+            stderr::message("Nothing was written: this was a dry run.");
+        } else if is_edit && io::stderr().is_terminal() {
             stderr::message(WHEN);
         }
         return Ok(());
     }
     Err(CommandError::failed(format!("{}: somebody else keeps changing it", path.display())))
+}
+
+/// Writes the changed lines of a file as a unified diff.
+fn changed_lines(name: &str, before: &str, after: &str) -> String {
+    let diff = TextDiff::configure().timeout(DIFF_LIMIT).diff_lines(before, after);
+    let diff = diff.unified_diff().header(name, name).to_string();
+    diff.lines().map(|line| format!("{}\n", printable(line))).collect()
 }
 
 /// Returns the catalog if it can be had within [`PATIENCE`]. Without it the edit is made all the same: an outage of the
@@ -114,127 +130,16 @@ fn at_hand(sources: &Sources, config: &Config) -> Result<Option<Listing>, Comman
     Ok(copy)
 }
 
-/// Whitelist text during an edit.
-struct Draft<'a> {
-    before: &'a str,
-    text: String,
-    path: &'a Path,
-    catalog: Option<&'a Listing>,
-    force: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Reason why the edit of a code is refused.
-enum EditRefusal {
-    /// It is probably mistyped.
-    Unknown(String),
-    /// The text cannot be edited.
-    Edit(EditError),
-}
-
-impl From<EditError> for EditRefusal {
-    fn from(error: EditError) -> Self {
-        Self::Edit(error)
+    #[test]
+    fn changed_lines_are_those_around_too_and_cannot_command_a_terminal() {
+        let before = "1\n2\n3\n4\n5\r\n6\n7\n8\n9";
+        let after = "1\n2\n3\n4\n5 \x1b[31m\r\n6\n7\n8\n9\n";
+        let expected = "--- f\n+++ f\n@@ -2,8 +2,8 @@\n 2\n 3\n 4\n-5\n+5 \u{fffd}[31m\n 6\n 7\n 8\n-9\n\\ No newline at end of file\n+9\n";
+        assert_eq!(changed_lines("f", before, after), expected);
+        assert_eq!(changed_lines("f", before, before), "");
     }
-}
-
-impl<'a> Draft<'a> {
-    /// Edits all codes or none. Returns what was done, or everything that is wrong, one line a code.
-    fn apply(&mut self, verb: Verb, codes: &[String]) -> Result<String, CommandError> {
-        let mut report = String::new();
-        let mut unknown = String::new();
-        for code in codes {
-            let done = match verb {
-                Verb::Allow => self.allow(code),
-                Verb::Hide => self.hide(code),
-            };
-            match done {
-                Ok(done) => report += &format!("{}: {done}\n", printable(code)),
-                Err(EditRefusal::Unknown(message)) => unknown += &format!("{message}\n"),
-                Err(EditRefusal::Edit(EditError::Invalid(finding))) => {
-                    return Err(LoadError::Parse { path: self.path.to_owned(), finding }.into());
-                }
-                Err(EditRefusal::Edit(error)) => {
-                    return Err(CommandError::failed(format!("{}: {error}", self.path.display())));
-                }
-            }
-        }
-        match unknown.is_empty() {
-            true => Ok(report),
-            false => Err(CommandError::failed(format!(
-                "{unknown}Nothing was changed; --force does it all the same."
-            ))),
-        }
-    }
-
-    fn allow(&mut self, code: &str) -> Result<String, EditRefusal> {
-        let listed = self.find(code);
-        let name = listed.and_then(|listed| listed.name.as_deref()).map(printable);
-        let Some(edited) = edit::allow(&self.text, code, name.as_deref())? else {
-            return Ok(format!("already listed{}", self.place(&self.text, code)));
-        };
-        match (self.catalog, listed.map(|listed| listed.package.seller)) {
-            _ if self.force => {}
-            (Some(catalog), None) => return Err(EditRefusal::Unknown(catalog.unknown(code))),
-            (_, Some(seller @ (Seller::Free | Seller::Vendor))) => {
-                return Ok(format!("not listed: {}", always_shown(seller)));
-            }
-            (None, None) | (_, Some(Seller::Plesk)) => {}
-        }
-        self.text = edited;
-        let verdict = match listed.map(|listed| listed.package.seller) {
-            Some(Seller::Plesk) => "shown now",
-            _ => "listed",
-        };
-        Ok(format!("{verdict}{}{}", named(listed), self.place(&self.text, code)))
-    }
-
-    fn hide(&mut self, code: &str) -> Result<String, EditRefusal> {
-        let listed = self.find(code);
-        let seller = listed.map(|listed| listed.package.seller).filter(|seller| *seller != Seller::Plesk);
-        let name = listed.and_then(|listed| listed.name.as_deref()).map(printable);
-        let (was, edited) = (self.place(self.before, code), edit::hide(&self.text, code, name.as_deref())?);
-        match (edited, seller) {
-            (Some(Hidden { text, leaves_comment }), seller) => {
-                self.text = text;
-                let left = if leaves_comment { " (the comment beside it stays)" } else { "" };
-                Ok(match seller {
-                    None if listed.is_none() => format!("no longer listed{was}{left}"),
-                    None => format!("hidden now{}{was}{left}", named(listed)),
-                    Some(seller) => format!("no longer listed{was}{left}, but {}", always_shown(seller)),
-                })
-            }
-            (None, Some(seller)) => Ok(format!("not listed, but {}", always_shown(seller))),
-            (None, None) if listed.is_some() || self.force => Ok("already hidden: not listed".to_owned()),
-            (None, None) => self.not_listed(code),
-        }
-    }
-
-    /// Handles a code that is not in the whitelist and cannot be removed from it.
-    fn not_listed(&self, code: &str) -> Result<String, EditRefusal> {
-        let entries = whitelist::entries(&self.text).unwrap_or_default();
-        let meant = suggestion::suggest(code, entries.iter().map(|entry| entry.code.as_str()));
-        match (meant, self.catalog) {
-            (Some(meant), _) => Err(format!("{code:?} is not listed; did you mean {meant:?}?")),
-            (None, Some(catalog)) => Err(catalog.unknown(code)),
-            (None, None) => Ok("not listed".to_owned()),
-        }
-        .map_err(EditRefusal::Unknown)
-    }
-
-    fn find(&self, code: &str) -> Option<&'a Listed> {
-        self.catalog?.find(code)
-    }
-
-    /// Formats the place of a code in the file.
-    fn place(&self, text: &str, code: &str) -> String {
-        let entries = whitelist::entries(text).unwrap_or_default();
-        let entry = entries.iter().find(|entry| entry.code == code);
-        let line = entry.map(|entry| Place::of(text, entry.span.start).line);
-        line.map(|line| format!(", {}:{line}", self.path.display())).unwrap_or_default()
-    }
-}
-
-fn named(listed: Option<&Listed>) -> String {
-    let name = listed.and_then(|listed| listed.name.as_deref());
-    name.map(|name| format!(" ({})", printable(name))).unwrap_or_default()
 }

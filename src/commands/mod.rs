@@ -30,10 +30,12 @@ use crate::cli::{Action, Cli, NoCommand};
 use crate::config::{ConfigError, WHITELIST};
 use crate::given::Source;
 use crate::logging::LevelError;
+use crate::policy::Verdict;
 use crate::stderr;
 use crate::upstream::RootsError;
 use crate::upstream::outbound::OutboundError;
 use crate::whitelist::load::LoadError;
+use edit::Verb;
 use terminal::Terminal;
 
 /// Exit code of a command that did its job.
@@ -97,8 +99,10 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Action::Demo(arguments) => demo::demo(arguments.listen),
         Action::List(arguments) => list::list(&arguments),
         Action::Explain(arguments) => explain::explain(&arguments),
-        Action::Allow(arguments) => edit::allow(&arguments),
-        Action::Hide(arguments) => edit::hide(&arguments),
+        Action::Allow(arguments) => edit::edit(Verb::Place(Verdict::Shown), &arguments),
+        Action::Retire(arguments) => edit::edit(Verb::Place(Verdict::Retired), &arguments),
+        Action::Hide(arguments) => edit::edit(Verb::Place(Verdict::Hidden), &arguments),
+        Action::Forget(arguments) => edit::edit(Verb::Forget, &arguments),
         Action::Diff(arguments) => diff::diff(&arguments),
         Action::Check(arguments) => check::check(arguments),
         Action::Filter(arguments) => {

@@ -9,7 +9,7 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::day::Day;
 use super::suggestion::suggest;
 use super::{Pattern, Verdict, WhitelistEntry, Window};
-use crate::place::Place;
+use crate::place::{Place, Places};
 use crate::printable;
 
 /// Error or warning about a place in the file.
@@ -88,9 +88,10 @@ impl Document {
             return Err(expected_other(text, value, &expected));
         };
         self.arrays.push((verdict, value.span()));
+        let mut places = Places::new(text);
         for element in array {
-            let entry = entry(text, verdict, element)?;
-            self.warnings.extend(doubt(text, &entry));
+            let entry = entry(text, verdict, element, places.of(element.span().start))?;
+            self.warnings.extend(doubt(&entry));
             self.entries.push(entry);
         }
         Ok(())
@@ -109,13 +110,13 @@ pub fn text(bytes: &[u8]) -> Result<&str, Finding> {
 }
 
 /// Reads an entry: a string, or a table with a window or a note.
-fn entry(text: &str, verdict: Verdict, element: &Value<'_>) -> Result<WhitelistEntry, Finding> {
+fn entry(text: &str, verdict: Verdict, element: &Value<'_>, place: Place) -> Result<WhitelistEntry, Finding> {
     let mut entry = WhitelistEntry {
         pattern: Pattern::Exact("".into()),
         verdict,
         window: Window::default(),
         note: None,
-        place: Place::of(text, element.span().start),
+        place,
         span: element.span(),
     };
     let table = match element.get_ref() {
@@ -169,7 +170,7 @@ fn pattern(text: &str, code: &str, span: Range<usize>) -> Result<Pattern, Findin
 }
 
 /// Returns a warning about an entry that can hardly be meant.
-fn doubt(text: &str, entry: &WhitelistEntry) -> Option<Finding> {
+fn doubt(entry: &WhitelistEntry) -> Option<Finding> {
     let code = entry.pattern.to_string();
     let message = match code.trim() {
         "*" if code == "*" => {
@@ -186,7 +187,7 @@ fn doubt(text: &str, entry: &WhitelistEntry) -> Option<Finding> {
         }
         _ => return None,
     };
-    Some(finding(text, entry.span.clone(), message))
+    Some(Finding { place: entry.place, message })
 }
 
 fn unlisted(text: &str, value: &Value<'_>) -> Result<Verdict, Finding> {

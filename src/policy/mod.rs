@@ -2,6 +2,7 @@
 
 mod day;
 pub mod document;
+pub mod edit;
 #[cfg(test)]
 pub(crate) mod model;
 mod rules;

@@ -2,24 +2,18 @@
 
 mod attributes;
 pub(crate) mod coverage;
-pub mod edit;
 pub mod load;
 pub mod mount;
 pub mod replace;
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use serde::Deserialize;
-use toml::Spanned;
 use tracing::info;
 
-use crate::place::Place;
-use crate::policy::document::Finding;
 use crate::policy::{Changes, Day, Policy, Rules};
-use crate::printable::{self, joined};
+use crate::printable::joined;
 
 /// One version of the file: its policy, and the rules of the day.
 #[derive(Debug)]
@@ -81,43 +75,6 @@ impl LoggedChanges {
             removed: joined(&unlisted).to_string(),
         }
     }
-}
-
-/// A code and its place in the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedCode {
-    /// The code itself.
-    pub code: String,
-    /// Byte range in the text, quotes included.
-    pub span: Range<usize>,
-}
-
-/// Content of the file.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Raw {
-    extensions: Spanned<Vec<Spanned<String>>>,
-}
-
-/// Reads the codes in the order of the file, duplicates included.
-///
-/// # Errors
-/// If the text is no whitelist.
-pub fn entries(text: &str) -> Result<Vec<ListedCode>, Finding> {
-    Ok(array(text)?.1)
-}
-
-/// Reads the codes and where their array stands, brackets included.
-fn array(text: &str) -> Result<(Range<usize>, Vec<ListedCode>), Finding> {
-    let raw: Raw = toml::from_str(text)
-        // It repeats what the file says, which a log or a terminal will show.
-        .map_err(|error| {
-            let message = printable::escaped(error.message());
-            Finding { place: Place::of(text, error.span().map_or(0, |span| span.start)), message }
-        })?;
-    let span = raw.extensions.span();
-    let entry = |code: Spanned<String>| ListedCode { span: code.span(), code: code.into_inner() };
-    Ok((span, raw.extensions.into_inner().into_iter().map(entry).collect()))
 }
 
 #[cfg(test)]

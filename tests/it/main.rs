@@ -22,6 +22,7 @@ mod coverage;
 mod descriptors;
 mod disk;
 mod early_answers;
+mod edits;
 mod encodings;
 mod fail_closed;
 mod feeds;

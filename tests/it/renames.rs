@@ -204,7 +204,7 @@ async fn commands_know_the_new_code() {
     assert_eq!(row["uuid"], real("kolab").0);
 
     // The edit that it offers puts everything in order.
-    for edit in ["allow premium-email", "hide kolab", "hide servershield"] {
+    for edit in ["allow premium-email", "forget kolab", "forget servershield"] {
         let output = session.run(&format!("{edit} --feed packages.json"));
         assert_eq!(output.status.code(), Some(0), "{output:?}");
     }

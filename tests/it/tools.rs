@@ -93,7 +93,9 @@ const WHITELIST: &str = include_str!("../../whitelist.toml");
 #[test]
 fn help() {
     let session = Session::new(WHITELIST);
-    for command in ["list", "explain", "allow", "hide", "diff", "check", "news", "completions", "man"] {
+    let edits = ["allow", "retire", "hide", "forget"];
+    let others = ["list", "explain", "diff", "check", "news", "completions", "man"];
+    for command in edits.into_iter().chain(others) {
         let played = session.play(&[&format!("{command} -h")]);
         // Those of `serve` belong to other tests.
         let own = played.split("\nSettings of serve:").next().unwrap();
@@ -174,23 +176,27 @@ fn diff_says_what_would_change() {
 }
 
 #[test]
-fn allow_and_hide_edit_the_whitelist() {
+fn edits_move_codes_between_the_keys() {
     let session = Session::new(WHITELIST);
     assert_played(
-        "allow-and-hide",
+        "edits",
         &session.play(&[
             "allow xovi imunify360 --feed packages.json",
             "allow xovi docker --feed packages.json",
             "allow git litespeed --feed packages.json",
             "allow kolab imunify dokcer --feed packages.json",
             "allow my-own --feed packages.json --force",
-            "hide docker git --feed packages.json",
-            "hide docker kolab --feed packages.json",
-            "hide my-own --feed packages.json",
-            "hide xov --feed packages.json",
-            "hide nothing-like-it --feed packages.json",
-            "hide nothing-like-it --feed packages.json --force",
-            "allow",
+            "retire docker xovi my-own --feed packages.json",
+            "retire docker premium-* --feed packages.json",
+            "allow docker --feed packages.json --dry-run",
+            "hide docker git kolab --feed packages.json",
+            "forget my-own git kolab --feed packages.json",
+            "forget docker kolab --feed packages.json",
+            "forget xov --feed packages.json",
+            "forget nothing-like-it --feed packages.json",
+            "forget nothing-like-it --feed packages.json --force",
+            "retire a*b --feed packages.json",
+            "retire",
         ]),
     );
     assert_played("whitelist-edited", &session.whitelist());
@@ -230,7 +236,8 @@ fn check_finds_what_is_wrong() {
 fn nothing_to_do_leaves_the_file_alone() {
     let session = Session::new(WHITELIST);
     let before = fs::metadata(session.path("whitelist.toml")).unwrap();
-    for line in ["allow docker", "allow git", "allow dokcer", "hide xovi", "hide dokcer", "hide git"] {
+    let lines = ["allow docker", "allow git", "allow dokcer", "hide dokcer", "forget xovi", "forget dokcer"];
+    for line in lines.into_iter().chain(["retire docker --dry-run", "forget docker --dry-run"]) {
         session.run(&format!("{line} --feed packages.json"));
         let after = fs::metadata(session.path("whitelist.toml")).unwrap();
         assert_eq!(
@@ -279,9 +286,10 @@ fn what_the_feed_says_commands_no_terminal() {
         "evil.json",
         r#"[{"code":"x","name":"A\u001b]0;owned\u0007\u009b31m\n\"b\" ]\nextensions = []\u202e","buy_url":"https:\/\/go.plesk.com\/\u001b[2J"}]"#,
     );
-    session.run("hide x --feed evil.json");
+    session.run("forget x --feed evil.json");
     let evil = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
-    for line in ["list", "list --format json", "explain x", "explain x --format json", "allow x", "hide x"] {
+    for line in ["list", "list --format json", "explain x", "explain x --format json", "allow x", "forget x"]
+    {
         let output = session.run(&format!("{line} --feed evil.json"));
         assert!(output.status.success(), "{line}: {output:?}");
         assert!(

@@ -237,9 +237,15 @@ fn what_is_to_be_typed_is_not_cut() {
 #[test]
 fn an_empty_list_hides_everything_already() {
     let session = Session::new("# nothing yet\n");
-    assert_says(&session, "hide docker --feed packages.json", 0, &["docker: already hidden: not listed"]);
-    assert_says(&session, "hide dokcer --feed packages.json", 1, &["did you mean \"docker\"?"]);
+    let line = "forget docker --feed packages.json";
+    assert_says(&session, line, 0, &["docker (Docker): not named; hidden by default\n"]);
+    assert_says(&session, "forget dokcer --feed packages.json", 1, &["did you mean \"docker\"?"]);
     assert_eq!(session.whitelist(), "# nothing yet\n");
+    let line = "hide docker --feed packages.json";
+    let said = assert_says(&session, line, 0, &["docker (Docker): hidden, as before, whitelist.toml:4\n"]);
+    assert!(!said.contains("warning"), "{said}");
+    let expected = "# nothing yet\nextensions = []\nhidden = [\n  \"docker\", # Docker\n]\n";
+    assert_eq!(session.whitelist(), expected);
 }
 
 #[test]

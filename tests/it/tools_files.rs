@@ -27,7 +27,7 @@ fn only_files_are_edited() {
     fs::create_dir(session.path("directory")).unwrap();
     let _socket = UnixListener::bind(session.path("socket")).unwrap();
     for file in ["fifo", "whitelist.toml", "directory", "socket"] {
-        for verb in ["allow docker", "hide docker"] {
+        for verb in ["allow docker", "retire docker --dry-run", "forget docker"] {
             let refused = session.run(&format!("{verb} --whitelist {file} --feed packages.json"));
             assert_eq!(refused.status.code(), Some(2), "{verb} {file}: {refused:?}");
             let message = text(&refused.stderr);
@@ -92,7 +92,7 @@ fn the_proxy_does_not_start_with_a_pipe() {
 fn comments_of_the_admin_survive() {
     let before = "extensions = [\n  \"docker\", # keep\n  \"xovi\", # SEO-Werkzeugkasten\n]\n";
     let session = Session::new(before);
-    let output = session.run("hide docker xovi --feed packages.json");
+    let output = session.run("forget docker xovi --feed packages.json");
     assert!(output.status.success());
     assert_eq!(session.whitelist(), "extensions = [\n  # keep\n]\n");
     // A comment that is left alone would pass for one about the next code, so it is told.
@@ -138,7 +138,7 @@ fn an_edit_keeps_who_may_read_the_list() {
     assert_eq!(xattr(&path), acl);
 
     fs::hard_link(&path, session.path("other.toml")).unwrap();
-    let edited = session.run("hide docker --feed packages.json");
+    let edited = session.run("forget docker --feed packages.json");
     assert!(edited.status.success(), "{edited:?}");
     let note = "was written in place: it has 2 names (hard links), which a new file would not have";
     assert!(text(&edited.stderr).contains(note), "{edited:?}");
