@@ -18,7 +18,7 @@ pub use self::news::NewsArguments;
 pub use self::settings::{AdminListen, LogFormat, Settings};
 pub use self::size::Size;
 pub use self::tools::{
-    CheckArguments, Completions, Diff, Edit, Explain, List, ListFormat, ListOrder, ListedPart, Man,
+    CheckArguments, Completions, Diff, Edit, Explain, List, ListFormat, ListOrder, ListedPart, Man, Platform,
     SellerArgument, Sources, TableFormat, TextFormat,
 };
 pub use self::variables::Variables;

@@ -42,7 +42,7 @@ pub(crate) fn diff(arguments: &Diff) -> Result<(), CommandError> {
     let today = Day::of(SystemTime::now());
     let new = WhitelistFile::read(&arguments.new, today)?;
     let old = WhitelistFile::read(arguments.old.as_deref().unwrap_or(&config.whitelist), today)?;
-    let catalog = Listing::load(arguments.sources.feed.as_deref(), &config)?;
+    let catalog = Listing::load(&arguments.sources, &config)?;
     let mut changes = states(&old, &new, &catalog);
     changes.extend(without_effect(&old, &new, &catalog));
     changes.sort_by(|one, other| {

@@ -49,6 +49,7 @@ mod stuck_logs;
 mod systemd;
 mod tls;
 mod tools;
+mod tools_catalog;
 mod tools_edges;
 mod tools_files;
 mod tools_output;
