@@ -18,8 +18,8 @@ pub use self::news::NewsArguments;
 pub use self::settings::{AdminListen, LogFormat, Settings};
 pub use self::size::Size;
 pub use self::tools::{
-    CheckArguments, Completions, Diff, Edit, Explain, List, ListFormat, ListOrder, ListedPart, Man, Platform,
-    SellerArgument, Sources, TableFormat, TextFormat,
+    CheckArguments, Completions, Diff, Edit, Explain, Init, List, ListFormat, ListOrder, ListedPart, Man,
+    Platform, SellerArgument, Sources, TableFormat, TextFormat,
 };
 pub use self::variables::Variables;
 
@@ -92,6 +92,13 @@ pub enum Action {
     Serve(Settings),
     /// Run the proxy on 127.0.0.1:8080 against a built-in sample catalog
     Demo(Demo),
+    /// Print a whitelist to start from: all that Plesk sells, commented out
+    ///
+    /// Every extension of the catalog that Plesk sells is one line, commented out, with its name: take the `#` away from
+    /// those that your shop sells. It goes to standard output, so no file is touched: `catalog-proxy init >
+    /// whitelist.toml` (the shell replaces a file that is there).
+    #[command(mut_arg("whitelist", |arg| arg.hide(true)))]
+    Init(Init),
     /// List the catalog's extensions: who sells them, and whether customers see them
     List(List),
     /// Say why an extension is shown or hidden
@@ -124,6 +131,7 @@ impl Action {
         match self {
             Self::Serve(settings) | Self::Healthcheck(settings) => Some(&mut settings.variables),
             Self::Check(check) => Some(&mut check.settings.variables),
+            Self::Init(init) => Some(&mut init.sources.variables),
             Self::List(list) => Some(&mut list.sources.variables),
             Self::Explain(explain) => Some(&mut explain.sources.variables),
             Self::Allow(edit) | Self::Hide(edit) => Some(&mut edit.sources.variables),

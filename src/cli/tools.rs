@@ -200,6 +200,14 @@ pub struct Edit {
     pub sources: Sources,
 }
 
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Catalog to read; no whitelist is.
+    #[command(flatten)]
+    pub sources: Sources,
+}
+
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
 pub struct Explain {

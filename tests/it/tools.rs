@@ -93,7 +93,8 @@ const WHITELIST: &str = include_str!("../../whitelist.toml");
 #[test]
 fn help() {
     let session = Session::new(WHITELIST);
-    for command in ["list", "explain", "allow", "hide", "diff", "check", "news", "completions", "man"] {
+    for command in ["init", "list", "explain", "allow", "hide", "diff", "check", "news", "completions", "man"]
+    {
         let played = session.play(&[&format!("{command} -h")]);
         // Those of `serve` belong to other tests.
         let own = played.split("\nSettings of serve:").next().unwrap();
