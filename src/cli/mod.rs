@@ -115,7 +115,10 @@ pub enum Action {
     Check(CheckArguments),
     /// Filter a packages feed from standard input to standard output
     Filter(Filter),
-    /// Print the lines for Plesk's panel.ini
+    /// Print the lines for Plesk's panel.ini, or the variables for its container
+    ///
+    /// The lines belong into /usr/local/psa/admin/conf/panel.ini of the Plesk servers. Plesk's container takes them as
+    /// variables (--env), and Plesk's installer takes the catalog's URL with its flag `--ext-catalog-url URL`.
     PanelIni(PanelIni),
     /// Ask a running proxy whether it is ready (for containers)
     Healthcheck(Settings),
@@ -167,6 +170,9 @@ pub struct PanelIni {
     /// Your shop: where Buy buttons lead
     #[arg(long, value_name = "URL")]
     pub buy_url: Option<String>,
+    /// Print variables for Plesk's container instead, as `docker run --env-file` reads them
+    #[arg(long)]
+    pub env: bool,
 }
 
 #[cfg(test)]
