@@ -52,6 +52,7 @@ mod tools;
 mod tools_catalog;
 mod tools_edges;
 mod tools_files;
+mod tools_json;
 mod tools_output;
 mod trust;
 mod waiting;
