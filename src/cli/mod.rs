@@ -18,8 +18,8 @@ pub use self::news::NewsArguments;
 pub use self::settings::{AdminListen, LogFormat, Settings};
 pub use self::size::Size;
 pub use self::tools::{
-    CheckArguments, Completions, Diff, Edit, Explain, List, ListFormat, ListOrder, ListedPart, Man,
-    SellerArgument, Sources, TableFormat, TextFormat,
+    CheckArguments, Completions, Diff, Edit, Explain, Init, List, ListFormat, ListOrder, ListedPart, Man,
+    Platform, SellerArgument, Sources, TableFormat, TextFormat,
 };
 pub use self::variables::Variables;
 
@@ -92,6 +92,13 @@ pub enum Action {
     Serve(Settings),
     /// Run the proxy on 127.0.0.1:8080 against a built-in sample catalog
     Demo(Demo),
+    /// Print a whitelist to start from: all that Plesk sells, commented out
+    ///
+    /// Every extension of the catalog that Plesk sells is one line, commented out, with its name: take the `#` away from
+    /// those that your shop sells. It goes to standard output, so no file is touched: `catalog-proxy init >
+    /// whitelist.toml` (the shell replaces a file that is there).
+    #[command(mut_arg("whitelist", |arg| arg.hide(true)))]
+    Init(Init),
     /// List the catalog's extensions: who sells them, and whether customers see them
     List(List),
     /// Say why an extension is shown or hidden
@@ -125,7 +132,10 @@ pub enum Action {
     Check(CheckArguments),
     /// Filter a packages feed from standard input to standard output
     Filter(Filter),
-    /// Print the lines for Plesk's panel.ini
+    /// Print the lines for Plesk's panel.ini, or the variables for its container
+    ///
+    /// The lines belong into /usr/local/psa/admin/conf/panel.ini of the Plesk servers. Plesk's container takes them as
+    /// variables (--env), and Plesk's installer takes the catalog's URL with its flag `--ext-catalog-url URL`.
     PanelIni(PanelIni),
     /// Ask a running proxy whether it is ready (for containers)
     Healthcheck(Settings),
@@ -141,6 +151,7 @@ impl Action {
         match self {
             Self::Serve(settings) | Self::Healthcheck(settings) => Some(&mut settings.variables),
             Self::Check(check) => Some(&mut check.settings.variables),
+            Self::Init(init) => Some(&mut init.sources.variables),
             Self::List(list) => Some(&mut list.sources.variables),
             Self::Explain(explain) => Some(&mut explain.sources.variables),
             Self::Allow(edit) | Self::Retire(edit) | Self::Hide(edit) | Self::Forget(edit) => {
@@ -178,6 +189,9 @@ pub struct PanelIni {
     /// Your shop: where Buy buttons lead
     #[arg(long, value_name = "URL")]
     pub buy_url: Option<String>,
+    /// Print variables for Plesk's container instead, as `docker run --env-file` reads them
+    #[arg(long)]
+    pub env: bool,
 }
 
 #[cfg(test)]

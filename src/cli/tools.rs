@@ -16,6 +16,9 @@ pub struct Sources {
     /// Packages feed to read instead of asking the upstream, `-` for standard input
     #[arg(long, value_name = "FILE")]
     pub feed: Option<PathBuf>,
+    /// Servers whose catalog the upstream is asked for: Plesk for Linux, or for Windows
+    #[arg(long, value_enum, default_value = "unix")]
+    pub platform: Platform,
     /// Where the catalog comes from [default: https://ext.plesk.com]
     #[arg(long, value_name = "URL", env = "CATALOG_PROXY_UPSTREAM")]
     pub upstream: Option<String>,
@@ -53,6 +56,13 @@ impl Sources {
             ..Settings::default()
         }
     }
+}
+
+/// Kind of Plesk servers: the vendor's catalog differs between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Platform {
+    Unix,
+    Windows,
 }
 
 /// Output format of a table.
@@ -147,6 +157,9 @@ pub struct CheckArguments {
     /// Packages feed to check the whitelist against instead of asking the upstream, `-` for standard input
     #[arg(long, value_name = "FILE")]
     pub feed: Option<PathBuf>,
+    /// Servers whose catalog the upstream is asked for: Plesk for Linux, or for Windows
+    #[arg(long, value_enum, default_value = "unix")]
+    pub platform: Platform,
     /// Where Plesk servers reach the proxy, to check that as well (http://proxy:8080)
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
@@ -189,6 +202,14 @@ pub struct Edit {
     #[arg(long)]
     pub force: bool,
     /// Catalog and whitelist to read.
+    #[command(flatten)]
+    pub sources: Sources,
+}
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Catalog to read; no whitelist is.
     #[command(flatten)]
     pub sources: Sources,
 }

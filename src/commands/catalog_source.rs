@@ -17,6 +17,7 @@ use crate::cache::cached_feed::{Feed, FeedIndex};
 use crate::cache::disk;
 use crate::cache::fetch::Fetcher;
 use crate::cache::freshness::FreshnessLimits;
+use crate::cli::{Platform, Sources};
 use crate::config::Config;
 use crate::feed::listing::{self, Listed};
 use crate::feed::{FeedKind, packages};
@@ -26,11 +27,27 @@ use crate::stderr;
 use crate::upstream::Upstream;
 use crate::upstream::outbound::Outbound;
 
-/// Request target of the packages feed, as Plesk for Linux asks for it when it renews its copy.
-const PACKAGES: &str = "/api/v4/packages?platform=unix&with-hidden&with-unstable";
-/// Request target of the categories feed. Language and country change the words only.
-const CATEGORIES: &str =
-    "/api/v4/categories?version=18.0.64&platform=unix&with-hidden&with-unstable&locale=en-US";
+impl Platform {
+    /// Returns the request target of the packages feed, as Plesk asks for it when it renews its copy.
+    fn packages_target(self) -> &'static str {
+        match self {
+            Self::Unix => "/api/v4/packages?platform=unix&with-hidden&with-unstable",
+            Self::Windows => "/api/v4/packages?platform=windows&with-hidden&with-unstable",
+        }
+    }
+
+    /// Returns the request target of the categories feed. Language and country change the words only.
+    fn categories_target(self) -> &'static str {
+        match self {
+            Self::Unix => {
+                "/api/v4/categories?version=18.0.64&platform=unix&with-hidden&with-unstable&locale=en-US"
+            }
+            Self::Windows => {
+                "/api/v4/categories?version=18.0.64&platform=windows&with-hidden&with-unstable&locale=en-US"
+            }
+        }
+    }
+}
 
 /// All packages of the catalog, for lookups by code or name.
 #[derive(Debug)]
@@ -47,10 +64,10 @@ impl Listing {
     ///
     /// # Errors
     /// If none of them has a valid feed.
-    pub(crate) fn load(feed: Option<&Path>, config: &Config) -> Result<Self, CommandError> {
-        match feed {
+    pub(crate) fn load(sources: &Sources, config: &Config) -> Result<Self, CommandError> {
+        match &sources.feed {
             Some(path) => Self::from_file(path, *config.cache.max_feed_size),
-            None => Self::from_upstream(config).or_else(|failure| {
+            None => Self::from_upstream(config, sources.platform).or_else(|failure| {
                 // Wrong settings are not the upstream's fault.
                 if failure.code != FAILED {
                     return Err(failure);
@@ -97,8 +114,8 @@ impl Listing {
     ///
     /// # Errors
     /// If the upstream cannot be reached, or its response is no packages feed.
-    pub(crate) fn from_upstream(config: &Config) -> Result<Self, CommandError> {
-        let packages = block_on(async { Asking::new(config)?.packages().await })??;
+    pub(crate) fn from_upstream(config: &Config, platform: Platform) -> Result<Self, CommandError> {
+        let packages = block_on(async { Asking::new(config, platform)?.packages().await })??;
         Ok(Self { origin: origin(config), packages })
     }
 
@@ -175,6 +192,7 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CommandE
 #[derive(Debug)]
 pub(crate) struct Asking {
     fetcher: Fetcher,
+    platform: Platform,
     origin: String,
 }
 
@@ -183,13 +201,14 @@ impl Asking {
     ///
     /// # Errors
     /// If the outbound proxy or the roots are not set up correctly.
-    pub(crate) fn new(config: &Config) -> Result<Self, CommandError> {
+    pub(crate) fn new(config: &Config, platform: Platform) -> Result<Self, CommandError> {
         let outbound = Outbound::new(&config.upstream, &config.outbound)?;
         let upstream = Upstream::new(config.upstream.value.clone(), config.upstream_ca.as_ref(), outbound)?;
         // Nothing is kept, so lifetimes do not matter.
         let limits = FreshnessLimits { default: Duration::ZERO, min: Duration::ZERO, max: None };
         Ok(Self {
             fetcher: Fetcher::new(upstream, limits, *config.cache.max_feed_size, u64::MAX),
+            platform,
             origin: origin(config),
         })
     }
@@ -199,7 +218,7 @@ impl Asking {
     /// # Errors
     /// If there is no valid feed.
     pub(crate) async fn packages(&self) -> Result<Vec<Listed>, CommandError> {
-        let content = self.feed(FeedKind::Packages, PACKAGES).await?;
+        let content = self.feed(FeedKind::Packages, self.platform.packages_target()).await?;
         match &content.index {
             FeedIndex::Packages(index) => Ok(listing::list(&content.body, index)),
             FeedIndex::Categories(_) => Ok(Vec::new()),
@@ -211,7 +230,7 @@ impl Asking {
     /// # Errors
     /// If there is no valid feed.
     pub(crate) async fn categories(&self) -> Result<usize, CommandError> {
-        Ok(self.feed(FeedKind::Categories, CATEGORIES).await?.len())
+        Ok(self.feed(FeedKind::Categories, self.platform.categories_target()).await?.len())
     }
 
     async fn feed(&self, kind: FeedKind, target: &'static str) -> Result<Arc<Feed>, CommandError> {

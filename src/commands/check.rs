@@ -14,7 +14,7 @@ use super::terminal::{Style, Terminal, print, print_json, printable};
 use super::whitelist_file::{GivenFiles, WhitelistFile};
 use super::{CommandError, Subject};
 use crate::certificate::{Certificate, Overdue};
-use crate::cli::{CheckArguments, TextFormat};
+use crate::cli::{CheckArguments, Platform, TextFormat};
 use crate::config::{Config, ConfigError, Tls};
 use crate::feed::listing::Listed;
 use crate::given::Source;
@@ -64,14 +64,14 @@ struct CheckReport {
 pub(crate) fn check(arguments: CheckArguments) -> Result<(), CommandError> {
     let mut report = CheckReport::default();
     let format = arguments.format;
-    let settings = arguments.settings;
+    let (settings, platform) = (arguments.settings, arguments.platform);
     let given = GivenFiles { config: settings.config.clone(), whitelist: settings.whitelist.clone() };
     let config = Config::load(settings);
     if let Some(url) = &arguments.url {
         report.base_url(url, config.as_ref().is_ok_and(|config| config.tls.is_some()));
     }
     match config {
-        Ok(config) => report.everything(&config, &given, arguments.feed.as_deref())?,
+        Ok(config) => report.everything(&config, &given, arguments.feed.as_deref(), platform)?,
         Err(error) => report.configuration(error),
     }
     report.finish(format)
@@ -83,6 +83,7 @@ impl CheckReport {
         config: &Config,
         given: &GivenFiles,
         feed: Option<&Path>,
+        platform: Platform,
     ) -> Result<(), CommandError> {
         if let Err(error) = logging::levels(config.log_level.as_ref()) {
             self.value(&error.at, error.message());
@@ -99,7 +100,7 @@ impl CheckReport {
             }
         }
         let file = config.whitelist.as_ref().and_then(|path| self.whitelist(path));
-        let catalog = self.catalog(config, feed)?;
+        let catalog = self.catalog(config, feed, platform)?;
         if let (Some(file), Some(catalog)) = (&file, &catalog) {
             let former = FormerCodes::read(config);
             self.codes(file, catalog, &former, given);
@@ -168,8 +169,13 @@ impl CheckReport {
     }
 
     /// Returns the catalog to check codes against. If the upstream has none, that is the newest feed on disk.
-    fn catalog(&mut self, config: &Config, feed: Option<&Path>) -> Result<Option<Listing>, CommandError> {
-        let asking = self.failed(Asking::new(config));
+    fn catalog(
+        &mut self,
+        config: &Config,
+        feed: Option<&Path>,
+        platform: Platform,
+    ) -> Result<Option<Listing>, CommandError> {
+        let asking = self.failed(Asking::new(config, platform));
         if let Some(feed) = feed {
             let catalog = Listing::from_file(feed, *config.cache.max_feed_size);
             return Ok(self.failed(catalog).inspect(|catalog| self.feed(catalog, None)));

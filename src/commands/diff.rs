@@ -48,7 +48,7 @@ pub(crate) fn diff(arguments: &Diff) -> Result<(), CommandError> {
         },
         today,
     )?;
-    let catalog = Listing::load(arguments.sources.feed.as_deref(), &config)?;
+    let catalog = Listing::load(&arguments.sources, &config)?;
     let mut changes = states(&old, &new, &catalog);
     changes.extend(without_effect(&old, &new, &catalog));
     changes.sort_by(|one, other| {

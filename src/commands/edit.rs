@@ -115,7 +115,7 @@ fn at_hand(sources: &Sources, config: &Config) -> Result<Option<Listing>, Comman
     if let Some(feed) = &sources.feed {
         return Listing::from_file(feed, *config.cache.max_feed_size).map(Some);
     }
-    let asking = Asking::new(config)?;
+    let asking = Asking::new(config, sources.platform)?;
     let asked = block_on(async { timeout(PATIENCE, asking.packages()).await })?;
     let why = match asked {
         Ok(Ok(packages)) => return Ok(Some(Listing { origin: origin(config), packages })),

@@ -82,7 +82,7 @@ struct ChangeCommand {
 pub(crate) fn explain(arguments: &Explain) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
     let file = WhitelistFile::read(whitelist_path(&config)?, Day::of(SystemTime::now()))?;
-    let catalog = Listing::load(arguments.sources.feed.as_deref(), &config)?;
+    let catalog = Listing::load(&arguments.sources, &config)?;
     let code = arguments.code.as_str();
     let former = FormerCodes::read(&config);
     let entries: Vec<_> =

@@ -42,7 +42,7 @@ pub(crate) fn list(arguments: &List) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
     let day = arguments.at.unwrap_or_else(|| Day::of(SystemTime::now()));
     let file = WhitelistFile::read(whitelist_path(&config)?, day)?;
-    let catalog = Listing::load(arguments.sources.feed.as_deref(), &config)?;
+    let catalog = Listing::load(&arguments.sources, &config)?;
     let word = arguments.word.as_deref().unwrap_or_default().to_lowercase();
     let mut rows: Vec<_> = catalog
         .packages

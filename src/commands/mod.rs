@@ -9,6 +9,7 @@ mod explain;
 mod filter;
 mod former_codes;
 mod healthcheck;
+mod init;
 mod list;
 mod manual;
 mod news;
@@ -97,6 +98,7 @@ fn run(cli: Cli) -> Result<(), CommandError> {
     match cli.command {
         Action::Serve(settings) => serve::serve(settings),
         Action::Demo(arguments) => demo::demo(arguments.listen),
+        Action::Init(arguments) => init::init(&arguments),
         Action::List(arguments) => list::list(&arguments),
         Action::Explain(arguments) => explain::explain(&arguments),
         Action::Allow(arguments) => edit::edit(Verb::Place(Verdict::Shown), &arguments),

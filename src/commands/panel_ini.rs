@@ -1,4 +1,4 @@
-//! `panel-ini`: the lines for Plesk's panel.ini.
+//! `panel-ini`: the lines for Plesk's panel.ini, or the variables for its container.
 
 use url::Url;
 
@@ -11,23 +11,34 @@ use crate::stderr;
 /// 98 behind the base.
 const MAX_BASE_URL_LEN: usize = 30;
 
-/// Prints the lines for panel.ini.
+/// Section of panel.ini that all lines are in.
+const SECTION: &str = "extensions";
+
+/// Prints the lines for panel.ini, or the variables.
 ///
 /// # Errors
 /// If Plesk cannot use one of the URLs.
 pub(crate) fn panel_ini(arguments: &PanelIni) -> Result<(), CommandError> {
-    let mut lines = "[extensions]\n".to_owned();
     // Plesk appends its paths, which begin with a slash.
     let base = arguments.url.trim_end_matches('/');
-    lines += &line("catalog.url", "--url", base)?;
+    let mut settings = vec![PanelSetting::new("catalog.url", "--url", base)?];
     if let Some(shop) = &arguments.buy_url {
-        lines += &line("buyUrl", "--buy-url", shop)?;
+        settings.push(PanelSetting::new("buyUrl", "--buy-url", shop)?);
     }
-    print(&lines)?;
+    print(&match arguments.env {
+        true => settings.iter().map(PanelSetting::variable).collect::<String>(),
+        false => format!("[{SECTION}]\n{}", settings.iter().map(PanelSetting::line).collect::<String>()),
+    })?;
     for objection in objections(base) {
         stderr::message(format_args!("warning: {base} {objection}"));
     }
     Ok(())
+}
+
+/// A setting in panel.ini.
+struct PanelSetting<'a> {
+    key: &'static str,
+    value: &'a str,
 }
 
 /// Returns what is wrong with a base URL that Plesk accepts.
@@ -63,14 +74,32 @@ pub(super) fn is_usable(value: &str) -> bool {
     is_url && !value.chars().any(|c| matches!(c, '"' | '$' | '\\') || c.is_control() || c == ' ')
 }
 
-fn line(key: &str, flag: &str, value: &str) -> Result<String, CommandError> {
-    if !is_usable(value) {
-        return Err(CommandError::wrong(format!(
-            "{flag}: {value:?} is not an http or https URL for panel.ini"
-        )));
+impl<'a> PanelSetting<'a> {
+    /// Checks a URL that a flag gave.
+    ///
+    /// # Errors
+    /// If panel.ini cannot have it.
+    fn new(key: &'static str, flag: &str, value: &'a str) -> Result<Self, CommandError> {
+        match is_usable(value) {
+            true => Ok(Self { key, value }),
+            false => Err(CommandError::wrong(format!(
+                "{flag}: {value:?} is not an http or https URL for panel.ini"
+            ))),
+        }
     }
-    let plain = value.chars().all(|c| c.is_ascii_alphanumeric() || ":/._-".contains(c));
-    Ok(if plain { format!("{key} = {value}\n") } else { format!("{key} = \"{value}\"\n") })
+
+    /// Writes it as a line of panel.ini.
+    fn line(&self) -> String {
+        let Self { key, value } = self;
+        let plain = value.chars().all(|c| c.is_ascii_alphanumeric() || ":/._-".contains(c));
+        if plain { format!("{key} = {value}\n") } else { format!("{key} = \"{value}\"\n") }
+    }
+
+    /// Writes it as a variable of Plesk's container. In such a file a value ends with its line, and quotes are a part of
+    /// it.
+    fn variable(&self) -> String {
+        format!("PLESK_CONFIG__{SECTION}__{}={}\n", self.key.replace('.', "__"), self.value)
+    }
 }
 
 #[cfg(test)]
@@ -80,7 +109,8 @@ mod tests {
     #[test]
     fn quotes_what_ini_would_misread() {
         let check = |value: &str, expected: Option<&str>| {
-            assert_eq!(line("k", "--k", value).ok().as_deref(), expected, "{value}");
+            let line = PanelSetting::new("k", "--k", value).ok().map(|setting| setting.line());
+            assert_eq!(line.as_deref(), expected, "{value}");
         };
         check("http://proxy:8080", Some("k = http://proxy:8080\n"));
         check("https://shop.example/buy?ext=1&x=(y)", Some("k = \"https://shop.example/buy?ext=1&x=(y)\"\n"));

@@ -177,15 +177,35 @@ fn panel_ini_prints_the_lines() {
         "[extensions]\ncatalog.url = http://catalog.hosting.example:8080\nbuyUrl = \"https://shop.example/?ext=1&x\"\n"
     );
     assert!(text(&output.stderr).contains("35 characters"), "{output:?}");
-    let output = run(&["panel-ini", "--url", "proxy:8080"], b"");
-    assert_eq!(output.status.code(), Some(2));
+    for more in [&[][..], &["--env"]] {
+        let output = run(&[&["panel-ini", "--url", "proxy:8080"], more].concat(), b"");
+        assert_eq!(output.status.code(), Some(2));
+    }
+}
+
+#[test]
+fn panel_ini_prints_variables() {
+    let output = run(&["panel-ini", "--env"], b"");
+    assert_eq!(text(&output.stdout), "PLESK_CONFIG__extensions__catalog__url=http://proxy:8080\n");
+    let url = "http://catalog.hosting.example:8080/";
+    let output =
+        run(&["panel-ini", "--env", "--url", url, "--buy-url", "https://shop.example/?ext=1&x=(y)"], b"");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        text(&output.stdout),
+        "PLESK_CONFIG__extensions__catalog__url=http://catalog.hosting.example:8080\n\
+         PLESK_CONFIG__extensions__buyUrl=https://shop.example/?ext=1&x=(y)\n"
+    );
+    assert!(text(&output.stderr).contains("35 characters"), "{output:?}");
+    let help = run(&["panel-ini", "--help"], b"");
+    assert!(text(&help.stdout).contains("--ext-catalog-url"), "{help:?}");
 }
 
 #[test]
 fn help_names_every_command() {
     let output = run(&["--help"], b"");
     assert_eq!(output.status.code(), Some(0));
-    for command in ["serve", "demo", "filter", "panel-ini", "news", "healthcheck"] {
+    for command in ["serve", "demo", "init", "filter", "panel-ini", "news", "healthcheck"] {
         assert!(text(&output.stdout).contains(&format!("\n  {command} ")), "{}", text(&output.stdout));
     }
     assert!(text(&run(&["--version"], b"").stdout).starts_with("catalog-proxy "));

@@ -20,6 +20,7 @@ use crate::support::Random;
 #[derive(Debug, Default)]
 pub struct Counts {
     feeds: u64,
+    updates: u64,
     encoded: u64,
     known: u64,
     downloads: u64,
@@ -31,6 +32,7 @@ pub struct Counts {
 impl Counts {
     pub fn add(&mut self, other: &Self) {
         self.feeds += other.feeds;
+        self.updates += other.updates;
         self.encoded += other.encoded;
         self.known += other.known;
         self.downloads += other.downloads;
@@ -40,8 +42,16 @@ impl Counts {
     }
 
     pub fn is_everything(&self) -> bool {
-        let all =
-            [self.feeds, self.encoded, self.known, self.downloads, self.uploads, self.hang_ups, self.broken];
+        let all = [
+            self.feeds,
+            self.updates,
+            self.encoded,
+            self.known,
+            self.downloads,
+            self.uploads,
+            self.hang_ups,
+            self.broken,
+        ];
         all.iter().all(|count| *count > 0)
     }
 }
@@ -60,23 +70,16 @@ pub struct Client {
     process: Arc<Process>,
     model: Arc<Model>,
     http: HttpClient<HttpConnector, Full<Bytes>>,
-    known: Vec<[Known; 2]>,
+    known: Vec<[Known; Kind::ALL.len()]>,
     counts: Counts,
-}
-
-fn target(key: usize, kind: Kind) -> String {
-    match kind {
-        Kind::Packages => format!("/api/v4/packages?n={key}"),
-        Kind::Categories => format!("/api/v4/categories?n={key}"),
-    }
 }
 
 /// Asks for every feed until there is a copy of each.
 pub async fn warm_up(process: &Process, model: &Model) {
     for key in 0..KEYS {
-        for kind in [Kind::Packages, Kind::Categories] {
+        for kind in Kind::ALL {
             let from = Instant::now();
-            let answer = client::get(process.address, &target(key, kind)).await;
+            let answer = client::get(process.address, &kind.target(key)).await;
             assert_eq!(answer.status, 200);
             model.check(key, kind, answer.text(), from, Instant::now(), 0);
         }
@@ -108,7 +111,7 @@ impl Client {
     pub fn new(seed: u64, process: Arc<Process>, model: Arc<Model>) -> Self {
         let mut builder = HttpClient::builder(TokioExecutor::new());
         let http = builder.http2_only(seed.is_multiple_of(3)).build_http();
-        let known = vec![<[Known; 2]>::default(); KEYS];
+        let known = vec![<[Known; Kind::ALL.len()]>::default(); KEYS];
         Self { random: Random::new(seed), process, model, http, known, counts: Counts::default() }
     }
 
@@ -139,7 +142,7 @@ impl Client {
     }
 
     async fn feed(&mut self) {
-        let (key, kind) = (self.random.below(KEYS), self.random.pick(&[Kind::Packages, Kind::Categories]));
+        let (key, kind) = (self.random.below(KEYS), self.random.pick(&Kind::ALL));
         let accept = self.random.pick(&["identity", "gzip", "br", "zstd", "gzip, br, zstd"]);
         let conditional = self.random.chance(500);
         let known = self.known[key][kind as usize].clone();
@@ -148,7 +151,7 @@ impl Client {
             request = request.header("if-none-match", &known.etag);
         }
         let from = Instant::now();
-        let answer = finish(self.ask(request, &target(key, kind), Vec::new()).await).await;
+        let answer = finish(self.ask(request, &kind.target(key), Vec::new()).await).await;
         let to = Instant::now();
         assert!(!answer.cut, "a feed broke off while there is a copy");
         let text = match answer.status.as_u16() {
@@ -159,6 +162,7 @@ impl Client {
         let fetch = self.model.check(key, kind, &text, from, to, known.fetch);
         self.known[key][kind as usize] = Known { etag: answer.header("etag").to_owned(), text, fetch };
         self.counts.feeds += 1;
+        self.counts.updates += u64::from(kind == Kind::Updates);
         self.counts.known += u64::from(answer.status == 304);
         self.counts.encoded += u64::from(!answer.header("content-encoding").is_empty());
     }

@@ -17,6 +17,7 @@
 
 #[path = "../it/client.rs"]
 mod client;
+mod list;
 mod load;
 mod model;
 mod process;

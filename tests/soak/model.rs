@@ -1,16 +1,15 @@
-//! What the upstream says, what the lists allow, and so what every answer must be.
+//! What the upstream says, what the lists decide, and so what every answer must be.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use catalog_proxy::seller::Seller;
 use tokio::sync::Semaphore;
 
-use crate::support::{Feed, Random, Shape};
+use crate::list::{List, Verdict};
+use crate::support::{Feed, Package, Random, Shape};
 use crate::upstream::{Request, Script, Step, Upstream, chunk, head_of, status};
 
-/// Queries in use; each has a packages feed and a categories feed.
+/// Feeds of packages. Each is asked for in both views, and has a categories feed.
 pub const KEYS: usize = 6;
 /// Packages of a feed; some 100 KB.
 const SHAPE: Shape = Shape { packages: 60, mean_size: 1_700, ..Shape::VENDOR };
@@ -20,7 +19,7 @@ pub struct Model {
     seed: u64,
     feeds: Vec<Feed>,
     /// Per key and kind, what became of each fetch.
-    fetches: Mutex<Vec<[Vec<Fate>; 2]>>,
+    fetches: Mutex<Vec<[Vec<Fate>; Kind::ALL.len()]>>,
     /// When each list was written, and when the proxy was seen to have it.
     lists: Mutex<Vec<(Instant, Option<Instant>)>>,
 }
@@ -31,11 +30,36 @@ enum Fate {
     Bad,
 }
 
-/// Which of the two feeds.
+/// Which of the feeds of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    Packages,
+    /// Packages in the shop view.
+    Shop,
+    /// Packages in the update view.
+    Updates,
     Categories,
+}
+
+impl Kind {
+    pub const ALL: [Self; 3] = [Self::Shop, Self::Updates, Self::Categories];
+
+    /// Returns the target of a request. The categories of odd keys have the query that asks for the update view of the
+    /// packages: theirs is the shop view all the same.
+    pub fn target(self, key: usize) -> String {
+        let shop = || format!("n={key}");
+        let updates = || format!("n={key}&platform=unix");
+        match self {
+            Self::Shop => format!("/api/v4/packages?{}", shop()),
+            Self::Updates => format!("/api/v4/packages?{}", updates()),
+            Self::Categories if key % 2 == 1 => format!("/api/v4/categories?{}", updates()),
+            Self::Categories => format!("/api/v4/categories?{}", shop()),
+        }
+    }
+
+    /// Returns true if a package of this state is in it.
+    fn shows(self, verdict: Verdict) -> bool {
+        verdict == Verdict::Shown || self == Self::Updates && verdict == Verdict::Retired
+    }
 }
 
 impl Model {
@@ -44,22 +68,19 @@ impl Model {
         Self {
             seed,
             feeds,
-            fetches: Mutex::new(vec![[Vec::new(), Vec::new()]; KEYS]),
+            fetches: Mutex::new(vec![[const { Vec::new() }; Kind::ALL.len()]; KEYS]),
             lists: Mutex::new(vec![(Instant::now(), Some(Instant::now()))]),
         }
     }
 
-    /// The codes of the nth list: half of those that Plesk sells.
-    fn allowed(&self, list: usize) -> HashSet<&str> {
-        let mut random = Random::new(self.seed ^ (list as u64) << 20);
-        self.feeds.iter().flat_map(Feed::plesk_codes).filter(|_| random.chance(500)).collect()
+    fn decides(&self, list: usize) -> List {
+        let codes = self.feeds.iter().flat_map(|feed| &feed.packages);
+        List::new(self.seed ^ (list as u64) << 20, codes)
     }
 
     /// The text of the nth list.
     pub fn list(&self, list: usize) -> String {
-        let mut codes: Vec<_> = self.allowed(list).into_iter().collect();
-        codes.sort_unstable();
-        format!("# {list}\nextensions = {codes:?}\n")
+        format!("# {list}\n{}", self.decides(list).text())
     }
 
     /// Notes that a list is about to be written; returns its number.
@@ -85,9 +106,9 @@ impl Model {
     fn body(&self, key: usize, kind: Kind, fetch: usize) -> String {
         let marker = format!(r#"{{"code":"fetch-{fetch}"}}"#);
         match kind {
-            Kind::Packages => format!("[{marker},{}", &self.feeds[key].json[1..]),
+            Kind::Shop | Kind::Updates => format!("[{marker},{}", &self.feeds[key].json[1..]),
             Kind::Categories => {
-                let top = |package: &crate::support::Package| format!(r#"{{"code":"{}"}}"#, package.code);
+                let top = |package: &Package| format!(r#"{{"code":"{}"}}"#, package.code);
                 let top: Vec<_> = self.feeds[key].packages.iter().map(top).collect();
                 format!(r#"[{marker},{{"code":"c","top_packages":[{}]}}]"#, top.join(","))
             }
@@ -96,13 +117,15 @@ impl Model {
 
     /// What the proxy must make of it under a list.
     fn expected(&self, key: usize, kind: Kind, fetch: usize, list: usize) -> String {
-        let (feed, allowed) = (&self.feeds[key], self.allowed(list));
+        let (feed, list) = (&self.feeds[key], self.decides(list));
         let marker = format!(r#"{{"code":"fetch-{fetch}"}}"#);
+        let shown = feed.packages.iter().filter(|package| kind.shows(list.verdict(package)));
         match kind {
-            Kind::Packages => format!("[{marker},{}", &feed.expected(|code| allowed.contains(code))[1..]),
+            Kind::Shop | Kind::Updates => {
+                let elements = shown.map(|package| &feed.json[package.span.clone()]);
+                format!("[{}]", [&*marker].into_iter().chain(elements).collect::<Vec<_>>().join(","))
+            }
             Kind::Categories => {
-                let shown =
-                    feed.packages.iter().filter(|p| p.seller != Seller::Plesk || allowed.contains(&*p.code));
                 let top: Vec<_> = shown.map(|package| format!(r#"{{"code":"{}"}}"#, package.code)).collect();
                 format!(r#"[{marker},{{"code":"c","top_packages":[{}]}}]"#, top.join(","))
             }
@@ -140,7 +163,8 @@ impl Model {
             fates.push(Fate::Bad);
             fates.len() - 1
         };
-        let mut random = Random::new(self.seed ^ ((key * 2 + kind as usize) as u64) << 40 ^ fetch as u64);
+        let mut random =
+            Random::new(self.seed ^ ((key * Kind::ALL.len() + kind as usize) as u64) << 40 ^ fetch as u64);
         // The first one is good, so that there is a copy.
         let turn = if fetch == 0 { 0 } else { random.below(16) };
         let body = self.body(key, kind, fetch).into_bytes();
@@ -211,9 +235,11 @@ pub fn download(len: usize) -> Vec<u8> {
 pub async fn serve(model: Arc<Model>) -> Upstream {
     Upstream::start(move |request| {
         let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
-        let key = || query.strip_prefix("n=").and_then(|n| n.parse().ok()).filter(|n| *n < KEYS).unwrap();
+        let number = query.strip_prefix("n=").and_then(|rest| rest.split('&').next());
+        let key = || number.and_then(|n| n.parse().ok()).filter(|n| *n < KEYS).unwrap();
         match path {
-            "/api/v4/packages" => model.answer(request, key(), Kind::Packages),
+            "/api/v4/packages" if query.contains("platform") => model.answer(request, key(), Kind::Updates),
+            "/api/v4/packages" => model.answer(request, key(), Kind::Shop),
             "/api/v4/categories" => model.answer(request, key(), Kind::Categories),
             "/download" => status(200, "application/octet-stream", &download(query.parse().unwrap())),
             "/upload" => status(200, "text/plain", request.body_len.to_string().as_bytes()),
