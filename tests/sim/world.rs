@@ -248,6 +248,11 @@ pub(super) async fn play(script: &Script, directory: Option<PathBuf>) -> Outcome
                 let current = world.processes.lock().len();
                 clients.spawn(pass(Arc::clone(&world), current, number, upload));
             }
+            Step::Rush(count) => {
+                for n in 0..count {
+                    clients.spawn(client::rush(Arc::clone(&world), Arc::clone(&process), number, n));
+                }
+            }
             Step::Crowd(count) => crowd(&process, number, count).await,
             Step::Edit(_) | Step::BreakList => {
                 let list =
