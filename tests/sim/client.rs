@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, Request, header};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, sleep};
 
-use super::model::{FeedId, Seen};
+use super::model::{FeedId, OTHER_QUERY, Seen};
 use super::script::Question;
 use super::world::{Process, World};
 use crate::cancel;
@@ -79,6 +79,27 @@ pub(crate) async fn ask(world: Arc<World>, process: Arc<Process>, number: usize,
     };
     if let Some(violation) = violation {
         world.fail(format!("{violation} (client {number})"));
+    }
+}
+
+/// Asks for a key of its own and waits. There is a place for each such client before it loses patience.
+pub(crate) async fn rush(world: Arc<World>, process: Arc<Process>, number: usize, n: u8) {
+    let request = Request::get(format!("http://proxy.test/api/v4/packages?rush-{number}-{n}")).body(());
+    let (asked, quick) = (Instant::now(), world.upstream.quick());
+    let response = process.proxy.respond_in_simulation(&request.expect("a request")).await;
+    let status = response.status().as_u16();
+    let collected = response.into_body().collect().await;
+    let (body, is_complete) = match collected {
+        Ok(body) => (body.to_bytes().to_vec(), true),
+        Err(_) => (Vec::new(), false),
+    };
+    if quick.is_some() && quick == world.upstream.quick() && !(status == 200 && is_complete) {
+        world.fail(format!("turned away: {status} (client {number} {n})"));
+    }
+    let id = FeedId { categories: false, query: OTHER_QUERY };
+    let seen = Seen { id, asked, status, body, is_complete, is_plain: true };
+    if let Some(violation) = process.model.lock().judge(&seen) {
+        world.fail(format!("{violation} (client {number} {n})"));
     }
 }
 

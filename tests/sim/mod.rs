@@ -10,6 +10,7 @@
 mod client;
 pub(crate) mod clock;
 mod disk;
+mod found;
 mod model;
 mod pass;
 mod script;
@@ -103,6 +104,7 @@ fn shrink(mut script: Script) -> Script {
     let mut size = script.steps.len().div_ceil(2);
     while size > 0 {
         let mut start = 0;
+        let before = script.steps.len();
         while start < script.steps.len() {
             let mut shorter = script.clone();
             shorter.steps.drain(start..(start + size).min(script.steps.len()));
@@ -112,7 +114,10 @@ fn shrink(mut script: Script) -> Script {
                 start += size;
             }
         }
-        size /= 2;
+        // Without one step, another one may be of no use any more.
+        if size > 1 || script.steps.len() == before {
+            size /= 2;
+        }
     }
     script
 }

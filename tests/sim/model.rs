@@ -10,6 +10,9 @@ use tokio::time::{Duration, Instant};
 /// Time for which a copy that was fetched must serve, a day less than the product's.
 const MUST_SERVE: Duration = Duration::from_secs(6 * 86_400);
 
+/// Query of all keys that one client alone asks for.
+pub(crate) const OTHER_QUERY: u8 = u8::MAX;
+
 /// One of the two feeds, asked for with one query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct FeedId {
@@ -207,7 +210,7 @@ impl Model {
                     .then(|| format!("wrong part: {id:?} began with {}", String::from_utf8_lossy(body)))
             }
             200 | 304 => None,
-            500.. if !self.may_evict => {
+            500.. if !self.may_evict && id.query != OTHER_QUERY => {
                 let has_copy =
                     both.iter().all(|id| {
                         self.had_copy.get(id).into_iter().flatten().any(|(seen, fetched)| {

@@ -32,6 +32,8 @@ pub(crate) enum Step {
     Pass(Upload),
     /// That many clients ask for keys of their own and hang up at once.
     Crowd(u16),
+    /// That many clients ask for keys of their own and wait.
+    Rush(u8),
     /// The whitelist's file lists the packages whose bits are set.
     Edit(u8),
     /// The whitelist's file is broken.
@@ -125,18 +127,25 @@ impl Script {
 }
 
 impl Script {
-    /// Returns true if each copy is on disk in the end: fetches need not make room for each other, and no write fails, which
-    /// is tried again with the next renewal only.
+    /// Returns true if nothing is ever evicted.
+    fn has_large_cache(&self) -> bool {
+        self.cache_size >= 1 << 20
+    }
+
+    /// Returns true if each copy is on disk in the end: fetches need not make room for each other, nor do copies that the
+    /// disk cannot take just now, and no write fails, which is tried again with the next renewal only.
     pub(crate) fn saves_all(&self) -> bool {
         let fails = |step: &Step| matches!(step, Step::Disk(DiskBehaviour::CannotWrite) | Step::Damage(_));
-        self.queries == 1 && !self.steps.iter().any(|(_, step)| fails(step))
+        self.queries == 1 && self.has_large_cache() && !self.steps.iter().any(|(_, step)| fails(step))
     }
 
     /// Returns true if one process has one copy all the time, on a disk that works: it misses no change of the catalog.
     pub(crate) fn is_simple(&self) -> bool {
         let harms = |step: &Step| matches!(step, Step::Disk(_) | Step::Damage(_) | Step::Restart);
-        let is_kept = self.has_disk && self.cache_size >= 1 << 20;
-        self.queries == 1 && is_kept && !self.steps.iter().any(|(_, step)| harms(step))
+        self.queries == 1
+            && self.has_disk
+            && self.has_large_cache()
+            && !self.steps.iter().any(|(_, step)| harms(step))
     }
 }
 
@@ -168,6 +177,7 @@ fn step(random: &mut fastrand::Rng, queries: u8) -> Step {
         0..=8 => Step::Ask(question(random, queries)),
         9 => Step::Pass(upload(random)),
         10 if queries == 1 => Step::Publish,
+        10 if random.u8(0..4) == 0 => Step::Rush(random.u8(1..60)),
         10 => Step::Crowd(if random.u8(0..4) == 0 { 400 } else { random.u16(1..30) }),
         11 | 12 => Step::Edit(random.u8(..)),
         13 => {

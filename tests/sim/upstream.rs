@@ -37,6 +37,8 @@ struct Vendor {
     violation: Option<String>,
     /// Jumps of the clock so far.
     jumps: u64,
+    /// Changes of the behaviour so far.
+    changes: u64,
     /// True if there are never so many fetches that one has to make room.
     has_room: bool,
 }
@@ -81,12 +83,15 @@ impl Upstream {
             trace,
             violation: None,
             jumps: 0,
+            changes: 0,
             has_room,
         })))
     }
 
     pub(crate) fn behave(&self, behaviour: Behaviour) {
-        self.0.lock().behaviour = behaviour;
+        let mut vendor = self.0.lock();
+        vendor.behaviour = behaviour;
+        vendor.changes += 1;
     }
 
     pub(super) fn behaviour(&self) -> Behaviour {
@@ -105,6 +110,14 @@ impl Upstream {
     /// Notes that the clock jumps: what is waited for may be late now.
     pub(crate) fn jump(&self) {
         self.0.lock().jumps += 1;
+    }
+
+    /// Returns what stays the same as long as the upstream is quick and the clock does not jump.
+    pub(super) fn quick(&self) -> Option<(u64, u64)> {
+        let vendor = self.0.lock();
+        let is_quick =
+            matches!(vendor.behaviour, Behaviour::Good(wait, pause) if wait.0 <= 500 && pause.0 == 0);
+        is_quick.then_some((vendor.jumps, vendor.changes))
     }
 
     /// Returns the edition of now.
@@ -156,7 +169,8 @@ impl Upstream {
             let vendor = self.0.lock();
             (vendor.behaviour, vendor.version)
         };
-        let query = target.query().and_then(|query| query.strip_prefix('q')?.parse().ok()).unwrap_or(0);
+        let query = target.query().and_then(|query| query.strip_prefix('q')?.parse().ok());
+        let query = query.unwrap_or(model::OTHER_QUERY);
         let id = FeedId { categories: target.path().ends_with("categories"), query };
         let edition = Edition { version, shrunken: behaviour == Behaviour::Shrunken };
         let etag = format!("\"v{version}\"");

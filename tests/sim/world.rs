@@ -249,6 +249,11 @@ pub(super) async fn play(script: &Script, directory: Option<PathBuf>) -> Outcome
                 let current = world.processes.lock().len();
                 clients.spawn(pass(Arc::clone(&world), current, number, upload));
             }
+            Step::Rush(count) => {
+                for n in 0..count {
+                    clients.spawn(client::rush(Arc::clone(&world), Arc::clone(&process), number, n));
+                }
+            }
             Step::Crowd(count) => crowd(&process, number, count).await,
             Step::Edit(_) | Step::BreakList => {
                 let list =
@@ -310,12 +315,14 @@ async fn settle(world: &Arc<World>, process: &Arc<Process>, script: &Script, mut
     for query in 0..script.queries {
         for categories in [false, true] {
             let question = Question { categories, query, accept: "gzip", ..Question::default() };
-            client::ask(Arc::clone(world), Arc::clone(process), usize::MAX, question).await;
+            ask_at_last(world, process, question).await;
             let name = if categories { "categories" } else { "packages" };
             let request = Request::get(format!("http://proxy.test/api/v4/{name}?q{query}")).body(());
-            let response = process.proxy.respond_in_simulation(&request.expect("a request")).await;
-            if response.status() != 200 {
-                world.fail(format!("not well again: {name} {query} is {}", response.status()));
+            let request = request.expect("a request");
+            let response = timeout(QUIET, process.proxy.respond_in_simulation(&request)).await;
+            let status = response.map(|response| response.status().as_u16()).unwrap_or_default();
+            if status != 200 {
+                world.fail(format!("not well again: {name} {query} is {status}"));
             }
         }
     }
@@ -330,7 +337,7 @@ async fn settle(world: &Arc<World>, process: &Arc<Process>, script: &Script, mut
         for _ in 0..4 {
             world.jump(RENEWAL).await;
             let question = Question { accept: "gzip", ..Question::default() };
-            client::ask(Arc::clone(world), Arc::clone(process), usize::MAX, question).await;
+            ask_at_last(world, process, question).await;
             until_quiet(|| world.upstream.open() == 0).await;
         }
     }
@@ -354,6 +361,14 @@ async fn settle(world: &Arc<World>, process: &Arc<Process>, script: &Script, mut
         if let Some(wrong) = model::wrong_news(&world.offers, &items, last) {
             world.fail(format!("wrong news: {wrong}"));
         }
+    }
+}
+
+/// Asks when all is well again, and waits for the answer.
+async fn ask_at_last(world: &Arc<World>, process: &Arc<Process>, question: Question) {
+    let answered = client::ask(Arc::clone(world), Arc::clone(process), usize::MAX, question);
+    if timeout(QUIET, answered).await.is_err() {
+        world.fail(format!("waiting: {question:?} is not answered"));
     }
 }
 
