@@ -4,6 +4,7 @@ use arbitrary::{Result, Unstructured};
 use catalog_proxy::cache::Key;
 use catalog_proxy::policy::ViewKind;
 use catalog_proxy::proxy::route::{MAX_TARGET, Refusal, Route, WantedFeed};
+use catalog_proxy::shops::Shops;
 use http::{Method, Uri};
 
 mod upstream;
@@ -21,18 +22,30 @@ pub fn check(data: &[u8]) {
     let Ok(uri) = Uri::try_from(target.as_slice()) else { return };
     let Some(given) = uri.path_and_query() else { return };
     let is_feed = first & DISGUISED != 0 || upstream::may_take_for_feed(given.path());
+    let shops = shops();
+    let route = |method: &Method, uri: &Uri| Route::of(method, uri, None, &shops);
     for method in [Method::GET, Method::HEAD, Method::POST, Method::OPTIONS] {
         let read = matches!(method, Method::GET | Method::HEAD);
-        match Route::of(&method, &uri) {
-            Route::Forward(target) => {
+        match route(&method, &uri) {
+            Route::Forward { target, prefix } => {
                 assert!(!is_feed, "{method} {given} is forwarded");
-                assert_eq!(target, *given);
+                assert!(
+                    !upstream::may_take_for_feed(target.path()),
+                    "{method} {given} is forwarded as {target}"
+                );
+                let whole = prefix.map_or_else(String::new, |prefix| format!("/{prefix}")) + target.as_str();
+                assert!(whole == *given || whole.replacen("/gold/", "/gold", 1) == *given, "{given} {whole}");
             }
             Route::Feed(feed) => {
                 assert!(read);
                 is_wanted(&feed, given.query());
-                let again = Route::of(&method, &feed.key.as_str().parse().expect("a target"));
-                assert_eq!(again, Route::Feed(feed));
+                let prefix = if feed.shop.name.is_default() { "" } else { "/gold" };
+                let again = format!("{prefix}{}", feed.key.as_str());
+                let Route::Feed(again) = route(&method, &again.parse().expect("a target")) else {
+                    panic!("{again} is no feed");
+                };
+                assert_eq!((again.key, again.packages, again.view), (feed.key, feed.packages, feed.view));
+                assert_eq!(again.shop.name, feed.shop.name);
             }
             Route::Live | Route::Ready => assert!(read && matches!(given.path(), "/livez" | "/readyz")),
             Route::Refused(Refusal::TargetTooLong) => {
@@ -42,12 +55,17 @@ pub fn check(data: &[u8]) {
             Route::Refused(_) => {}
         }
     }
-    assert!(matches!(Route::of(&Method::CONNECT, &uri), Route::Refused(_)));
-    assert!(matches!(Route::of(&Method::TRACE, &uri), Route::Refused(_)));
+    assert!(matches!(route(&Method::CONNECT, &uri), Route::Refused(_)));
+    assert!(matches!(route(&Method::TRACE, &uri), Route::Refused(_)));
+}
+
+/// A shop at `/`, and one under a prefix.
+fn shops() -> Shops {
+    Shops::of_texts(Some("extensions = []"), &[("gold", "extensions = []")]).expect("good lists")
 }
 
 fn is_wanted(feed: &WantedFeed, query: Option<&str>) {
-    let WantedFeed { key, packages, view } = feed;
+    let WantedFeed { key, packages, view, .. } = feed;
     match packages {
         None => is_canonical(key, "packages", query),
         Some(packages) => {

@@ -46,6 +46,8 @@ struct FlightRecord {
     purpose: Purpose,
     stage: Stage,
     readers: usize,
+    /// True if the whole feed has arrived and only has to be stored.
+    is_complete: bool,
     /// Tick at which the last reader left, or at which it began without one.
     unread_since: u64,
     progress: Arc<SharedValue<FlightProgress>>,
@@ -189,6 +191,7 @@ impl Flights {
             purpose,
             stage,
             readers,
+            is_complete: false,
             unread_since: id,
             progress: Arc::clone(&progress),
             _alive: sender,
@@ -256,7 +259,7 @@ impl FlightTable {
     fn unread(&self) -> Option<(Key, u64)> {
         let unread = self.flights.iter().filter(|(_, entry)| {
             let runs = matches!(entry.stage, Stage::Running) && entry.purpose == Purpose::Fill;
-            runs && entry.readers == 0
+            runs && entry.readers == 0 && !entry.is_complete
         });
         let (key, entry) = unread.min_by_key(|(_, entry)| entry.unread_since)?;
         Some((key.clone(), entry.id))
@@ -324,6 +327,11 @@ impl FlightWriter {
 
     /// Hands the next segment to the readers.
     pub(in crate::cache) fn publish(&self, segment: Segment) {
+        if segment.last
+            && let Some(entry) = self.flights.0.table.lock().entry(&self.key, self.id)
+        {
+            entry.is_complete = true;
+        }
         self.progress.modify(|progress| progress.segments.push(Arc::new(segment)));
     }
 
@@ -379,8 +387,9 @@ impl Drop for Seat {
         if entry.readers == 0 && entry.purpose == Purpose::Fill {
             entry.unread_since = tick;
             let runs = matches!(entry.stage, Stage::Running);
-            // INVARIANT: while anybody waits for a place, every running flight that fills has a reader.
-            if !runs || wanted {
+            // INVARIANT: while anybody waits for a place, every running flight that fills has a reader, or has its whole
+            // feed: the last reader has its end before the copy is stored.
+            if !runs || (wanted && !entry.is_complete) {
                 dropped = table.remove(&self.key, self.id);
                 shared.yielded.inc_by(u64::from(runs));
             }
