@@ -51,8 +51,9 @@ type Decider = (Digest, ViewKind);
 pub(super) struct Decisions(RwLock<VecDeque<(Decider, Decision)>>);
 
 impl Decisions {
-    /// Most decisions that a feed remembers.
-    const MAX_COUNT: usize = 16;
+    /// Most decisions that a feed remembers: two views for each of 64 shops and the one at `/`. One that is forgotten
+    /// costs the next request a walk over the feed.
+    const MAX_COUNT: usize = 2 * 65;
     /// What they take in memory, in bytes.
     pub(super) const MAX_WEIGHT: usize = Self::MAX_COUNT * size_of::<(Decider, Decision)>();
 

@@ -156,6 +156,11 @@ impl CheckReport {
                 for warning in &file.warnings {
                     self.at(Level::Warning, &name, warning.place, warning.message.clone());
                 }
+                if !file.policy.hosts().is_empty() {
+                    let message =
+                        "has `hosts`, which are only for a shop of --shops: this file is the default shop's";
+                    self.about(Level::Error, &name, message);
+                }
                 if mount::is_mount_point(path) {
                     let message = "is itself a mount point, so edits that replace the file will not be seen: \
                                    mount its directory instead";

@@ -65,13 +65,13 @@ fn word(path: &Path) -> String {
 }
 
 impl WhitelistFile {
-    /// Reads and parses a file.
+    /// Reads and parses a file, which may be that of any shop.
     ///
     /// # Errors
     /// If it cannot be read or is no whitelist.
     pub(crate) fn read(path: &Path, day: Day) -> Result<Self, LoadError> {
         let refused = |finding| LoadError::Parse { path: path.to_owned(), finding };
-        let (policy, warnings) = Policy::parse(&read_file(path)?, HostsKey::Refused).map_err(refused)?;
+        let (policy, warnings) = Policy::parse(&read_file(path)?, HostsKey::Allowed).map_err(refused)?;
         let rules = policy.on(day);
         Ok(Self { path: path.to_owned(), policy, day, rules, warnings })
     }

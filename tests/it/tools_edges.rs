@@ -277,3 +277,13 @@ async fn a_cache_directory_has_one_proxy() {
     drop((first, second));
     assert!(!start().log().contains("another proxy uses it"));
 }
+
+#[test]
+fn a_shops_file_can_be_looked_at_by_its_path() {
+    let session = Session::new("extensions = [\"docker\"]\nhosts = [\"gold.example\"]\n");
+    assert_says(&session, "list docker --feed packages.json", 0, &["shown"]);
+    assert_says(&session, "explain docker --feed packages.json", 0, &["is shown"]);
+    // As the file of the shop at / it is refused, which `check` tells before it is served.
+    assert_says(&session, "check --feed packages.json", 1, &["whitelist.toml: error: has `hosts`"]);
+    assert_says(&session, "serve", 2, &["whitelist.toml:2:10: `hosts` is only for a shop of --shops"]);
+}
