@@ -27,7 +27,13 @@ const PACKAGES: &[u8] = include_bytes!("../../assets/sample/packages.json");
 const CATEGORIES: &[u8] = include_bytes!("../../assets/sample/categories.json");
 const ICON: &[u8] = include_bytes!("../../assets/sample/icon.svg");
 const DOWNLOAD: &[u8] = include_bytes!("../../assets/sample/download.zip");
-const WHITELIST: &str = include_str!("../../whitelist.toml");
+const WHITELIST: &str = concat!(
+    include_str!("../../whitelist.toml"),
+    "# Out of the shop; servers that have it still get its updates.\nretired = [\"xovi\"]\n",
+    "# Not shown at all, though it is free.\nhidden = [\"ruby\"]\n",
+);
+/// Another brand, under `/gold/`.
+const GOLD: &str = "extensions = [\n  \"wp-toolkit\",\n  \"imunify360\",\n  \"kolab\",\n]\n";
 
 /// Runs the proxy on `listen` until a signal ends it.
 ///
@@ -38,7 +44,11 @@ pub(crate) fn demo(listen: SocketAddr) -> Result<(), CommandError> {
     let directory =
         tempfile::Builder::new().prefix("catalog-proxy-demo-").tempdir().map_err(CommandError::failed)?;
     let whitelist = directory.path().join("whitelist.toml");
-    fs::write(&whitelist, WHITELIST).map_err(CommandError::failed)?;
+    let shops = directory.path().join("shops");
+    let written = fs::create_dir(&shops)
+        .and_then(|()| fs::write(shops.join("gold.toml"), GOLD))
+        .and_then(|()| fs::write(&whitelist, WHITELIST));
+    written.map_err(CommandError::failed)?;
     runtime::run(async {
         let sample = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(CommandError::failed)?;
         let authority = sample
@@ -51,6 +61,7 @@ pub(crate) fn demo(listen: SocketAddr) -> Result<(), CommandError> {
             listen: vec![listen].into(),
             upstream: Origin { scheme: Scheme::HTTP, authority }.into(),
             whitelist: Some(whitelist.clone().into()),
+            shops: Some(shops.into()),
             ..Config::default()
         };
         let app = App::bind(&config).await?;
@@ -72,11 +83,14 @@ fn what_to_try(address: SocketAddr, admin: Option<SocketAddr>, sample: &Origin, 
     let sources = format!("--upstream http://{} --whitelist {}", sample.authority, whitelist.display());
     let metrics = admin.map_or_else(String::new, |admin| format!("  curl -s http://{admin}/metrics\n"));
     format!(
-        "The sample catalog has 42 packages, 16 of them sold by Plesk; the whitelist shows 2 of those. Try:\n\
+        "The sample catalog has 42 packages, 16 of them sold by Plesk. The whitelist shows 2 of those and retires 1;\n\
+         the shop `gold` shows 3. Try:\n\
          \x20 curl -s http://{address}/api/v4/packages | grep -o '\"code\":\"[^\"]*\"'\n\
+         \x20 curl -s http://{address}/gold/api/v4/packages | grep -o '\"code\":\"[^\"]*\"'\n\
+         \x20 curl -s 'http://{address}/api/v4/packages?platform=unix' | grep -o xovi | head -1   # updates only\n\
          \x20 curl -si http://{address}/api/v4/categories | head -20\n\
          \x20 {program} list {sources}\n\
-         \x20 {program} allow xovi {sources}   # then ask again: xovi shows at once\n\
+         \x20 {program} allow xovi {sources}   # then ask again: xovi is in the shop at once\n\
          {metrics}\
          Ctrl-C ends it.\n"
     )
