@@ -20,8 +20,7 @@ use crate::feed::listing::Listed;
 use crate::given::Source;
 use crate::logging;
 use crate::place::Place;
-use crate::policy::Day;
-use crate::policy::{Pattern, Verdict, WhitelistEntry};
+use crate::policy::{Day, HostsKey, Pattern, Verdict, WhitelistEntry};
 use crate::seller::Seller;
 use crate::whitelist::load::LoadError;
 use crate::whitelist::mount;
@@ -145,7 +144,7 @@ impl CheckReport {
 
     fn whitelist(&mut self, path: &Path) -> Option<WhitelistFile> {
         let name = path.display().to_string();
-        match WhitelistFile::read(path, Day::of(SystemTime::now())) {
+        match WhitelistFile::read(path, HostsKey::Refused, Day::of(SystemTime::now())) {
             Err(LoadError::Parse { finding, .. }) => {
                 self.at(Level::Error, &name, finding.place, finding.message)
             }
@@ -155,11 +154,6 @@ impl CheckReport {
             Ok(file) => {
                 for warning in &file.warnings {
                     self.at(Level::Warning, &name, warning.place, warning.message.clone());
-                }
-                if !file.policy.hosts().is_empty() {
-                    let message =
-                        "has `hosts`, which are only for a shop of --shops: this file is the default shop's";
-                    self.about(Level::Error, &name, message);
                 }
                 if mount::is_mount_point(path) {
                     let message = "is itself a mount point, so edits that replace the file will not be seen: \

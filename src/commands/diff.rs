@@ -12,7 +12,7 @@ use super::terminal::{Style, Terminal, print, print_json};
 use super::whitelist_file::{WhitelistFile, whitelist_path};
 use crate::cli::{Diff, TableFormat};
 use crate::config::Config;
-use crate::policy::{Changes, Day, Verdict, WhitelistEntry};
+use crate::policy::{Changes, Day, HostsKey, Verdict, WhitelistEntry};
 use crate::seller::Seller;
 use crate::stderr;
 
@@ -40,14 +40,9 @@ struct ListedChange<'a> {
 pub(crate) fn diff(arguments: &Diff) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
     let today = Day::of(SystemTime::now());
-    let new = WhitelistFile::read(&arguments.new, today)?;
-    let old = WhitelistFile::read(
-        match &arguments.old {
-            Some(old) => old,
-            None => whitelist_path(&config)?,
-        },
-        today,
-    )?;
+    let old = arguments.old.as_deref().map_or_else(|| whitelist_path(&config), Ok)?;
+    let [old, new] = [old, &arguments.new].map(|path| WhitelistFile::read(path, HostsKey::Allowed, today));
+    let (old, new) = (old?, new?);
     let catalog = Listing::load(&arguments.sources, &config)?;
     let mut changes = states(&old, &new, &catalog);
     changes.extend(without_effect(&old, &new, &catalog));

@@ -52,8 +52,7 @@ pub(crate) fn edit(verb: Verb, arguments: &Edit) -> Result<(), CommandError> {
     read_editable(path)?;
     let codes = codes::read(arguments, io::stdin().lock())?;
     let catalog = at_hand(&arguments.sources, &config)?;
-    let Sources { config: given, whitelist, .. } = &arguments.sources;
-    let given = GivenFiles { config: given.clone(), whitelist: whitelist.clone() };
+    let given = GivenFiles::from(&arguments.sources);
     let cannot = |error| CommandError::failed(format!("cannot write {}: {error}", path.display()));
     // What is not written needs no lock, and no place to write to.
     let editing = (!arguments.dry_run).then(|| Editing::begin(path).map_err(cannot)).transpose()?;

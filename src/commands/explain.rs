@@ -11,10 +11,10 @@ use super::former_codes::{FormerCodes, unknown};
 use super::list::style;
 use super::terminal::{Style, Terminal, print, print_json, printable};
 use super::whitelist_file::{GivenFiles, WhitelistFile, whitelist_path};
-use crate::cli::{Explain, Sources, TextFormat};
+use crate::cli::{Explain, TextFormat};
 use crate::config::Config;
 use crate::news::renames::FormerCode;
-use crate::policy::{Day, Reason, Verdict, ViewKind, WhitelistEntry};
+use crate::policy::{Day, HostsKey, Reason, Verdict, ViewKind, WhitelistEntry};
 use crate::printable::joined;
 use crate::seller::{self, Seller};
 
@@ -81,7 +81,7 @@ struct ChangeCommand {
 /// If there is no such extension, no catalog or no whitelist.
 pub(crate) fn explain(arguments: &Explain) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
-    let file = WhitelistFile::read(whitelist_path(&config)?, Day::of(SystemTime::now()))?;
+    let file = WhitelistFile::read(whitelist_path(&config)?, HostsKey::Allowed, Day::of(SystemTime::now()))?;
     let catalog = Listing::load(&arguments.sources, &config)?;
     let code = arguments.code.as_str();
     let former = FormerCodes::read(&config);
@@ -93,8 +93,7 @@ pub(crate) fn explain(arguments: &Explain) -> Result<(), CommandError> {
         return Err(CommandError::failed(format!("{place}{message}")));
     };
     let (verdict, reason) = (file.verdict(listed), file.reason(listed));
-    let Sources { config: given, whitelist, .. } = &arguments.sources;
-    let given = GivenFiles { config: given.clone(), whitelist: whitelist.clone() };
+    let given = GivenFiles::from(&arguments.sources);
     let verbs = [(Verdict::Shown, "allow"), (Verdict::Retired, "retire"), (Verdict::Hidden, "hide")];
     let commands = verbs.into_iter().filter(|(other, _)| *other != verdict);
     let others = catalog.packages.iter().filter(|other| other.package.code.as_deref() == Some(code));

@@ -13,7 +13,7 @@ use super::whitelist_file::{WhitelistFile, whitelist_path};
 use crate::cli::{List, ListFormat, ListOrder, ListedPart, SellerArgument};
 use crate::config::Config;
 use crate::feed::listing::Listed;
-use crate::policy::{Day, Verdict, ViewKind};
+use crate::policy::{Day, HostsKey, Verdict, ViewKind};
 use crate::printable::escaped;
 use crate::seller::Seller;
 use crate::stderr;
@@ -41,7 +41,7 @@ struct ListRow<'a> {
 pub(crate) fn list(arguments: &List) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
     let day = arguments.at.unwrap_or_else(|| Day::of(SystemTime::now()));
-    let file = WhitelistFile::read(whitelist_path(&config)?, day)?;
+    let file = WhitelistFile::read(whitelist_path(&config)?, HostsKey::Allowed, day)?;
     let catalog = Listing::load(&arguments.sources, &config)?;
     let word = arguments.word.as_deref().unwrap_or_default().to_lowercase();
     let mut rows: Vec<_> = catalog

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::CommandError;
+use crate::cli::Sources;
 use crate::config::Config;
 use crate::feed::listing::Listed;
 use crate::policy::document::Finding;
@@ -40,6 +41,12 @@ pub(crate) struct GivenFiles {
     pub(crate) whitelist: Option<PathBuf>,
 }
 
+impl From<&Sources> for GivenFiles {
+    fn from(sources: &Sources) -> Self {
+        Self { config: sources.config.clone(), whitelist: sources.whitelist.clone() }
+    }
+}
+
 impl GivenFiles {
     /// Returns the command that edits the whitelist with a verb such as `allow`, as it is typed into a shell.
     pub(crate) fn edit_command(&self, verb: &str, code: &str) -> String {
@@ -65,13 +72,13 @@ fn word(path: &Path) -> String {
 }
 
 impl WhitelistFile {
-    /// Reads and parses a file, which may be that of any shop.
+    /// Reads and parses a file. Whether it may have `hosts` depends on whose it is.
     ///
     /// # Errors
     /// If it cannot be read or is no whitelist.
-    pub(crate) fn read(path: &Path, day: Day) -> Result<Self, LoadError> {
+    pub(crate) fn read(path: &Path, hosts_key: HostsKey, day: Day) -> Result<Self, LoadError> {
         let refused = |finding| LoadError::Parse { path: path.to_owned(), finding };
-        let (policy, warnings) = Policy::parse(&read_file(path)?, HostsKey::Allowed).map_err(refused)?;
+        let (policy, warnings) = Policy::parse(&read_file(path)?, hosts_key).map_err(refused)?;
         let rules = policy.on(day);
         Ok(Self { path: path.to_owned(), policy, day, rules, warnings })
     }

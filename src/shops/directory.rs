@@ -12,12 +12,12 @@ use super::hosts::{disputes, hosts};
 use super::log::{log_failure, log_shop};
 use super::{LoadedList, Shop, ShopName, Shops, WatchedShops};
 use crate::digest::Digest;
-use crate::policy::{HostsKey, Policy};
+use crate::policy::HostsKey;
 use crate::printable::escaped;
 use crate::reloading::{FileContents, Parsed, Part, Reloadable, Reloading, Settle};
 use crate::wall_clock;
 use crate::watch::{self, Check};
-use crate::whitelist::load::{LoadError, MAX_FILE_SIZE};
+use crate::whitelist::load::{self, LoadError, MAX_FILE_SIZE};
 use crate::whitelist::{Whitelist, mount};
 
 /// Most shops in the directory: more brands than any operator that we know of has.
@@ -219,14 +219,13 @@ impl NextShops<'_> {
         }
         let hosts_key = if name.is_default() { HostsKey::Refused } else { HostsKey::Allowed };
         let parsed = match content {
-            Ok(bytes) => Policy::parse(bytes, hosts_key)
-                .map_err(|finding| LoadError::Parse { path: path.clone(), finding }),
+            Ok(bytes) => load::parse(&path, bytes, hosts_key),
             Err(reason) => Err(LoadError::Read { path: path.clone(), reason: reason.clone() }),
         };
         let before = last.and_then(|last| last.list.clone());
         let (list, last_error) = match parsed {
             Ok((policy, warnings)) => {
-                self.warnings.extend(warnings.iter().map(|warning| format!("{}:{warning}", path.display())));
+                self.warnings.extend(warnings);
                 let now = wall_clock::now();
                 let generation = before.as_ref().map_or(0, |list| list.generation) + 1;
                 let list = LoadedList { whitelist: Whitelist::new(policy, now), loaded_at: now, generation };

@@ -56,16 +56,23 @@ pub fn read_editable(path: &Path) -> Result<Vec<u8>, LoadError> {
 /// # Errors
 /// If it cannot be read or is no whitelist.
 pub fn load_once(path: &Path) -> Result<Policy, LoadError> {
-    let (policy, warnings) = parse(path, &read_file(path)?)?;
+    let (policy, warnings) = parse(path, &read_file(path)?, HostsKey::Allowed)?;
     for warning in warnings {
         warn!("{warning}");
     }
     Ok(policy)
 }
 
-/// Parses a file's bytes; the warnings name the file and the place.
-fn parse(path: &Path, bytes: &[u8]) -> Result<(Policy, Vec<String>), LoadError> {
-    let (policy, warnings) = Policy::parse(bytes, HostsKey::Refused)
+/// Parses a file's bytes. The warnings name the file and the place.
+///
+/// # Errors
+/// If they are no whitelist.
+pub(crate) fn parse(
+    path: &Path,
+    bytes: &[u8],
+    hosts_key: HostsKey,
+) -> Result<(Policy, Vec<String>), LoadError> {
+    let (policy, warnings) = Policy::parse(bytes, hosts_key)
         .map_err(|finding| LoadError::Parse { path: path.to_owned(), finding })?;
     let named = |finding: &Finding| format!("{}:{finding}", path.display());
     Ok((policy, warnings.iter().map(named).collect()))

@@ -282,8 +282,14 @@ async fn a_cache_directory_has_one_proxy() {
 fn a_shops_file_can_be_looked_at_by_its_path() {
     let session = Session::new("extensions = [\"docker\"]\nhosts = [\"gold.example\"]\n");
     assert_says(&session, "list docker --feed packages.json", 0, &["shown"]);
+    assert_says(&session, "diff whitelist.toml --feed packages.json", 0, &["0 would be shown"]);
     assert_says(&session, "explain docker --feed packages.json", 0, &["is shown"]);
     // As the file of the shop at / it is refused, which `check` tells before it is served.
-    assert_says(&session, "check --feed packages.json", 1, &["whitelist.toml: error: has `hosts`"]);
+    assert_says(
+        &session,
+        "check --feed packages.json",
+        1,
+        &["whitelist.toml:2:10: error: `hosts` is only for a shop of --shops"],
+    );
     assert_says(&session, "serve", 2, &["whitelist.toml:2:10: `hosts` is only for a shop of --shops"]);
 }
