@@ -24,7 +24,7 @@ use crate::cache_directory::CacheDirectory;
 use crate::metrics::{self, Metrics};
 use crate::policy::{Rules, Verdict};
 use crate::printable::joined;
-use crate::shops::{ShopName, WatchedShops};
+use crate::shops::WatchedShops;
 use crate::worker::{Rejected, Worker};
 pub use change::{Change, Kind, SellerName};
 use history::History;
@@ -122,18 +122,18 @@ impl Teller {
         if changes.is_empty() {
             return;
         }
-        let shops = self.shops.current();
-        let rules: Vec<_> = shops.all().filter_map(|shop| Some((shop.name.clone(), shop.rules()?))).collect();
-        let is_listed =
-            |code: &str| !mentioning(&rules, code, |verdict| verdict != Verdict::Hidden).is_empty();
+        let shops = self.shops.current().rules();
+        let lists = |rules: &Rules, code: &str| {
+            rules.entry(code).is_some_and(|entry| entry.verdict != Verdict::Hidden)
+        };
         for change in &mut changes {
-            let old = change.renamed_from.as_deref();
-            change.whitelisted = is_listed(&change.code) || old.is_some_and(is_listed);
-            change.shops = mentioning(&rules, &change.code, |_| true);
-            let former = old.map(|old| mentioning(&rules, old, |_| true)).unwrap_or_default();
-            change.shops.extend(former);
-            change.shops.sort_unstable();
-            change.shops.dedup();
+            let codes = [Some(&*change.code), change.renamed_from.as_deref()];
+            let any = |test: &dyn Fn(&str) -> bool| codes.into_iter().flatten().any(test);
+            let mentions = |rules: &Rules| any(&|code| rules.entry(code).is_some());
+            let whitelisted = shops.iter().any(|(_, rules)| any(&|code| lists(rules, code)));
+            let mentioning = shops.iter().filter(|(_, rules)| mentions(rules));
+            let mentioning = mentioning.map(|(name, _)| name.to_string()).collect();
+            (change.whitelisted, change.shops) = (whitelisted, mentioning);
             let labels = metrics::ChangeLabels { change: change.change.name(), seller: change.seller.name() };
             self.metrics.changes.get_or_create(&labels).inc();
         }
@@ -154,11 +154,13 @@ impl Teller {
         };
         let (new, gone) = (codes(Kind::New), codes(Kind::Gone));
         let (switched, renamed) = (codes(Kind::Switched), codes(Kind::Renamed));
-        // Whoever has put the new code on the list too misses nothing.
-        let is_missed = |change: &Change| match change.change {
-            Kind::Gone => change.whitelisted,
-            Kind::Renamed => change.whitelisted && !is_listed(&change.code),
-            Kind::New | Kind::Switched => false,
+        // A shop that has put the new code on its list too misses nothing.
+        let is_missed = |change: &Change| match (change.change, &change.renamed_from) {
+            (Kind::Gone, _) => change.whitelisted,
+            (Kind::Renamed, Some(old)) => {
+                shops.iter().any(|(_, rules)| lists(rules, old) && !lists(rules, &change.code))
+            }
+            _ => false,
         };
         let missed = changes.iter().filter(|change| is_missed(change));
         let missed = Codes(
@@ -166,13 +168,6 @@ impl Teller {
         );
         info!(api, %new, %gone, %switched, %renamed, whitelisted_gone = %missed, "the catalog changed");
     }
-}
-
-/// Returns the shops whose whitelist has an entry of some state that matches a code.
-fn mentioning(rules: &[(ShopName, Arc<Rules>)], code: &str, counts: impl Fn(Verdict) -> bool) -> Vec<String> {
-    let mentions = |rules: &Rules| rules.entry(code).is_some_and(|entry| counts(entry.verdict));
-    let shops = rules.iter().filter(|(_, rules)| mentions(rules));
-    shops.map(|(name, _)| name.to_string()).collect()
 }
 
 /// Formats codes, at most [`MAX_LOGGED_CODES`] of them.

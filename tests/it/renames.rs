@@ -108,12 +108,16 @@ async fn a_rename_is_one_change_and_told_once() {
 #[tokio::test]
 async fn a_process_that_ends_between_the_two_fetches_loses_no_rename() {
     let directory = tempfile::tempdir().unwrap();
+    // Another shop has the new code already, which helps this one nothing.
+    let shops = tempfile::tempdir().unwrap();
+    fs::write(shops.path().join("gold.toml"), list(&["premium-email"])).unwrap();
     let shop = Shop::new(&before());
     let upstream = shop.open().await;
     // Each process fetches once: what it has restored is renewed ahead, and what it has fetched is fresh.
     let log = async |codes: &[&str], outcome: &str, changes: usize| {
         let mut process = Process::start_with(&upstream.url(), |command| {
             command.args(["--fresh-for", "1h", "--cache-dir"]).arg(directory.path());
+            command.arg("--shops").arg(shops.path());
         });
         process.edit(&list(codes));
         until("the list", async || process.log().contains("whitelist reloaded")).await;
@@ -138,6 +142,10 @@ async fn a_process_that_ends_between_the_two_fetches_loses_no_rename() {
     assert_eq!((&line["new"], &line["gone"]), (&"".into(), &"".into()));
     // The other one has its new code on the list already.
     assert_eq!(line["whitelisted_gone"], "kolab");
+    let told = news(directory.path(), &["--format", "json"]);
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let renamed = told["news"].as_array().unwrap().iter().find(|change| change["code"] == "premium-email");
+    assert_eq!(renamed.unwrap()["shops"], serde_json::json!(["default", "gold"]));
     assert_eq!(history(directory.path()).len(), 5);
 }
 
