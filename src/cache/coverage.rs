@@ -16,7 +16,7 @@ use crate::blocking;
 use crate::digest::Digest;
 use crate::feed::FeedKind;
 use crate::policy::Rules;
-use crate::shops::{ShopName, Shops, WatchedShops};
+use crate::shops::{ShopName, WatchedShops};
 use crate::whitelist::coverage::{CoverageJudge, UnknownCodes, WarningReason};
 
 /// How often the whitelist is looked at: who has just edited it should find the warning in the log.
@@ -56,7 +56,7 @@ impl Cache {
                 _ = stop.wait_for(|stop| *stop) => return,
             }
             // Looking makes a date that has come take effect, and logs it, also while nobody asks.
-            let lists: Vec<_> = rules_of(&shops.current());
+            let lists = shops.current().rules();
             let now = Instant::now();
             let is_judged = lists.len() == judges.len()
                 && lists.iter().all(|(name, list)| {
@@ -88,11 +88,6 @@ impl Cache {
             judges = judged.await.unwrap_or_default();
         }
     }
-}
-
-/// Returns the rules of all shops that have a list.
-pub(super) fn rules_of(shops: &Shops) -> Vec<(ShopName, Arc<Rules>)> {
-    shops.all().filter_map(|shop| Some((shop.name.clone(), shop.rules()?))).collect()
 }
 
 fn log(shop: &ShopName, list: &Rules, feeds: usize, unknown: &UnknownCodes<'_>) {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::cached_feed::{CachedFeed, FeedIndex};
-use super::coverage::{codes, packages_in_use, rules_of};
+use super::coverage::{codes, packages_in_use};
 use super::fetch_error::FetchError;
 use super::refresh::REFRESH_ASKED_WITHIN;
 use super::store::StoredFeed;
@@ -51,7 +51,7 @@ impl Cache {
     /// Of the many keys that one feed can have, the one that is worst off counts, and for sizes the largest.
     /// Those that nobody asked for within a day are left out: they are not renewed, so their age says nothing.
     pub fn observe(&self, shops: &Shops) -> Snapshot {
-        let lists = rules_of(shops);
+        let lists = shops.rules();
         let now = Instant::now();
         let entries = self.0.store.feeds(now);
         let stale = entries.iter().filter(|entry| !entry.cached.is_fresh(now)).count();

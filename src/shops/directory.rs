@@ -18,7 +18,7 @@ use crate::reloading::{FileContents, Parsed, Part, Reloadable, Reloading, Settle
 use crate::wall_clock;
 use crate::watch::{self, Check};
 use crate::whitelist::load::{self, LoadError, MAX_FILE_SIZE};
-use crate::whitelist::{Whitelist, mount};
+use crate::whitelist::mount;
 
 /// Most shops in the directory: more brands than any operator that we know of has.
 pub const MAX_SHOPS: usize = 64;
@@ -228,8 +228,7 @@ impl NextShops<'_> {
                 self.warnings.extend(warnings);
                 let now = wall_clock::now();
                 let generation = before.as_ref().map_or(0, |list| list.generation) + 1;
-                let list = LoadedList { whitelist: Whitelist::new(policy, now), loaded_at: now, generation };
-                (Some(Arc::new(list)), None)
+                (Some(Arc::new(LoadedList::new(name.clone(), policy, generation, now))), None)
             }
             Err(error) => {
                 self.is_partial |= !is_same;

@@ -8,27 +8,24 @@ use crate::printable::joined;
 
 /// Returns who claims each host. Shops whose file is gone yield to those whose file is there.
 pub(super) fn hosts(shops: &BTreeMap<ShopName, Arc<Shop>>) -> HashMap<String, Vec<ShopName>> {
-    let mut hosts = HashMap::<String, Vec<ShopName>>::new();
     let (gone, there): (Vec<_>, Vec<_>) = shops.values().partition(|shop| shop.is_gone);
-    for shop in there {
-        for host in shop.hosts() {
-            let claims = hosts.entry(host.clone()).or_default();
-            if !claims.contains(&shop.name) {
-                claims.push(shop.name.clone());
-            }
-        }
-    }
-    let mut left = HashMap::<String, Vec<ShopName>>::new();
-    for shop in gone {
-        for host in shop.hosts().iter().filter(|host| !hosts.contains_key(*host)) {
-            let claims = left.entry(host.clone()).or_default();
-            if !claims.contains(&shop.name) {
-                claims.push(shop.name.clone());
-            }
-        }
-    }
-    hosts.extend(left);
+    let mut hosts = claims(&gone);
+    hosts.extend(claims(&there));
     hosts
+}
+
+fn claims(shops: &[&Arc<Shop>]) -> HashMap<String, Vec<ShopName>> {
+    let mut claims = HashMap::<String, Vec<ShopName>>::new();
+    for shop in shops {
+        for host in shop.hosts() {
+            let claimants = claims.entry(host.clone()).or_default();
+            // A file may name a host twice.
+            if claimants.last() != Some(&shop.name) {
+                claimants.push(shop.name.clone());
+            }
+        }
+    }
+    claims
 }
 
 /// Returns a notice for each host that several shops claim.

@@ -3,21 +3,45 @@
 use tracing::{info, warn};
 
 use super::Shop;
-use crate::wall_clock;
-use crate::whitelist::LoggedChanges;
+use crate::policy::{Changes, Rules};
+use crate::printable::joined;
+
+/// What an edit or a date changes, for the log.
+pub(super) struct LoggedChanges {
+    /// Patterns that are under `extensions` now.
+    pub(super) added: String,
+    /// Patterns that are under `retired` now, if there are any.
+    pub(super) retired: Option<String>,
+    /// Patterns that are under `hidden` now, if there are any.
+    pub(super) hidden: Option<String>,
+    /// Patterns that no entry names any more.
+    pub(super) removed: String,
+}
+
+impl LoggedChanges {
+    pub(super) fn between(before: &Rules, now: &Rules) -> Self {
+        let Changes { shown, retired, hidden, unlisted } = now.changes(before);
+        let some = |codes: Vec<String>| (!codes.is_empty()).then(|| joined(&codes).to_string());
+        Self {
+            added: joined(&shown).to_string(),
+            retired: some(retired),
+            hidden: some(hidden),
+            removed: joined(&unlisted).to_string(),
+        }
+    }
+}
 
 /// Logs what became of one shop whose file has changed.
 pub(super) fn log_shop(before: Option<&Shop>, shop: &Shop) {
     log_failure(before, shop);
     let old = before.and_then(Shop::list);
     let Some(list) = shop.list().filter(|_| shop.is_in_force()) else { return };
-    let (shop, path, entries) = (&shop.name, shop.path.display(), list.whitelist.policy().entries().len());
+    let (shop, path, entries) = (&shop.name, shop.path.display(), list.policy.entries().len());
     let Some(old) = old else {
         info!(%shop, %path, entries, "shop added");
         return;
     };
-    let now = wall_clock::now();
-    let changes = LoggedChanges::between(&old.whitelist.rules(now), &list.whitelist.rules(now));
+    let changes = LoggedChanges::between(&old.rules(), &list.rules());
     let LoggedChanges { added, retired, hidden, removed } = &changes;
     info!(%shop, %path, entries, %added, retired, hidden, %removed, "whitelist reloaded");
 }

@@ -5,6 +5,7 @@
 
 mod directory;
 mod hosts;
+mod list;
 mod locate;
 mod log;
 mod name;
@@ -14,15 +15,13 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use crate::digest::Digest;
 use crate::policy::Rules;
 use crate::reloading::Reloading;
-use crate::wall_clock;
-use crate::whitelist::Whitelist;
 use crate::whitelist::load::LoadError;
 pub use directory::{MAX_SHOPS, ShopFiles, ShopsError, load};
+pub use list::LoadedList;
 pub use locate::{Location, Owner};
 pub use name::{ShopName, ShopNameError};
 
@@ -65,15 +64,6 @@ impl PartialEq for Shop {
     }
 }
 
-/// A list that was loaded.
-#[derive(Debug)]
-pub struct LoadedList {
-    pub whitelist: Whitelist,
-    pub loaded_at: SystemTime,
-    /// Counts the lists of the shop that were loaded.
-    pub generation: u64,
-}
-
 impl Shop {
     /// Returns the last good list, unless there never was one.
     pub fn list(&self) -> Option<&LoadedList> {
@@ -82,12 +72,12 @@ impl Shop {
 
     /// Returns the rules that are in force, unless there never was a good list.
     pub fn rules(&self) -> Option<Arc<Rules>> {
-        Some(self.list()?.whitelist.rules(wall_clock::now()))
+        Some(self.list()?.rules())
     }
 
     /// Returns the hosts for which it is served at `/`.
     pub fn hosts(&self) -> &[String] {
-        self.list().map_or(&[], |list| list.whitelist.policy().hosts())
+        self.list().map_or(&[], |list| list.policy.hosts())
     }
 
     /// Returns true if the file as it is now is in force.
@@ -104,12 +94,17 @@ impl Shops {
 
     /// Returns a shop by its name.
     pub fn get(&self, name: &str) -> Option<&Arc<Shop>> {
-        self.all().find(|shop| shop.name.as_str() == name)
+        self.shops.get(name)
+    }
+
+    /// Returns the rules in force of all shops that have a list.
+    pub fn rules(&self) -> Vec<(ShopName, Arc<Rules>)> {
+        self.all().filter_map(|shop| Some((shop.name.clone(), shop.rules()?))).collect()
     }
 
     /// Returns the shop at `/`, if there is one.
     pub fn default_shop(&self) -> Option<&Arc<Shop>> {
-        self.get("default")
+        self.get(ShopName::DEFAULT)
     }
 
     /// Returns true if any shop is served by its host, so that answers depend on that.

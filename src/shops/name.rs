@@ -1,5 +1,6 @@
 //! Names of shops.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -41,15 +42,18 @@ pub enum ShopNameError {
 }
 
 impl ShopName {
+    /// Name of the shop at `/`.
+    pub const DEFAULT: &str = "default";
+
     /// Returns the name of the shop at `/`.
     pub fn default_shop() -> Self {
-        Self("default".into())
+        Self(Self::DEFAULT.into())
     }
 
     /// Checks the name of a shop in the directory.
     ///
     /// # Errors
-    /// If it is none.
+    /// If the text has another form, or the name is taken.
     pub fn parse(text: &str) -> Result<Self, ShopNameError> {
         let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if !(1..=MAX_LEN).contains(&text.len()) || !text.bytes().all(is_plain) {
@@ -68,7 +72,13 @@ impl ShopName {
 
     /// Returns true if this is the shop at `/`.
     pub fn is_default(&self) -> bool {
-        &*self.0 == "default"
+        &*self.0 == Self::DEFAULT
+    }
+}
+
+impl Borrow<str> for ShopName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

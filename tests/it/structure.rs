@@ -257,7 +257,7 @@ fn types() -> BTreeMap<String, Vec<String>> {
         }
     }
     places.values_mut().for_each(|places| places.sort());
-    assert!(places.contains_key("Cache") && places.contains_key("Whitelist"), "no type was found");
+    assert!(places.contains_key("Cache") && places.contains_key("Shops"), "no type was found");
     places
 }
 
