@@ -84,9 +84,7 @@ impl Proxy {
         let client = self.trusted.client(peer.ip(), request.headers());
         // INVARIANT: the same shops, with the same lists, from here to the end of the response.
         let shops = self.shops.current();
-        let host = host(&request);
-        let host_name = host.as_ref().map(Authority::host);
-        let route = Route::of(request.method(), request.uri(), host_name, &shops);
+        let route = Self::route(&request, &shops);
         let mut exchange = Exchange::begin(&self.metrics, route.name(), &request, client);
         if let Some(shop) = route.shop() {
             exchange.set_shop(shop);
@@ -100,6 +98,12 @@ impl Proxy {
             respond::problem(&error)
         });
         exchange.answer(response)
+    }
+
+    /// Decides what a request is for. Its host is read only if some shop is served by that.
+    fn route<B>(request: &Request<B>, shops: &Shops) -> Route {
+        let host = shops.depend_on_host().then(|| host(request)).flatten();
+        Route::of(request.method(), request.uri(), host.as_ref().map(Authority::host), shops)
     }
 
     /// Follows the route of a request that was admitted.
@@ -239,9 +243,7 @@ fn may_stream<B>(request: &Request<B>, accepted: &Accepted) -> bool {
 impl Proxy {
     /// Answers a request for a feed that came over no connection, for the simulation.
     pub(crate) async fn respond_in_simulation(&self, request: &Request<()>) -> Response<MeteredBody> {
-        let (shops, host) = (self.shops.current(), host(request));
-        let host = host.as_ref().map(Authority::host);
-        let route = Route::of(request.method(), request.uri(), host, &shops);
+        let route = Self::route(request, &self.shops.current());
         let peer = std::net::Ipv4Addr::LOCALHOST.into();
         let mut exchange = Exchange::begin(&self.metrics, route.name(), request, peer);
         let Route::Feed(wanted) = route else { panic!("{route:?}") };

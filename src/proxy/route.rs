@@ -120,15 +120,13 @@ impl Route {
                     // No resource answers it. 405 would have to list the methods that one does answer
                     // (RFC 9110 §15.5.6), which only the upstream knows.
                     _ if *method == Method::TRACE => Err(Refusal::MethodNotImplemented),
-                    path => match target.query() {
-                        Some(query) if spelling::query_names_feed(path, query) => {
-                            Err(Refusal::QueryNamesFeed)
-                        }
-                        query => Ok(Self::Forward {
-                            target: behind(prefix.is_some(), target, rest, query)?,
-                            prefix: prefix.cloned(),
-                        }),
-                    },
+                    path if target.query().is_some_and(|query| spelling::query_names_feed(path, query)) => {
+                        Err(Refusal::QueryNamesFeed)
+                    }
+                    path => {
+                        let target = if prefix.is_none() { target.clone() } else { behind(target, path)? };
+                        Ok(Self::Forward { target, prefix: prefix.cloned() })
+                    }
                 };
             }
         };
@@ -180,18 +178,10 @@ impl Route {
     }
 }
 
-/// Returns the target without the shop's prefix.
-fn behind(
-    has_prefix: bool,
-    target: &PathAndQuery,
-    rest: &str,
-    query: Option<&str>,
-) -> Result<PathAndQuery, Refusal> {
-    if !has_prefix {
-        return Ok(target.clone());
-    }
-    let target = query.map_or_else(|| rest.to_owned(), |query| format!("{rest}?{query}"));
-    target.parse().map_err(|_| Refusal::NoResource)
+/// Returns a target with another path.
+fn behind(target: &PathAndQuery, path: &str) -> Result<PathAndQuery, Refusal> {
+    let query = target.query().map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{path}{query}").parse().map_err(|_| Refusal::NoResource)
 }
 
 impl From<Refusal> for Error {
