@@ -48,7 +48,6 @@ pub enum ShopsError {
     /// The directory cannot be read.
     #[error("cannot read the shops' directory {}: {reason}", path.display())]
     Directory {
-        /// The directory.
         path: PathBuf,
         /// The system's reason.
         reason: String,
@@ -152,7 +151,7 @@ impl Reloadable for Shops {
         let directory = files.directory.clone().unwrap_or_default();
         match &read.named {
             Ok(named) => {
-                let listed = shops_of(named, &directory, &mut notices);
+                let listed = shops_of(named, &directory, last, &mut notices);
                 for (name, content) in listed {
                     let path = directory.join(format!("{name}.toml"));
                     draft.add(name, path, content);
@@ -239,11 +238,18 @@ impl NextShops<'_> {
         self.shops.insert(name, Arc::new(shop));
     }
 
-    /// Keeps the shops whose file is gone, unless an operator asked for a reload.
+    /// Keeps the shops whose file is gone, unless an operator asked for a reload, or others have all places.
     fn keep_gone(&mut self) {
-        let Some(last) = self.last.filter(|_| self.check == Check::IfChanged) else { return };
+        let Some(last) = self.last else { return };
+        if self.check == Check::Forced {
+            // Not before the file had time to come back, for an editor may be about to put it there.
+            let is_lost = |shop: &Arc<Shop>| !shop.is_gone && !self.shops.contains_key(&shop.name);
+            self.is_partial |= last.all().any(is_lost);
+            return;
+        }
         for (name, shop) in last.shops.iter().filter(|(name, _)| !name.is_default()) {
-            if self.shops.contains_key(name) {
+            let named = self.shops.keys().filter(|name| !name.is_default()).count();
+            if self.shops.contains_key(name) || named == MAX_SHOPS {
                 continue;
             }
             // One that never had a list is nothing to keep.
@@ -279,37 +285,41 @@ impl NextShops<'_> {
 fn names(directory: &Path) -> Result<Vec<String>, String> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory).map_err(|error| error.to_string())? {
-        let name = entry.map_err(|error| error.to_string())?.file_name();
-        // Names that are no text, or begin with a dot as editors' files do, are none of ours.
-        let Some(name) = name.to_str().filter(|name| !name.starts_with('.') && !name.contains('\n')) else {
-            continue;
-        };
-        if name.ends_with(".toml") && directory.join(name).is_file() {
-            names.push(name.to_owned());
+        let entry = entry.map_err(|error| error.to_string())?;
+        // A name that is no text, or has a line break, is none of a shop, however it is written here.
+        let name = entry.file_name().to_string_lossy().replace('\n', "\u{fffd}");
+        // Editors' files begin with a dot.
+        if name.ends_with(".toml") && !name.starts_with('.') && entry.path().is_file() {
+            names.push(name);
         }
     }
     names.sort_unstable();
     Ok(names)
 }
 
-/// Returns the files that are shops; notes those that are not.
+/// Returns the files that are shops, those first that were served before; notes those that are not.
 fn shops_of<'a>(
     named: &[(&str, &'a Part)],
     directory: &Path,
+    last: Option<&Shops>,
     notices: &mut Vec<String>,
 ) -> Vec<(ShopName, &'a Part)> {
     let mut shops = Vec::new();
     for (file, content) in named {
-        let path = directory.join(file);
         match ShopName::parse(file.strip_suffix(".toml").unwrap_or(file)) {
-            Err(error) => {
-                notices.push(format!("{}: not served: {error}", escaped(&path.display().to_string())))
-            }
-            Ok(_) if shops.len() == MAX_SHOPS => {
-                notices.push(format!("{}: not served: there are {MAX_SHOPS} shops already", path.display()));
-            }
             Ok(name) => shops.push((name, *content)),
+            Err(error) => {
+                let path = directory.join(file).display().to_string();
+                notices.push(format!("{}: not served: {error}", escaped(&path)));
+            }
         }
+    }
+    // One file more must not drive out a shop that is served.
+    let is_served = |name: &ShopName| last.and_then(|last| last.shops.get(name)).map(|shop| !shop.is_gone);
+    shops.sort_by_key(|(name, _)| std::cmp::Reverse(is_served(name)));
+    for (name, _) in shops.drain(MAX_SHOPS.min(shops.len())..) {
+        let path = directory.join(format!("{name}.toml"));
+        notices.push(format!("{}: not served: there are {MAX_SHOPS} shops already", path.display()));
     }
     shops
 }

@@ -1,6 +1,8 @@
 //! Tests of the files of shops: one file with real events, and a directory without files and threads.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -340,6 +342,44 @@ fn names_that_are_none_and_the_65th_are_not_served() {
             "shops/shop-64.toml: not served: there are 64 shops already",
         ]
     );
+}
+
+#[test]
+fn files_whose_names_are_no_shops_are_noted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let names: [&[u8]; 7] =
+        [b"gold.toml", b"g\xffld.toml", b"a\nb.toml", b".#gold.toml", b"gold.toml~", b"gold.txt", b"d.toml"];
+    for name in &names[..6] {
+        fs::write(directory.path().join(OsStr::from_bytes(name)), "extensions = []").expect("a file");
+    }
+    fs::create_dir(directory.path().join(OsStr::from_bytes(names[6]))).expect("a directory");
+    let files = ShopFiles { default: None, directory: Some(directory.path().to_owned()) };
+    let shops = load(files).expect("shops").current();
+    assert_eq!(shops.all().map(|shop| shop.name.as_str()).collect::<Vec<_>>(), ["gold"]);
+    assert_eq!(shops.notices.len(), 2, "{:?}", shops.notices);
+    assert!(shops.notices.iter().all(|notice| !notice.contains('\n') && notice.contains("not served")));
+}
+
+#[test]
+fn there_are_64_shops_whatever_comes_and_goes() {
+    let names: Vec<_> = (0..MAX_SHOPS).map(|n| format!("shop-{n:02}.toml")).collect();
+    let files: Vec<_> = names.iter().map(|name| (name.as_str(), "extensions = []")).collect();
+    let fake = fake(None, &files);
+    let served = || fake.shops.current().all().map(|shop| shop.name.to_string()).collect::<Vec<_>>();
+    let before = served();
+    // One that comes first by name drives out none that is served.
+    fake.write("a.toml", "extensions = []");
+    assert_eq!(served(), before);
+    // A shop whose file is gone gives its place to one that waits.
+    fake.remove("shop-07.toml");
+    assert!(served().contains(&"a".to_owned()) && !served().contains(&"shop-07".to_owned()));
+    // Files that are renamed again and again leave no more behind.
+    for n in 0..2 * MAX_SHOPS {
+        fake.remove(&if n == 0 { "a.toml".to_owned() } else { format!("b{}.toml", n - 1) });
+        fake.write(&format!("b{n}.toml"), "extensions = []");
+        assert!(served().len() <= MAX_SHOPS);
+    }
+    assert!(served().contains(&format!("b{}", 2 * MAX_SHOPS - 1)), "{:?}", served());
 }
 
 #[test]
