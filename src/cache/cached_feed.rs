@@ -13,8 +13,7 @@ use super::view::Decisions;
 use crate::digest::Digest;
 use crate::feed::packages::IndexedPackage;
 use crate::feed::{FeedKind, categories, packages};
-use crate::metrics::state::VerdictCounts;
-use crate::policy::{Rules, Verdict};
+use crate::policy::{Rules, Verdict, VerdictCounts};
 
 /// The parsed body of one upstream answer with its index. It never changes.
 #[derive(Debug)]

@@ -15,8 +15,8 @@ use crate::cache_directory::Status;
 use crate::digest::Digest;
 use crate::feed::FeedKind;
 use crate::metrics::FeedLabels;
-use crate::metrics::state::{FeedGauges, PackagesState, Snapshot, VerdictCounts};
-use crate::policy::Rules;
+use crate::metrics::state::{FeedGauges, PackagesState, Snapshot};
+use crate::policy::{Rules, VerdictCounts};
 use crate::shops::Shops;
 use crate::whitelist::coverage::unknown_codes;
 

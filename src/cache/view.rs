@@ -14,6 +14,7 @@ use super::encode::Encoding;
 use crate::digest::Digest;
 use crate::feed::package::Package;
 use crate::policy::{ViewKind, ViewRules};
+use crate::shops::MAX_SHOPS;
 
 /// What leaves: a feed as a policy shows it.
 #[derive(Debug)]
@@ -51,9 +52,9 @@ type Decider = (Digest, ViewKind);
 pub(super) struct Decisions(RwLock<VecDeque<(Decider, Decision)>>);
 
 impl Decisions {
-    /// Most decisions that a feed remembers: two views for each of 64 shops and the one at `/`. One that is forgotten
-    /// costs the next request a walk over the feed.
-    const MAX_COUNT: usize = 2 * 65;
+    /// Most decisions that a feed remembers: two views for each shop and the one at `/`. One that is forgotten costs the
+    /// next request a walk over the feed.
+    const MAX_COUNT: usize = 2 * (MAX_SHOPS + 1);
     /// What they take in memory, in bytes.
     pub(super) const MAX_WEIGHT: usize = Self::MAX_COUNT * size_of::<(Decider, Decision)>();
 

@@ -21,7 +21,7 @@ use crate::cli::{Platform, Sources};
 use crate::config::Config;
 use crate::feed::listing::{self, Listed};
 use crate::feed::{FeedKind, packages};
-use crate::policy::suggestion;
+use crate::policy::{Pattern, suggestion};
 use crate::seller::Seller;
 use crate::stderr;
 use crate::upstream::Upstream;
@@ -130,9 +130,11 @@ impl Listing {
         Some(Self { origin, packages: listing::list(&body, &index) })
     }
 
-    /// Returns the codes of all packages.
-    pub(crate) fn codes(&self) -> impl Iterator<Item = &str> {
-        self.packages.iter().filter_map(|listed| listed.package.code.as_deref())
+    /// Finds the packages that an entry matches.
+    pub(crate) fn matching(&self, pattern: &Pattern) -> Vec<&Listed> {
+        let code =
+            |listed: &&Listed| listed.package.code.as_deref().is_some_and(|code| pattern.matches(code));
+        self.packages.iter().filter(code).collect()
     }
 
     /// Finds the package with a code. Of several, one sold by Plesk comes first, because the whitelist decides about it.

@@ -244,7 +244,7 @@ impl CheckReport {
                     };
                     self.at(level, &name, entry.place, message);
                 }
-                Pattern::Star(prefix) if !catalog.codes().any(|code| code.starts_with(&**prefix)) => {
+                Pattern::Star(_) if catalog.matching(&entry.pattern).is_empty() => {
                     let message = format!("{pattern:?} matches nothing in the catalog ({})", catalog.origin);
                     self.at(Level::Warning, &name, entry.place, message);
                 }

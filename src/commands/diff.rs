@@ -12,7 +12,8 @@ use super::terminal::{Style, Terminal, print, print_json};
 use super::whitelist_file::{WhitelistFile, whitelist_path};
 use crate::cli::{Diff, TableFormat};
 use crate::config::Config;
-use crate::policy::{Changes, Day, HostsKey, Verdict, WhitelistEntry};
+use crate::feed::listing::Listed;
+use crate::policy::{Changes, Day, HostsKey, Pattern, Verdict, WhitelistEntry};
 use crate::seller::Seller;
 use crate::stderr;
 
@@ -72,7 +73,7 @@ pub(crate) fn diff(arguments: &Diff) -> Result<(), CommandError> {
 
 /// Returns the packages whose state changes.
 fn states<'a>(old: &WhitelistFile, new: &WhitelistFile, catalog: &'a Listing) -> Vec<ListedChange<'a>> {
-    let change = |listed: &'a crate::feed::listing::Listed| {
+    let change = |listed: &'a Listed| {
         let (was, state) = (old.verdict(listed), new.verdict(listed));
         (was != state).then(|| ListedChange {
             code: listed.package.code.as_deref().unwrap_or_default().to_owned(),
@@ -96,18 +97,18 @@ fn without_effect<'a>(
     let Changes { shown, retired, hidden, unlisted } = new.rules.changes(&old.rules);
     let named = shown.into_iter().chain(retired).chain(hidden).chain(unlisted);
     let in_force = named.filter_map(|pattern| {
-        let reason = match pattern.strip_suffix('*') {
-            Some(prefix) => star_without_effect(prefix, old, new, catalog)?,
-            None => match catalog.find(&pattern) {
-                None => catalog.unknown(&pattern),
-                Some(listed) if old.verdict(listed) != new.verdict(listed) => return None,
-                Some(listed) => match (listed.package.seller, new.verdict(listed)) {
-                    (seller @ (Seller::Free | Seller::Vendor), Verdict::Shown) => always_shown(seller),
-                    (_, verdict) => format!("{} with and without it", verdict.name()),
-                },
+        let matched = catalog.matching(&pattern);
+        let reason = match (matched.first(), &pattern) {
+            (None, Pattern::Exact(code)) => catalog.unknown(code),
+            (None, Pattern::Star(_)) => "matches no extension of the catalog".to_owned(),
+            _ if matched.iter().any(|listed| old.verdict(listed) != new.verdict(listed)) => return None,
+            (Some(listed), Pattern::Exact(_)) => match (listed.package.seller, new.verdict(listed)) {
+                (seller @ (Seller::Free | Seller::Vendor), Verdict::Shown) => always_shown(seller),
+                (_, verdict) => format!("{} with and without it", verdict.name()),
             },
+            (Some(_), Pattern::Star(_)) => "all that it matches stay as they are".to_owned(),
         };
-        Some((pattern, reason))
+        Some((pattern.to_string(), reason))
     });
     let is_in = |entry: &WhitelistEntry, file: &WhitelistFile| {
         let same = |other: &WhitelistEntry| {
@@ -135,25 +136,6 @@ fn without_effect<'a>(
             }
         })
         .collect()
-}
-
-/// Returns why a star changes no package; nothing if it does.
-fn star_without_effect(
-    prefix: &str,
-    old: &WhitelistFile,
-    new: &WhitelistFile,
-    catalog: &Listing,
-) -> Option<String> {
-    let matches = |listed: &&crate::feed::listing::Listed| {
-        listed.package.code.as_deref().is_some_and(|code| code.starts_with(prefix))
-    };
-    let mut matched = catalog.packages.iter().filter(matches).peekable();
-    if matched.peek().is_none() {
-        return Some("matches no extension of the catalog".to_owned());
-    }
-    matched
-        .all(|listed| old.verdict(listed) == new.verdict(listed))
-        .then(|| "all that it matches stay as they are".to_owned())
 }
 
 /// Formats the reason why an entry of `extensions` has no effect.

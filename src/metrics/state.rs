@@ -6,9 +6,9 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry, Unit};
-use serde::Serialize;
 
 use super::{Failed, FeedLabels, ShopLabels};
+use crate::policy::VerdictCounts;
 
 /// State of the proxy at the time of a scrape.
 #[derive(Debug, Clone, Default)]
@@ -65,14 +65,6 @@ pub struct PackagesState {
     pub no_objects: usize,
     /// Number of objects without a string as code.
     pub no_codes: usize,
-}
-
-/// Number of packages, or of entries of the whitelist, by state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct VerdictCounts {
-    pub shown: usize,
-    pub retired: usize,
-    pub hidden: usize,
 }
 
 /// State of one shop's whitelist.

@@ -158,15 +158,10 @@ fn entry(text: &str, verdict: Verdict, element: &Value<'_>, place: Place) -> Res
 }
 
 fn pattern(text: &str, code: &str, span: Range<usize>) -> Result<Pattern, Finding> {
-    match code.split_once('*') {
-        None => Ok(Pattern::Exact(code.into())),
-        Some((prefix, "")) => Ok(Pattern::Star(prefix.into())),
-        Some(_) => {
-            let message =
-                format!("{code:?}: a star stands for any rest, so only one can be there, at the end");
-            Err(finding(text, span, message))
-        }
-    }
+    Pattern::parse(code).ok_or_else(|| {
+        let message = format!("{code:?}: a star stands for any rest, so only one can be there, at the end");
+        finding(text, span, message)
+    })
 }
 
 /// Returns a warning about an entry that can hardly be meant.

@@ -131,7 +131,7 @@ pub fn forget(text: &str, code: &str, comment: Option<&str>) -> Result<Option<Ed
 
 /// Finds the entries that are written like `code`.
 fn named<'a>(document: &'a Document, code: &'a str) -> impl Iterator<Item = &'a WhitelistEntry> {
-    document.entries.iter().filter(move |entry| entry.pattern.to_string() == code)
+    document.entries.iter().filter(move |entry| entry.pattern.is_written(code))
 }
 
 /// Joins the different notes of entries that become one.
@@ -262,7 +262,7 @@ impl DocumentContent {
         kept: Option<&WhitelistEntry>,
         mut meant: Option<EntryContent>,
     ) -> Self {
-        let is_named = |entry: &WhitelistEntry| entry.pattern.to_string() == code;
+        let is_named = |entry: &WhitelistEntry| entry.pattern.is_written(code);
         let entries = before.entries.iter().filter_map(|entry| match is_named(entry) {
             true if kept.is_some_and(|kept| kept.span == entry.span) => meant.take(),
             true => None,

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::place::Place;
 pub use day::Day;
 use document::{Document, Finding, finding};
-pub use rules::{Changes, Reason, Rules, ViewRules};
+pub use rules::{Changes, Reason, Rules, VerdictCounts, ViewRules};
 
 /// State of a package in a shop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,7 +48,6 @@ pub struct Window {
 /// Codes that an entry matches. They compare exactly.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pattern {
-    /// This code.
     Exact(Box<str>),
     /// All codes that begin so; written with a star at the end.
     Star(Box<str>),
@@ -130,11 +129,28 @@ impl Window {
 }
 
 impl Pattern {
+    /// Parses a code, with a star at its end if it stands for all that begin so. Returns `None` for stars elsewhere.
+    pub fn parse(code: &str) -> Option<Self> {
+        match code.split_once('*') {
+            None => Some(Self::Exact(code.into())),
+            Some((prefix, "")) => Some(Self::Star(prefix.into())),
+            Some(_) => None,
+        }
+    }
+
     /// Returns the code if it matches one only.
     pub fn exact(&self) -> Option<&str> {
         match self {
             Self::Exact(code) => Some(code),
             Self::Star(_) => None,
+        }
+    }
+
+    /// Returns true if it is written like that.
+    pub fn is_written(&self, text: &str) -> bool {
+        match self {
+            Self::Exact(code) => **code == *text,
+            Self::Star(prefix) => text.strip_suffix('*') == Some(&**prefix),
         }
     }
 

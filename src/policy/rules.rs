@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::{Day, Pattern, Verdict, ViewKind, WhitelistEntry};
 use crate::digest::Digest;
-use crate::metrics::state::VerdictCounts;
 use crate::seller::Seller;
 
 /// What a policy decides on one day, and on those around it until an entry begins or ceases to count.
@@ -26,6 +27,14 @@ pub struct Rules {
     first: Option<Day>,
     /// Day on which others hold, if any ever do.
     next_change: Option<Day>,
+}
+
+/// Number of packages, or of entries of the whitelist, by state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct VerdictCounts {
+    pub shown: usize,
+    pub retired: usize,
+    pub hidden: usize,
 }
 
 /// Why a package has its state.
@@ -49,11 +58,11 @@ pub struct ViewRules {
 /// What an edit or a day changes: patterns by their new state, each list sorted.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    pub shown: Vec<String>,
-    pub retired: Vec<String>,
-    pub hidden: Vec<String>,
+    pub shown: Vec<Pattern>,
+    pub retired: Vec<Pattern>,
+    pub hidden: Vec<Pattern>,
     /// No entry names them any more.
-    pub unlisted: Vec<String>,
+    pub unlisted: Vec<Pattern>,
 }
 
 impl Rules {
@@ -177,11 +186,11 @@ impl Rules {
                 Verdict::Hidden => &mut changes.hidden,
             };
             if old.get(pattern) != Some(verdict) {
-                list.push(pattern.to_string());
+                list.push((*pattern).clone());
             }
         }
         let gone = old.keys().filter(|pattern| !new.contains_key(*pattern));
-        changes.unlisted = gone.map(ToString::to_string).collect();
+        changes.unlisted = gone.map(|pattern| (*pattern).clone()).collect();
         changes
     }
 }

@@ -3,7 +3,7 @@
 use tracing::{info, warn};
 
 use super::Shop;
-use crate::policy::{Changes, Rules};
+use crate::policy::{Changes, Pattern, Rules};
 use crate::printable::joined;
 
 /// What an edit or a date changes, for the log.
@@ -21,7 +21,7 @@ pub(super) struct LoggedChanges {
 impl LoggedChanges {
     pub(super) fn between(before: &Rules, now: &Rules) -> Self {
         let Changes { shown, retired, hidden, unlisted } = now.changes(before);
-        let some = |codes: Vec<String>| (!codes.is_empty()).then(|| joined(&codes).to_string());
+        let some = |codes: Vec<Pattern>| (!codes.is_empty()).then(|| joined(&codes).to_string());
         Self {
             added: joined(&shown).to_string(),
             retired: some(retired),

@@ -12,7 +12,7 @@ use crate::feed::listing::Listed;
 use crate::place::Place;
 use crate::policy::document::Document;
 use crate::policy::edit::{self, EditError, Edited};
-use crate::policy::{Day, HostsKey, Policy, Rules, Verdict, ViewKind, WhitelistEntry, suggestion};
+use crate::policy::{Day, HostsKey, Pattern, Policy, Rules, Verdict, ViewKind, WhitelistEntry, suggestion};
 use crate::printable::joined;
 use crate::seller::Seller;
 
@@ -187,7 +187,7 @@ impl<'a> Draft<'a> {
     /// Returns a warning if servers that have the package get no updates of it any more.
     fn stranding(&self, verb: Verb, code: &str, is_stranded: impl Fn(&Listed) -> bool) -> Option<String> {
         let stranded = match self.catalog {
-            Some(_) => self.matched(code).filter(|listed| is_stranded(listed)).count(),
+            Some(_) => self.matched(code).into_iter().filter(|listed| is_stranded(listed)).count(),
             // Whoever sells it.
             None => usize::from(verb == Verb::Place(Verdict::Hidden) && self.text != self.before),
         };
@@ -206,7 +206,7 @@ impl<'a> Draft<'a> {
     /// Refuses a code that no package has and no entry names.
     fn check_known(&self, code: &str) -> Result<(), EditRefusal> {
         match self.catalog {
-            Some(catalog) if self.matched(code).next().is_none() => {
+            Some(catalog) if self.matched(code).is_empty() => {
                 Err(EditRefusal::Unknown(catalog.unknown(code)))
             }
             _ => Ok(()),
@@ -232,15 +232,10 @@ impl<'a> Draft<'a> {
         self.catalog?.find(code)
     }
 
-    /// Finds the packages that an entry matches.
-    fn matched(&self, pattern: &str) -> impl Iterator<Item = &'a Listed> {
-        let packages = self.catalog.map(|catalog| &*catalog.packages).unwrap_or_default();
-        packages.iter().filter(move |listed| {
-            match (listed.package.code.as_deref(), pattern.strip_suffix('*')) {
-                (Some(code), Some(prefix)) => code.starts_with(prefix),
-                (code, _) => code == Some(pattern),
-            }
-        })
+    /// Finds the packages that an entry would match.
+    fn matched(&self, code: &str) -> Vec<&'a Listed> {
+        let catalog = self.catalog.zip(Pattern::parse(code));
+        catalog.map(|(catalog, pattern)| catalog.matching(&pattern)).unwrap_or_default()
     }
 
     /// Returns true if an entry is written like that.
@@ -251,7 +246,7 @@ impl<'a> Draft<'a> {
     /// Returns the keys under which an entry is written like that.
     fn keys(&self, code: &str) -> Vec<&'static str> {
         let entries = entries(&self.text);
-        let named = entries.iter().filter(|entry| entry.pattern.to_string() == code);
+        let named = entries.iter().filter(|entry| entry.pattern.is_written(code));
         let mut keys: Vec<_> = named.map(|entry| entry.verdict.key()).collect();
         keys.dedup();
         keys
@@ -273,7 +268,7 @@ impl<'a> Draft<'a> {
 
     /// Names a code with the name of its package, or with the number of packages that a star matches.
     fn label(&self, code: &str) -> String {
-        let matched = || extensions(self.matched(code).count());
+        let matched = || extensions(self.matched(code).len());
         let more = match name(self.find(code)) {
             Some(name) => Some(name),
             None => (self.catalog.is_some() && code.ends_with('*')).then(matched),
@@ -285,7 +280,7 @@ impl<'a> Draft<'a> {
     /// Returns the line of the first entry that is written like `code`.
     fn line(&self, text: &str, code: &str) -> Option<usize> {
         let entries = entries(text);
-        let entry = entries.iter().find(|entry| entry.pattern.to_string() == code)?;
+        let entry = entries.iter().find(|entry| entry.pattern.is_written(code))?;
         Some(Place::of(text, entry.span.start).line)
     }
 
