@@ -14,7 +14,7 @@ use super::terminal::printable;
 use super::{CommandError, FAILED};
 use crate::cache::Key;
 use crate::cache::cached_feed::{Feed, FeedIndex};
-use crate::cache::disk;
+use crate::cache::disk::{self, PackagesCopy};
 use crate::cache::fetch::Fetcher;
 use crate::cache::freshness::FreshnessLimits;
 use crate::cli::{Platform, Sources};
@@ -33,6 +33,16 @@ impl Platform {
         match self {
             Self::Unix => "/api/v4/packages?platform=unix&with-hidden&with-unstable",
             Self::Windows => "/api/v4/packages?platform=windows&with-hidden&with-unstable",
+        }
+    }
+
+    /// Returns true if a target asks for the catalog of this platform. One that names none has that of Plesk for Linux.
+    fn is_asked_for_in(self, target: &str) -> bool {
+        let query = target.split_once('?').map_or("", |(_, query)| query);
+        let named = query.split('&').find_map(|part| part.strip_prefix("platform="));
+        match self {
+            Self::Unix => named.is_none_or(|named| named == "unix"),
+            Self::Windows => named == Some("windows"),
         }
     }
 
@@ -73,7 +83,7 @@ impl Listing {
                     return Err(failure);
                 }
                 let why = failure;
-                let Some(listing) = Self::from_disk(config) else {
+                let Some(listing) = Self::from_disk(config, sources.platform) else {
                     return Err(CommandError::failed(format!(
                         "{why}; a saved catalog can be given with --feed FILE"
                     )));
@@ -119,14 +129,16 @@ impl Listing {
         Ok(Self { origin: origin(config), packages })
     }
 
-    /// Reads the newest packages feed in the cache directory, if there is one.
-    pub(crate) fn from_disk(config: &Config) -> Option<Self> {
+    /// Reads the newest packages feed in the cache directory, if there is one; one of the platform before all others.
+    pub(crate) fn from_disk(config: &Config, platform: Platform) -> Option<Self> {
         let directory = config.cache_dir.as_ref()?;
-        let (body, index, at) = disk::newest_packages(directory)?;
+        let of_platform = |key: &str| platform.is_asked_for_in(key);
+        let (PackagesCopy { key, body, index }, at) = disk::newest_packages(directory, of_platform)
+            .or_else(|| disk::newest_packages(directory, |_| true))?;
         let age = SystemTime::now().duration_since(at).unwrap_or_default();
         let unit = if age.as_secs() < 60 { 1 } else { 60 };
         let age = humantime::format_duration(Duration::from_secs(age.as_secs() / unit * unit));
-        let origin = format!("the copy in {} ({age} old)", directory.display());
+        let origin = format!("the copy in {} ({age} old, of {})", directory.display(), printable(&key));
         Some(Self { origin, packages: listing::list(&body, &index) })
     }
 

@@ -101,7 +101,7 @@ impl CheckReport {
         let file = config.whitelist.as_ref().and_then(|path| self.whitelist(path));
         let catalog = self.catalog(config, feed, platform)?;
         if let (Some(file), Some(catalog)) = (&file, &catalog) {
-            let former = FormerCodes::read(config);
+            let former = FormerCodes::read(config, platform);
             self.codes(file, catalog, &former, given);
         }
         if let Some(directory) = &config.cache_dir {
@@ -179,12 +179,12 @@ impl CheckReport {
             let catalog = Listing::from_file(feed, *config.cache.max_feed_size);
             return Ok(self.failed(catalog).inspect(|catalog| self.feed(catalog, None)));
         }
-        let Some(asking) = asking else { return Ok(Listing::from_disk(config)) };
+        let Some(asking) = asking else { return Ok(Listing::from_disk(config, platform)) };
         let asked = block_on(async {
             let packages = self.failed(asking.packages().await)?;
             Some((packages, self.failed(asking.categories().await)))
         })?;
-        let Some((packages, categories)) = asked else { return Ok(Listing::from_disk(config)) };
+        let Some((packages, categories)) = asked else { return Ok(Listing::from_disk(config, platform)) };
         let catalog = Listing { origin: origin(config), packages };
         self.feed(&catalog, categories);
         Ok(Some(catalog))

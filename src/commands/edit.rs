@@ -121,7 +121,7 @@ fn at_hand(sources: &Sources, config: &Config) -> Result<Option<Listing>, Comman
         Ok(Err(failure)) => failure.to_string(),
         Err(_) => format!("{}: no answer within {} s", origin(config), PATIENCE.as_secs()),
     };
-    let copy = Listing::from_disk(config);
+    let copy = Listing::from_disk(config, sources.platform);
     match &copy {
         Some(copy) => stderr::message(format_args!("warning: {why}; using {}", copy.origin)),
         None => stderr::message(format_args!("warning: {why}; codes are not checked against the catalog")),

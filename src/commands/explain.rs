@@ -84,7 +84,7 @@ pub(crate) fn explain(arguments: &Explain) -> Result<(), CommandError> {
     let file = WhitelistFile::read(whitelist_path(&config)?, HostsKey::Allowed, Day::of(SystemTime::now()))?;
     let catalog = Listing::load(&arguments.sources, &config)?;
     let code = arguments.code.as_str();
-    let former = FormerCodes::read(&config);
+    let former = FormerCodes::read(&config, arguments.sources.platform);
     let entries: Vec<_> =
         file.matching(code).into_iter().map(|entry| MatchingEntry::of(entry, &file, code)).collect();
     let Some(listed) = catalog.find(code) else {

@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 
 use super::catalog_source::Listing;
+use crate::cli::Platform;
 use crate::config::Config;
 use crate::feed::listing::Listed;
 use crate::news::history;
@@ -12,6 +13,7 @@ use crate::news::renames::{FormerCode, PastRenames};
 #[derive(Debug)]
 pub(crate) struct FormerCodes<'a> {
     config: &'a Config,
+    platform: Platform,
     renames: PastRenames,
     /// The newest copy, read when the history does not know a code: the proxy may not have told the rename yet.
     copy: OnceCell<Option<Listing>>,
@@ -19,16 +21,16 @@ pub(crate) struct FormerCodes<'a> {
 
 impl<'a> FormerCodes<'a> {
     /// Reads the history. One that cannot be read counts as empty, for it only improves a message.
-    pub(crate) fn read(config: &'a Config) -> Self {
+    pub(crate) fn read(config: &'a Config, platform: Platform) -> Self {
         let directory = config.cache_dir.as_ref();
         let history = directory.and_then(|directory| history::read(directory).ok()).unwrap_or_default();
-        Self { config, renames: PastRenames::new(history), copy: OnceCell::new() }
+        Self { config, platform, renames: PastRenames::new(history), copy: OnceCell::new() }
     }
 
     /// Finds the package of the catalog that had a code which the catalog does not have any more.
     pub(crate) fn successor<'c>(&self, code: &str, catalog: &'c Listing) -> Option<&'c Listed> {
         self.renames.newest_code(code).and_then(|newest| catalog.find(newest)).or_else(|| {
-            let copy = self.copy.get_or_init(|| Listing::from_disk(self.config)).as_ref()?;
+            let copy = self.copy.get_or_init(|| Listing::from_disk(self.config, self.platform)).as_ref()?;
             catalog.find_identity(&copy.find(code)?.identity()?)
         })
     }

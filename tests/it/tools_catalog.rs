@@ -5,9 +5,10 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::proxy::{array, free, plesk, vendor};
+use crate::client::until;
+use crate::proxy::{Proxy, array, free, plesk, vendor};
 use crate::tools::{Session, text};
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, ok};
 
 const WHITELIST: &str = include_str!("../../whitelist.toml");
 
@@ -145,4 +146,34 @@ fn a_list_to_start_from_takes_no_orders_from_the_catalog() {
         .collect();
     assert_eq!(codes, ["", "a\nb\",\"c\\", "twice", "twice"], "{}", uncommented(printed));
     assert_eq!(printed.matches("twice").count(), 1);
+}
+
+#[tokio::test]
+async fn a_copy_on_disk_is_that_of_the_platform() {
+    let upstream = Upstream::start(|request| match request.target.contains("windows") {
+        true => ok(array(&[plesk("iis")]).as_bytes()),
+        false => ok(array(&[plesk("docker")]).as_bytes()),
+    })
+    .await;
+    let session = Session::new("extensions = [\n]\n");
+    let cache = session.path("cache");
+    let proxy =
+        Proxy::start_with(&upstream.url(), |config| config.cache_dir = Some(cache.clone().into())).await;
+    // That of Windows is the older one.
+    for (platform, copies) in [("windows", 1), ("unix", 2)] {
+        proxy.get(&format!("/api/v4/packages?platform={platform}&with-hidden")).await;
+        until("a copy on disk", async || {
+            let files = fs::read_dir(&cache).into_iter().flatten().filter_map(Result::ok);
+            files.filter(|file| file.path().extension().is_some_and(|kind| kind == "copy")).count() == copies
+        })
+        .await;
+    }
+    let url = upstream.stop().await;
+    for (platform, code) in [("windows", "iis"), ("unix", "docker")] {
+        let line = format!("list --platform {platform} --upstream http://{url} --cache-dir cache");
+        let listed = session.run(&line);
+        assert!(text(&listed.stdout).contains(code), "{platform}: {listed:?}");
+        assert!(text(&listed.stderr).contains(&format!("?platform={platform}&with-hidden")), "{listed:?}");
+    }
+    proxy.stop().await;
 }

@@ -177,17 +177,26 @@ pub fn decode(
     })
 }
 
-/// Reads a file if it is a packages feed, whatever its query.
+/// A packages feed in a file, whatever its query.
+#[derive(Debug)]
+pub struct PackagesCopy {
+    /// Path and query that it was fetched with.
+    pub key: String,
+    pub body: Bytes,
+    pub index: packages::PackagesIndex,
+}
+
+/// Reads a file if it is a packages feed.
 ///
 /// # Errors
 /// If anything about it is wrong.
-pub fn packages(file: &Bytes) -> Result<(Bytes, packages::PackagesIndex), Unusable> {
-    let (header, feed) = parse(file)?;
+pub fn packages(file: &Bytes) -> Result<PackagesCopy, Unusable> {
+    let (header, body) = parse(file)?;
     if header.kind != FeedKind::Packages.name() {
         return Err(Unusable::Key);
     }
-    let index = packages::PackagesIndex::of(&feed)?;
-    Ok((feed, index))
+    let index = packages::PackagesIndex::of(&body)?;
+    Ok(PackagesCopy { key: header.key, body, index })
 }
 
 /// Converts seconds to a duration, bounded so that sums do not overflow whatever a file says.

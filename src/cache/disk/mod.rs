@@ -26,6 +26,7 @@ use crate::backoff::{Backoff, jittered};
 use crate::cache_directory::{CacheDirectory, Claimed, Status};
 use crate::metrics::Metrics;
 use crate::wall_clock;
+pub use format::PackagesCopy;
 use lane::Lane;
 use shelf::Shelf;
 pub use shelf::newest_packages;

@@ -9,18 +9,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
-use super::format::{self, Unusable};
+use super::format::{self, PackagesCopy, Unusable};
 use crate::cache::Key;
 use crate::cache::cached_feed::CachedFeed;
 use crate::cache_directory::CacheDirectory;
 use crate::cache_directory::Hold;
 use crate::cache_directory::files::{Contents, Files, Operation, TEMPORARY_PREFIX};
 use crate::digest::Digest;
-use crate::feed::packages;
 
 /// End of the names of all files of cached feeds. A later version of the format should have another one, so that
 /// both can be kept over an upgrade and the way back.
@@ -285,10 +283,13 @@ enum Removable {
     NotCounted,
 }
 
-/// Reads the packages feed that was kept last in a directory, whatever its query, and when that was.
+/// Reads the packages feed that was kept last in a directory, of those whose key is wanted, and when that was.
 ///
 /// Changes nothing there: the directory may be that of a running proxy. What cannot be used is passed over.
-pub fn newest_packages(directory: &Path) -> Option<(Bytes, packages::PackagesIndex, SystemTime)> {
+pub fn newest_packages(
+    directory: &Path,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Option<(PackagesCopy, SystemTime)> {
     let mut files: Vec<_> = fs::read_dir(directory)
         .ok()?
         .filter_map(|entry| {
@@ -300,8 +301,8 @@ pub fn newest_packages(directory: &Path) -> Option<(Bytes, packages::PackagesInd
     files.sort_unstable();
     files.into_iter().rev().find_map(|(at, path)| {
         let contents = Files::default().read(&path, MIN_MAX_FILE_LEN).ok()?;
-        let (body, index) = format::packages(&contents.bytes.into()).ok()?;
-        Some((body, index, at))
+        let copy = format::packages(&contents.bytes.into()).ok()?;
+        is_wanted(&copy.key).then_some((copy, at))
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::*;
