@@ -95,8 +95,7 @@ impl<'a> PanelSetting<'a> {
         if plain { format!("{key} = {value}\n") } else { format!("{key} = \"{value}\"\n") }
     }
 
-    /// Writes it as a variable of Plesk's container. In such a file a value ends with its line, and quotes are a part of
-    /// it.
+    /// Writes it as a variable of Plesk's container. In files of variables, quotes are a part of the value.
     fn variable(&self) -> String {
         format!("PLESK_CONFIG__{SECTION}__{}={}\n", self.key.replace('.', "__"), self.value)
     }

@@ -91,7 +91,7 @@ impl Layers {
         }
     }
 
-    /// Returns the whitelist of the shop at `/`. There is none if it is `off`, or if only others are given.
+    /// Returns the whitelist of the shop at `/`: `None` if it is `off`, or if only a directory of shops is given.
     pub(super) fn whitelist(&self) -> Option<Given<PathBuf>> {
         let given = self.path("--whitelist", |settings| settings.whitelist.as_ref());
         let has_others = self.path("--shops", |settings| settings.shops.as_ref()).is_some();

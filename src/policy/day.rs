@@ -17,7 +17,7 @@ impl Day {
         Self(u32::try_from(since.as_secs() / DAY.as_secs()).unwrap_or(u32::MAX))
     }
 
-    /// Parses `YYYY-MM-DD` (RFC 3339, full-date). Returns `None` if it is none, or before 1970.
+    /// Parses `YYYY-MM-DD` (RFC 3339, full-date). Returns `None` for other texts, and for days before 1970.
     pub fn parse(text: &str) -> Option<Self> {
         let is_date = text.len() == "1970-01-01".len();
         is_date.then(|| humantime::parse_rfc3339(&format!("{text}T00:00:00Z")).ok().map(Self::of)).flatten()

@@ -106,8 +106,8 @@ pub fn place(
     draft.proved(DocumentContent::after(&before, code, kept, Some(meant)), windows(&named)).map(Some)
 }
 
-/// Takes a code out of all keys. A comment beside it is removed if it is `comment`, which [`place`] wrote; all other
-/// comments stay.
+/// Takes a code out of all keys. The comment beside it is removed if it is `comment`, which [`place`] wrote. Other
+/// comments are left alone.
 ///
 /// Returns `None` if no entry is written like that.
 ///
@@ -241,7 +241,7 @@ struct DocumentContent {
     hosts: Vec<String>,
 }
 
-/// WhitelistEntry without its place.
+/// An entry without its place.
 #[derive(Debug, PartialEq, Eq)]
 struct EntryContent {
     verdict: Verdict,

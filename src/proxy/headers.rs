@@ -48,7 +48,7 @@ const OVERRIDES: [&str; 15] = [
     "x-method-override",
 ];
 
-/// Puts a shop's prefix before a `Location` that is a feed's path. Whoever follows it stays in the shop.
+/// Adds a shop's prefix to a `Location` that is a feed's path, so that a client which follows it stays in the shop.
 pub fn location_under<B>(prefix: &ShopName, mut response: Response<B>) -> Response<B> {
     let Some(location) = response.headers().get(header::LOCATION) else { return response };
     let Ok(location) = location.to_str() else { return response };

@@ -18,15 +18,13 @@ pub enum LoadError {
     /// The file cannot be read.
     #[error("cannot read whitelist {}: {reason}", path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// What the system said.
         reason: String,
     },
     /// The file is not a whitelist.
     #[error("{}:{finding}", path.display())]
     Parse {
-        /// The file.
         path: PathBuf,
         /// The problem and its place.
         finding: Finding,

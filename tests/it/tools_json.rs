@@ -13,7 +13,7 @@ const DOCS: &str = include_str!("../../docs/json.md");
 /// Lines of the history that the examples of `news` show.
 const NEWS: [&str; 2] = [
     r#"{"at":"2026-03-01T02:03:04Z","api":"v4","change":"new","code":"xovi","name":"SEO-Werkzeugkasten","seller":"plesk","was":null,"whitelisted":false}"#,
-    r#"{"at":"2026-03-02T02:03:04Z","api":"v4","change":"renamed","code":"kolab","renamed_from":"premium-email","name":null,"seller":"plesk","was":"vendor","whitelisted":true}"#,
+    r#"{"at":"2026-03-02T02:03:04Z","api":"v4","change":"renamed","code":"kolab","renamed_from":"premium-email","name":null,"seller":"plesk","was":"vendor","whitelisted":true,"shops":["default","gold"]}"#,
 ];
 
 /// What the catalog may have besides whole packages.

@@ -43,8 +43,8 @@ pub enum Kind {
 impl Kind {
     pub const ALL: [Self; 3] = [Self::Shop, Self::Updates, Self::Categories];
 
-    /// Returns the target of a request. The categories of odd keys have the query that asks for the update view of the
-    /// packages: theirs is the shop view all the same.
+    /// Returns the target of a request. Categories of odd keys have the query of an update view, which must not matter:
+    /// categories have a shop view only.
     pub fn target(self, key: usize) -> String {
         let shop = || format!("n={key}");
         let updates = || format!("n={key}&platform=unix");

@@ -40,7 +40,7 @@ pub(super) enum Beside<'a> {
 }
 
 impl<'a> Array<'a> {
-    /// Returns the array of a key, unless there is none or it is an array of tables (`[[hidden]]`).
+    /// Returns the array of a key, or `None` if the key is missing or written as an array of tables (`[[hidden]]`).
     pub(super) fn of(text: &'a str, document: &Document, verdict: Verdict) -> Option<Self> {
         let (_, span) = document.arrays.iter().find(|(other, _)| *other == verdict)?;
         let entries = document.entries.iter().filter(|entry| entry.verdict == verdict);
