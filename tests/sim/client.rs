@@ -15,8 +15,7 @@ use crate::cancel;
 /// Asks once, and has the model judge what comes back.
 pub(crate) async fn ask(world: Arc<World>, process: Arc<Process>, number: usize, question: Question) {
     let id = FeedId { categories: question.categories, query: question.query };
-    let name = if question.categories { "categories" } else { "packages" };
-    let mut request = Request::get(format!("http://proxy.test/api/v4/{name}?q{}", question.query));
+    let mut request = Request::get(format!("http://proxy.test{}", id.target()));
     if question.is_head {
         request = request.method(Method::HEAD);
     }

@@ -20,6 +20,73 @@ pub(crate) struct FeedId {
     pub(crate) query: u8,
 }
 
+/// Query of the packages that servers look for updates in.
+const UPDATES: u8 = 1;
+
+impl FeedId {
+    /// Returns the target of a request for it.
+    pub(crate) fn target(self) -> String {
+        let name = if self.categories { "categories" } else { "packages" };
+        // Categories have one view, however they are asked for.
+        let platform = if self.query == UPDATES { "&platform=unix" } else { "" };
+        format!("/api/v4/{name}?q{}{platform}", self.query)
+    }
+
+    /// Finds the feed of a target; those of other clients count as one.
+    pub(crate) fn of_target(path: &str, query: Option<&str>) -> Self {
+        let query = query.and_then(|query| query.split('&').next()?.strip_prefix('q')?.parse().ok());
+        Self { categories: path.ends_with("categories"), query: query.unwrap_or(OTHER_QUERY) }
+    }
+
+    fn is_update_view(self) -> bool {
+        !self.categories && self.query == UPDATES
+    }
+}
+
+/// What a whitelist says of all codes: two bits for each of [`CODES`], and one for `unlisted`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct List(pub(crate) u64);
+
+/// Keys of the whitelist; the numbers of codes under them are those of the two bits.
+pub(crate) const KEYS: [&str; 3] = ["extensions", "retired", "hidden"];
+
+impl List {
+    const UNLISTED: u64 = 1 << (2 * CODES.len());
+    /// Bits that mean something.
+    pub(crate) const MASK: u64 = 2 * Self::UNLISTED - 1;
+
+    /// Returns the list that has each code under the key of a number, 0 for none.
+    pub(crate) fn of(key: impl Fn(&str) -> u64, retires_unlisted: bool) -> Self {
+        let codes = CODES.iter().enumerate().map(|(n, code)| key(code) << (2 * n)).sum::<u64>();
+        Self(codes | if retires_unlisted { Self::UNLISTED } else { 0 })
+    }
+
+    fn key(self, code: &str) -> u64 {
+        let at = CODES.iter().position(|other| *other == code).expect("a code");
+        self.0 >> (2 * at) & 3
+    }
+
+    /// Writes it as a file.
+    pub(crate) fn text(self) -> String {
+        let mut text = String::new();
+        for (n, key) in (1..).zip(KEYS) {
+            let codes: Vec<_> = CODES.iter().filter(|code| self.key(code) == n).collect();
+            text += &format!("{key} = {codes:?}\n");
+        }
+        let unlisted = if self.0 & Self::UNLISTED == 0 { "hidden" } else { "retired" };
+        format!("{text}unlisted = {unlisted:?}\n")
+    }
+
+    fn shows(self, code: &str, in_updates: bool) -> bool {
+        match (self.key(code), code.starts_with('k')) {
+            (1, _) | (0, false) => true,
+            (2, _) => in_updates,
+            (0, true) => in_updates && self.0 & Self::UNLISTED != 0,
+            _ => false,
+        }
+    }
+}
+
 /// One state of a feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Edition {
@@ -27,21 +94,14 @@ pub(crate) struct Edition {
     pub(crate) shrunken: bool,
 }
 
-/// Packages: eight of them sold by Plesk, of which the bits of a list decide.
-const CODES: [&str; 17] =
+/// Packages: eight of them sold by Plesk, which are hidden unless a list says otherwise.
+pub(crate) const CODES: [&str; 17] =
     ["k0", "f0", "k1", "v0", "k2", "f1", "k3", "k4", "f2", "k5", "f3", "v1", "k6", "f4", "k7", "f5", "v2"];
 
 fn is_in(code: &str, edition: Edition) -> bool {
     let at = CODES.iter().position(|other| *other == code).unwrap_or(0) as u32;
     let mixed = (edition.version * 31 + at).wrapping_mul(2_654_435_761) >> 20;
     if edition.shrunken { at < 3 } else { !mixed.is_multiple_of(4) }
-}
-
-fn is_shown(code: &str, list: u8) -> bool {
-    match code.split_at(1) {
-        ("k", number) => list >> number.parse::<u8>().expect("a number") & 1 == 1,
-        _ => true,
-    }
 }
 
 fn package(code: &str, query: u8, version: u32) -> String {
@@ -54,9 +114,12 @@ fn package(code: &str, query: u8, version: u32) -> String {
 }
 
 /// Returns a feed as a list shows it; without a list, all of it. Categories are pruned by the edition of packages.
-pub(crate) fn feed(id: FeedId, edition: Edition, packages: Edition, list: Option<u8>) -> String {
-    let query = id.query;
-    let shown = |code: &&&str, of: Edition| list.is_none_or(|list| is_in(code, of) && is_shown(code, list));
+pub(crate) fn feed(id: FeedId, edition: Edition, packages: Edition, list: Option<List>) -> String {
+    // The upstream says the same to both views.
+    let query = id.query & !1;
+    let shown = |code: &&&str, of: Edition| {
+        list.is_none_or(|list| is_in(code, of) && list.shows(code, id.is_update_view()))
+    };
     let elements: Vec<String> = if id.categories {
         let tree = CODES.chunks(3).enumerate().filter(|(n, _)| *n < 2 || !edition.shrunken);
         tree.map(|(n, codes)| {
@@ -85,7 +148,7 @@ pub(crate) type Offers = Arc<Mutex<HashMap<FeedId, Vec<(Edition, bool)>>>>;
 pub(crate) struct Model {
     offers: Offers,
     /// Lists and since when each was in force.
-    lists: Vec<(Option<Instant>, u8)>,
+    lists: Vec<(Option<Instant>, List)>,
     /// When the upstream last sent or confirmed a feed that nothing speaks against.
     fetched: HashMap<FeedId, Instant>,
     /// What the cache must have, if that is certain: the last edition sent to this process. One that shrank may be refused.
@@ -148,12 +211,12 @@ impl Model {
         kept.map(|(id, edition)| (id, feed(id, edition, edition, None))).collect()
     }
 
-    pub(crate) fn in_force(&mut self, list: u8, since: Option<Instant>) {
+    pub(crate) fn in_force(&mut self, list: List, since: Option<Instant>) {
         self.lists.push((since, list));
     }
 
     /// Returns the lists that were in force at any time since `start`.
-    fn lists_since(&self, start: Instant) -> Vec<u8> {
+    fn lists_since(&self, start: Instant) -> Vec<List> {
         let ended_before = |n: usize| {
             self.lists.get(n + 1).is_some_and(|(since, _)| since.is_some_and(|since| since < start))
         };

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::model::List;
+
 /// Milliseconds. As code, it is written as it is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Ms(pub(crate) u64);
@@ -34,8 +36,8 @@ pub(crate) enum Step {
     Crowd(u16),
     /// That many clients ask for keys of their own and wait.
     Rush(u8),
-    /// The whitelist's file lists the packages whose bits are set.
-    Edit(u8),
+    /// The whitelist's file says what these bits mean.
+    Edit(u64),
     /// The whitelist's file is broken.
     BreakList,
     /// The upstream has another catalog.
@@ -179,12 +181,12 @@ fn step(random: &mut fastrand::Rng, queries: u8) -> Step {
         10 if queries == 1 => Step::Publish,
         10 if random.u8(0..4) == 0 => Step::Rush(random.u8(1..60)),
         10 => Step::Crowd(if random.u8(0..4) == 0 { 400 } else { random.u16(1..30) }),
-        11 | 12 => Step::Edit(random.u8(..)),
+        11 | 12 => Step::Edit(random.u64(..) & List::MASK),
         13 => {
             if random.bool() {
                 Step::BreakList
             } else {
-                Step::Edit(random.u8(..))
+                Step::Edit(random.u64(..) & List::MASK)
             }
         }
         14 => Step::Publish,

@@ -169,9 +169,7 @@ impl Upstream {
             let vendor = self.0.lock();
             (vendor.behaviour, vendor.version)
         };
-        let query = target.query().and_then(|query| query.strip_prefix('q')?.parse().ok());
-        let query = query.unwrap_or(model::OTHER_QUERY);
-        let id = FeedId { categories: target.path().ends_with("categories"), query };
+        let id = FeedId::of_target(target.path(), target.query());
         let edition = Edition { version, shrunken: behaviour == Behaviour::Shrunken };
         let etag = format!("\"v{version}\"");
         let mut response = Response::new(body::empty());

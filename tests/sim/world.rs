@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Duration, Instant, advance, sleep, timeout};
 
 use super::disk::SimulatedDisk;
-use super::model::{self, FeedId, Model, NewsItem, Offers};
+use super::model::{self, FeedId, KEYS, List, Model, NewsItem, Offers};
 use super::pass::pass;
 use super::script::{Behaviour, DiskBehaviour, Ms, Question, Script, Step};
 use super::upstream::Upstream;
@@ -25,6 +25,7 @@ use crate::cancel;
 use crate::config::CacheConfig;
 use crate::metrics::Metrics;
 use crate::news::{self, Kind, News};
+use crate::policy::Verdict;
 use crate::proxy::Proxy;
 use crate::proxy::respond::Caching;
 use crate::proxy::trust::Trusted;
@@ -101,7 +102,7 @@ impl World {
         let files = ShopFiles { default: Some("whitelist.toml".into()), directory: None };
         let shops = Reloading::load_with(files, Box::new(read)).ok()?;
         let model = Arc::new(Mutex::new(Model::new(Arc::clone(&self.offers), self.cache_size < 1 << 20)));
-        model.lock().in_force(bits(&shops), None);
+        model.lock().in_force(in_force(&shops), None);
         let directory = self
             .disk
             .as_ref()
@@ -148,10 +149,10 @@ impl World {
         let shops = &process.proxy.shops;
         let mut check = Check::IfChanged;
         loop {
-            let before = bits(shops);
+            let before = in_force(shops);
             let pause = shops.check(check);
-            if bits(shops) != before {
-                process.model.lock().in_force(bits(shops), Some(Instant::now()));
+            if in_force(shops) != before {
+                process.model.lock().in_force(in_force(shops), Some(Instant::now()));
             }
             check = Check::IfChanged;
             match pause {
@@ -209,21 +210,21 @@ impl Drop for Process {
     }
 }
 
-/// Returns the bits of the packages that a list has.
-fn bits(shops: &WatchedShops) -> u8 {
+/// Returns the list that a process has in force.
+fn in_force(shops: &WatchedShops) -> List {
     let rules = shops.current().default_shop().and_then(|shop| shop.rules()).expect("a list");
-    (0..8).filter(|n| rules.has_code(&format!("k{n}"))).map(|n| 1 << n).sum()
-}
-
-fn text(bits: u8) -> Part {
-    let codes: Vec<String> = (0..8).filter(|n| bits >> n & 1 == 1).map(|n| format!("k{n}")).collect();
-    Ok(format!("extensions = {codes:?}\n").into_bytes())
+    let number = |code: &str| {
+        let key = rules.entry(code)?.verdict.key();
+        Some(1 + KEYS.iter().position(|other| *other == key)? as u64)
+    };
+    List::of(|code| number(code).unwrap_or(0), rules.unlisted() == Verdict::Retired)
 }
 
 /// Plays a script, with copies on disk in `directory` if there is one.
 pub(super) async fn play(script: &Script, directory: Option<PathBuf>) -> Outcome {
     clock::start_day();
     let trace = Arc::<Mutex<Vec<String>>>::default();
+    let first = List::of(|code| u64::from(["k0", "k1"].contains(&code)), false);
     let world = Arc::new(World {
         start: Instant::now(),
         upstream: Upstream::new(script.seed, script.queries == 1, Arc::clone(&trace)),
@@ -231,7 +232,7 @@ pub(super) async fn play(script: &Script, directory: Option<PathBuf>) -> Outcome
         trace,
         violation: Mutex::default(),
         validators: Mutex::default(),
-        list: Arc::new(Mutex::new(text(0b11))),
+        list: Arc::new(Mutex::new(Ok(first.text().into_bytes()))),
         disk: directory.map(SimulatedDisk::new),
         cache_size: script.cache_size,
         processes: Mutex::default(),
@@ -256,9 +257,9 @@ pub(super) async fn play(script: &Script, directory: Option<PathBuf>) -> Outcome
             }
             Step::Crowd(count) => crowd(&process, number, count).await,
             Step::Edit(_) | Step::BreakList => {
-                let list =
-                    if let Step::Edit(bits) = step { text(*bits) } else { Ok(b"extensions = [".to_vec()) };
-                *world.list.lock() = list;
+                let text =
+                    if let Step::Edit(bits) = step { List(*bits).text() } else { "extensions = [".into() };
+                *world.list.lock() = Ok(text.into_bytes());
                 let (world, process) = (Arc::clone(&world), Arc::clone(&process));
                 clients.spawn(async move { world.edit(process).await });
             }
@@ -316,13 +317,13 @@ async fn settle(world: &Arc<World>, process: &Arc<Process>, script: &Script, mut
         for categories in [false, true] {
             let question = Question { categories, query, accept: "gzip", ..Question::default() };
             ask_at_last(world, process, question).await;
-            let name = if categories { "categories" } else { "packages" };
-            let request = Request::get(format!("http://proxy.test/api/v4/{name}?q{query}")).body(());
+            let id = FeedId { categories, query };
+            let request = Request::get(format!("http://proxy.test{}", id.target())).body(());
             let request = request.expect("a request");
             let response = timeout(QUIET, process.proxy.respond_in_simulation(&request)).await;
             let status = response.map(|response| response.status().as_u16()).unwrap_or_default();
             if status != 200 {
-                world.fail(format!("not well again: {name} {query} is {status}"));
+                world.fail(format!("not well again: {id:?} is {status}"));
             }
         }
     }
