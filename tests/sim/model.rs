@@ -151,8 +151,9 @@ pub(crate) struct Model {
     lists: Vec<(Option<Instant>, List)>,
     /// When the upstream last sent or confirmed a feed that nothing speaks against.
     fetched: HashMap<FeedId, Instant>,
-    /// What the cache must have, if that is certain: the last edition sent to this process. One that shrank may be refused.
-    kept: HashMap<FeedId, Option<Edition>>,
+    /// What the cache must have, if that is certain, and since when: the last edition sent to this process. One that shrank
+    /// may be refused.
+    kept: HashMap<FeedId, (Instant, Option<Edition>)>,
     /// When clients had good answers, and when the copy behind each was fetched.
     had_copy: HashMap<FeedId, Vec<(Instant, Instant)>>,
     /// True if the cache may drop what it has.
@@ -195,7 +196,7 @@ impl Model {
         let offered = offers.entry(id).or_default();
         offered.iter_mut().filter(|(other, _)| *other == edition).for_each(|(_, complete)| *complete = true);
         drop(offers);
-        self.kept.insert(id, (!edition.shrunken).then_some(edition));
+        self.kept.insert(id, (Instant::now(), (!edition.shrunken).then_some(edition)));
         if !edition.shrunken {
             self.fetched.insert(id, Instant::now());
         }
@@ -205,9 +206,10 @@ impl Model {
         self.fetched.insert(id, Instant::now());
     }
 
-    /// Returns the feeds that the cache must have.
-    pub(crate) fn kept(&self) -> Vec<(FeedId, String)> {
-        let kept = self.kept.iter().filter_map(|(id, edition)| Some((*id, (*edition)?)));
+    /// Returns the feeds that the cache must have if it has had the time since `sent_before` for them.
+    pub(crate) fn kept(&self, sent_before: Instant) -> Vec<(FeedId, String)> {
+        let kept = self.kept.iter().filter(|(_, (sent, _))| *sent < sent_before);
+        let kept = kept.filter_map(|(id, (_, edition))| Some((*id, (*edition)?)));
         kept.map(|(id, edition)| (id, feed(id, edition, edition, None))).collect()
     }
 

@@ -342,6 +342,8 @@ async fn settle(world: &Arc<World>, process: &Arc<Process>, script: &Script, mut
             until_quiet(|| world.upstream.open() == 0).await;
         }
     }
+    // What arrives while it stops need not be kept.
+    let stopped = Instant::now();
     let _ = process.stop.send(true);
     if !until_quiet(|| world.under_way().is_none()).await {
         world.fail(format!("left behind: {}", world.under_way().unwrap_or_default()));
@@ -349,7 +351,7 @@ async fn settle(world: &Arc<World>, process: &Arc<Process>, script: &Script, mut
     world.shut_down(process).await;
     world.processes.lock().iter().for_each(|process| world.look(process));
     if let Some(disk) = &world.disk {
-        let kept = process.model.lock().kept();
+        let kept = process.model.lock().kept(stopped - LOOK_INTERVAL);
         if let Some((id, _)) = kept.iter().find(|(_, feed)| script.saves_all() && !disk.has(feed)) {
             world.fail(format!("not on disk: {id:?}"));
         }
