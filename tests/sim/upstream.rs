@@ -11,7 +11,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use parking_lot::Mutex;
-use tokio::time::{Duration, sleep};
+use tokio::time::{Duration, Instant, sleep};
 
 use super::model::{self, Edition, FeedId, Model};
 use super::script::{Behaviour, Ms};
@@ -22,6 +22,8 @@ use crate::upstream::UpstreamError;
 /// Head and whole answer within these times are waited for, with or without clients; a little less than the product's.
 const MAX_WAIT: Duration = Duration::from_secs(59);
 const MAX_FETCH: Duration = Duration::from_secs(115);
+/// Longest wait of a client for its first byte.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The upstream; all processes have the same one.
 #[derive(Clone)]
@@ -39,6 +41,8 @@ struct Vendor {
     jumps: u64,
     /// Changes of the behaviour so far.
     changes: u64,
+    /// When it last changed.
+    changed_at: Option<Instant>,
     /// True if there are never so many fetches that one has to make room.
     has_room: bool,
 }
@@ -84,6 +88,7 @@ impl Upstream {
             violation: None,
             jumps: 0,
             changes: 0,
+            changed_at: None,
             has_room,
         })))
     }
@@ -92,6 +97,7 @@ impl Upstream {
         let mut vendor = self.0.lock();
         vendor.behaviour = behaviour;
         vendor.changes += 1;
+        vendor.changed_at = Some(Instant::now());
     }
 
     pub(super) fn behaviour(&self) -> Behaviour {
@@ -112,12 +118,15 @@ impl Upstream {
         self.0.lock().jumps += 1;
     }
 
-    /// Returns what stays the same as long as the upstream is quick and the clock does not jump.
+    /// Returns what stays the same as long as the upstream is quick and the clock does not jump. Nothing while clients
+    /// may still wait for what it was asked before it was quick, for they have the places.
     pub(super) fn quick(&self) -> Option<(u64, u64)> {
         let vendor = self.0.lock();
         let is_quick =
             matches!(vendor.behaviour, Behaviour::Good(wait, pause) if wait.0 <= 500 && pause.0 == 0);
-        is_quick.then_some((vendor.jumps, vendor.changes))
+        let is_rid_of_others = vendor.open.values().sum::<usize>() == 0
+            || vendor.changed_at.is_none_or(|at| at.elapsed() > 2 * CLIENT_PATIENCE);
+        (is_quick && is_rid_of_others).then_some((vendor.jumps, vendor.changes))
     }
 
     /// Returns the edition of now.
