@@ -45,6 +45,31 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// The SHA-256 of a file's bytes. It is displayed in hexadecimal, as `sha256sum` prints it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileDigest([u8; 32]);
+
+impl FileDigest {
+    /// Computes the digest of a file's bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut whole = [0; 32];
+        whole.copy_from_slice(digest(&SHA256, bytes).as_ref());
+        Self(whole)
+    }
+}
+
+impl fmt::Display for FileDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hex(&self.0).fmt(f)
+    }
+}
+
+impl fmt::Debug for FileDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

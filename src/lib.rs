@@ -20,6 +20,7 @@ pub mod cache;
 
 pub mod news;
 
+pub mod edit_log;
 pub mod feed;
 pub mod server;
 pub mod shops;
@@ -51,6 +52,7 @@ pub mod watch;
 mod worker;
 
 mod hex;
+mod line_patch;
 pub mod panics;
 mod printable;
 mod wall_clock;

@@ -1,5 +1,10 @@
 //! The admin port: probes and metrics. Nothing on it changes anything.
 
+mod identity;
+mod origin;
+mod problem;
+pub(crate) mod tokens;
+
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 

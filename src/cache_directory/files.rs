@@ -120,6 +120,20 @@ impl Files {
         Ok(())
     }
 
+    /// Appends to a file, made if need be, and syncs it. If that fails, the file is as long as before, as far as the
+    /// system allows.
+    pub(super) fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.before(Operation::Write, path)?;
+        let options = File::options().append(true).create(true).custom_flags(nonblocking()).clone();
+        let mut file = options.open(path)?;
+        let len = file.metadata()?.len();
+        let written = file.write_all(bytes).and_then(|()| sync(&file));
+        if written.is_err() {
+            let _ = file.set_len(len);
+        }
+        written
+    }
+
     /// Writes a few bytes to a file that is removed at once, to find out whether that is possible.
     pub(super) fn probe(&self, directory: &Path) -> io::Result<()> {
         self.before(Operation::Write, directory)?;

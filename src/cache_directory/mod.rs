@@ -326,6 +326,21 @@ impl Hold<'_> {
         Ok(())
     }
 
+    /// Appends to a file, whole or not at all, and syncs it.
+    pub(crate) fn append(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let directory = self.directory;
+        let path = directory.path.join(name);
+        let appended = directory.files.append(&path, bytes);
+        match &appended {
+            Ok(()) => directory.set_status(Status::Usable),
+            Err(error) => {
+                directory.failed(Operation::Write, &path, error);
+                directory.set_status(Status::NotWritable(error.to_string()));
+            }
+        }
+        appended
+    }
+
     /// Removes a file. It is no error if it is gone.
     pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
         let path = self.directory.path.join(name);

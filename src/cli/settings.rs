@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
@@ -88,6 +89,23 @@ pub struct Settings {
     #[arg(long, value_name = "CIDR", env = "CATALOG_PROXY_TRUSTED_PROXY", value_delimiter = ',', value_parser = network)]
     #[serde(default, deserialize_with = "networks")]
     pub trusted_proxy: Vec<IpNet>,
+    /// File with the tokens of those who may edit over the admin port; `catalog-proxy token` makes one [default: nobody may]
+    #[arg(long, value_name = "FILE", env = "CATALOG_PROXY_ADMIN_TOKENS")]
+    pub admin_tokens: Option<PathBuf>,
+    /// Serve the admin port over TLS as well, with the certificate of --tls-cert
+    #[arg(long, value_name = "BOOL", env = "CATALOG_PROXY_ADMIN_TLS", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    pub admin_tls: Option<bool>,
+    /// Host name under which people open the admin port, if it is no address and not localhost; may be repeated [default: none]
+    #[arg(long, value_name = "NAME", env = "CATALOG_PROXY_ADMIN_HOST", value_delimiter = ',', value_parser = host_name)]
+    #[serde(default, deserialize_with = "host_names")]
+    pub admin_host: Vec<String>,
+    /// Header field in which a proxy in front of the admin port names the user it has signed in [default: none]
+    #[arg(long, value_name = "NAME", env = "CATALOG_PROXY_ADMIN_USER_HEADER")]
+    pub admin_user_header: Option<String>,
+    /// Address or network of that proxy; may be repeated [default: none]
+    #[arg(long, value_name = "CIDR", env = "CATALOG_PROXY_ADMIN_TRUSTED_PROXY", value_delimiter = ',', value_parser = network)]
+    #[serde(default, deserialize_with = "networks")]
+    pub admin_trusted_proxy: Vec<IpNet>,
     /// Largest body of a request that is passed on [default: 256MiB]
     #[arg(long, value_name = "SIZE", env = "CATALOG_PROXY_MAX_REQUEST_BODY")]
     #[serde(default, deserialize_with = "from_text")]
@@ -164,6 +182,23 @@ fn network(text: &str) -> Result<IpNet, String> {
     address
         .or_else(|_| text.parse())
         .map_err(|_| "expected a network like 10.0.0.0/8, or an address".to_owned())
+}
+
+/// Parses a host name without a port; blanks around it come from lists.
+fn host_name(text: &str) -> Result<String, String> {
+    let name = text.trim().trim_end_matches('.').to_ascii_lowercase();
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    match name.len() <= 253 && name.split('.').all(is_label) {
+        true => Ok(name),
+        false => Err("expected a host name like proxy.example, without a port".to_owned()),
+    }
+}
+
+fn host_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    one_or_many(deserializer, host_name)
 }
 
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {

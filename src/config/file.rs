@@ -44,6 +44,7 @@ impl ConfigFile {
             &mut settings.cache_dir,
             &mut settings.tls_cert,
             &mut settings.tls_key,
+            &mut settings.admin_tokens,
         ];
         for relative in paths.into_iter().flatten().filter(|path| **path != Path::new(OFF)) {
             *relative = directory.join(&*relative);

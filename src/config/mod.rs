@@ -1,6 +1,7 @@
 //! The checked configuration: a flag wins over a variable over the file over the default, and each value knows
 //! where it was given.
 
+mod admin_access;
 mod environment;
 mod file;
 mod layers;
@@ -16,6 +17,7 @@ use ipnet::IpNet;
 
 use crate::cli::{AdminListen, LogFormat, Settings, Size};
 use crate::given::{Given, Source};
+pub use admin_access::{AdminAccess, UserHeader};
 pub use environment::{NO_PROXY, PROXY, ProxyVariables};
 use layers::Layers;
 pub use origin::Origin;
@@ -58,6 +60,8 @@ pub struct Config {
     pub listen: Given<Vec<SocketAddr>>,
     /// The admin port.
     pub admin: Given<Admin>,
+    /// Who may do what on the admin port, and from where.
+    pub access: AdminAccess,
     /// Certificate of the service port; without one it speaks plain HTTP.
     pub tls: Option<Tls>,
     /// Proxies in front whose `X-Forwarded-*` is believed.
@@ -185,12 +189,14 @@ impl Config {
             .map_or(defaults.limits.connections, |given| given.map(usize::from));
         let per_address =
             layers.pick("--max-connections-per-address", |settings| settings.max_connections_per_address);
+        let tls = layers.tls()?;
         let config = Self {
+            access: AdminAccess::load(&layers, tls.is_some())?,
             listen: layers.list("--listen", |settings| &settings.listen).unwrap_or(defaults.listen),
             admin: layers
                 .pick("--admin-listen", |settings| settings.admin_listen)
                 .map_or(defaults.admin, |given| given.map(Admin::from)),
-            tls: layers.tls()?,
+            tls,
             trusted: layers
                 .list("--trusted-proxy", |settings| &settings.trusted_proxy)
                 .unwrap_or(defaults.trusted),
@@ -255,6 +261,7 @@ impl Default for Config {
         Self {
             listen: vec![LISTEN].into(),
             admin: Admin::IfFree(ADMIN_LISTEN).into(),
+            access: AdminAccess::default(),
             tls: None,
             trusted: Vec::new().into(),
             upstream: UPSTREAM.parse::<Origin>().expect("the default is an origin").into(),
@@ -408,6 +415,11 @@ mod tests {
         check(&["--upstream", "https://ext.plesk.com/api"], "must have no path");
         check(&["--admin-listen", "on"], "--admin-listen");
         check(&["--notify-url", "hooks.example/x"], "--notify-url: not an http or https URL");
+        check(&["--admin-tls"], "--admin-tls: needs --tls-cert and --tls-key");
+        check(&["--admin-user-header", "X-User"], "--admin-user-header: needs --admin-trusted-proxy");
+        check(&["--admin-user-header", "X User"], "--admin-user-header: \"X User\" is no name of a header field");
+        check(&["--admin-trusted-proxy", "::1"], "--admin-trusted-proxy: needs --admin-user-header");
+        check(&["--admin-host", "proxy.example:8081"], "expected a host name like proxy.example");
         check(&["--frsh-for", "1m"], "--fresh-for");
         check(&["--config", "/no/such.toml"], "cannot read configuration /no/such.toml");
     }

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::hosts::{disputes, hosts};
 use super::log::{log_failure, log_shop};
 use super::{LoadedList, Shop, ShopName, Shops, WatchedShops};
-use crate::digest::Digest;
+use crate::digest::{Digest, FileDigest};
 use crate::policy::HostsKey;
 use crate::printable::escaped;
 use crate::reloading::{FileContents, Parsed, Part, Reloadable, Reloading, Settle};
@@ -227,7 +227,9 @@ impl NextShops<'_> {
                 self.warnings.extend(warnings);
                 let now = wall_clock::now();
                 let generation = before.as_ref().map_or(0, |list| list.generation) + 1;
-                (Some(Arc::new(LoadedList::new(name.clone(), policy, generation, now))), None)
+                let digest = FileDigest::of(content.as_ref().map_or(&[][..], |bytes| bytes));
+                let list = LoadedList::new(name.clone(), (policy, digest), generation, now);
+                (Some(Arc::new(list)), None)
             }
             Err(error) => {
                 self.is_partial |= !is_same;

@@ -8,6 +8,7 @@ use tracing::info;
 
 use super::ShopName;
 use super::log::LoggedChanges;
+use crate::digest::FileDigest;
 use crate::policy::{Day, Policy, Rules};
 use crate::wall_clock;
 
@@ -17,6 +18,8 @@ pub struct LoadedList {
     shop: ShopName,
     /// What the file says on any day.
     pub policy: Policy,
+    /// Digest of the file's bytes.
+    pub digest: FileDigest,
     rules: ArcSwap<Rules>,
     pub loaded_at: SystemTime,
     /// Counts the lists of the shop that were loaded.
@@ -25,9 +28,14 @@ pub struct LoadedList {
 
 impl LoadedList {
     /// Puts a policy in force on the day of `now`.
-    pub(super) fn new(shop: ShopName, policy: Policy, generation: u64, now: SystemTime) -> Self {
+    pub(super) fn new(
+        shop: ShopName,
+        (policy, digest): (Policy, FileDigest),
+        generation: u64,
+        now: SystemTime,
+    ) -> Self {
         let rules = ArcSwap::from_pointee(policy.on(Day::of(now)));
-        Self { shop, policy, rules, loaded_at: now, generation }
+        Self { shop, policy, digest, rules, loaded_at: now, generation }
     }
 
     /// Returns the rules that hold now. Those of another day take effect, and are logged, with the first call on it.
@@ -65,7 +73,7 @@ mod tests {
         let text = "extensions = [{ code = \"a\", from = 2026-12-01, until = 2026-12-24 }]";
         let (policy, _) = Policy::parse(text.as_bytes(), HostsKey::Refused).expect("a list");
         let begin = Day::parse("2026-12-01").expect("a day").begin();
-        let list = LoadedList::new(ShopName::default_shop(), policy, 1, begin - Duration::from_secs(1));
+        let list = LoadedList::new(ShopName::default_shop(), (policy, FileDigest::of(text.as_bytes())), 1, begin - Duration::from_secs(1));
         let verdict = |now| list.rules_at(now).verdict(Some("a"), Seller::Plesk);
         assert_eq!(verdict(begin - Duration::from_nanos(1)), Verdict::Hidden);
         assert_eq!(verdict(begin), Verdict::Shown);

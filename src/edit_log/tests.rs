@@ -1,0 +1,174 @@
+use std::cell::Cell;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::*;
+use crate::metrics::Metrics;
+use crate::wall_clock;
+
+/// The files of shops at one moment: the default shop's text, and gold's.
+fn shops(default: &str, gold: &str) -> Shops {
+    Shops::of_texts(Some(default), &[("gold", gold)]).expect("shops")
+}
+
+const NONE: &str = "extensions = []";
+const A: &str = "extensions = ['a']";
+const AB: &str = "extensions = ['a', 'b']";
+
+fn digest(text: &str) -> FileDigest {
+    FileDigest::of(text.as_bytes())
+}
+
+fn directory(path: &Path) -> Arc<CacheDirectory> {
+    let directory = CacheDirectory::new(path, &Metrics::default());
+    directory.claim();
+    directory
+}
+
+fn open(path: &Path, shops: &Shops) -> EditLog {
+    EditLog::new(Some(directory(path)), shops)
+}
+
+/// Makes an edit of gold from one text to another.
+fn edit(log: &EditLog, before: &str, after: &str, is_made: bool) -> Result<Option<()>, EditLogError> {
+    let codes = EditedCodes { show: vec!["a".to_owned()], ..EditedCodes::default() };
+    let shop = ShopName::parse("gold").expect("a name");
+    let digests = (digest(before), digest(after));
+    let who = ("alice", IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let record = EditRecord::new(who, &shop, codes, digests, wall_clock::now());
+    log.make(&shop, &record, digests, || Ok(is_made.then_some(())))
+}
+
+/// Returns who made the edits, and from which text to which.
+fn told(records: &[EditRecord]) -> String {
+    let name = |digest: &str| {
+        let texts = [("none", NONE), ("a", A), ("ab", AB)];
+        texts.iter().find(|(_, text)| self::digest(text).to_string() == digest).map_or("?", |(name, _)| name)
+    };
+    let line = |record: &EditRecord| {
+        let before = record.before.as_deref().map_or("-", name);
+        format!("{} {} {before}>{}", record.by, record.shop, name(&record.after))
+    };
+    records.iter().map(line).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn edits_outlive_the_process() {
+    let path = tempfile::tempdir().expect("a directory");
+    let log = open(path.path(), &shops(A, NONE));
+    edit(&log, NONE, A, true).expect("a log");
+    log.observe(&shops(A, NONE), &shops(A, A));
+    drop(log);
+    let log = open(path.path(), &shops(A, A));
+    assert_eq!(told(&log.records()), "alice gold none>a");
+    let record = &log.records()[0];
+    assert_eq!(log.find(&record.id).as_ref(), Some(record));
+    assert_eq!(log.find("x"), None);
+    edit(&log, A, AB, true).expect("a log");
+    assert_eq!(told(&read(path.path()).expect("a file")), "alice gold none>a, alice gold a>ab");
+}
+
+#[test]
+fn a_list_that_no_edit_explains_is_by_file() {
+    let log = EditLog::new(None, &shops(A, NONE));
+    log.observe(&shops(A, NONE), &shops(A, A));
+    assert_eq!(told(&log.records()), "file gold none>a");
+    assert_eq!(log.records()[0].codes.show, ["a"]);
+    // Seen together with an edit of this port that came before it.
+    edit(&log, A, NONE, true).expect("a log");
+    log.observe(&shops(A, A), &shops(AB, AB));
+    let expected = "file gold none>a, alice gold a>none, file default a>ab, file gold a>ab";
+    assert_eq!(told(&log.records()), expected);
+    // The same content again, or a forced reload, is no edit; what is forgotten is told.
+    log.observe(&shops(AB, AB), &shops(AB, AB));
+    log.observe(&shops(AB, AB), &shops(AB, A));
+    assert_eq!(log.records()[4].codes.forget, ["b"]);
+    assert_eq!(log.records().len(), 5);
+    // Several edits of this port that one reload takes.
+    edit(&log, A, AB, true).expect("a log");
+    edit(&log, AB, NONE, true).expect("a log");
+    log.observe(&shops(AB, A), &shops(AB, NONE));
+    assert_eq!(log.records().len(), 7);
+    // Back to what an edit of this port once made.
+    log.observe(&shops(AB, NONE), &shops(AB, AB));
+    assert!(told(&log.records()).ends_with("file gold none>ab"));
+}
+
+#[test]
+fn an_edit_that_was_not_made_leaves_no_line() {
+    let path = tempfile::tempdir().expect("a directory");
+    let log = open(path.path(), &shops(A, NONE));
+    edit(&log, NONE, A, true).expect("a log");
+    assert_eq!(edit(&log, A, AB, false).expect("a log"), None);
+    assert_eq!(told(&read(path.path()).expect("a file")), "alice gold none>a");
+    // The process ended between the line and the file.
+    edit(&log, A, AB, true).expect("a log");
+    drop(log);
+    let log = open(path.path(), &shops(A, A));
+    assert_eq!(told(&log.records()), "alice gold none>a");
+    edit(&log, A, NONE, true).expect("a log");
+    assert_eq!(told(&read(path.path()).expect("a file")), "alice gold none>a, alice gold a>none");
+    drop(log);
+    // One that was made, and a hand edit while nobody looked.
+    let log = open(path.path(), &shops(A, AB));
+    assert_eq!(told(&log.records()), "alice gold none>a, alice gold a>none, file gold none>ab");
+    // Before the log was read, the file changed again.
+    drop(log);
+    let log = open(path.path(), &shops(A, NONE));
+    log.observe(&shops(A, NONE), &shops(A, A));
+    let now = told(&log.records());
+    assert_eq!(now, "alice gold none>a, alice gold a>none, file gold none>a", "as if it had been off all the time");
+}
+
+#[test]
+fn what_cannot_be_written_is_not_made() {
+    let path = tempfile::tempdir().expect("a directory");
+    let fails = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let injected = Arc::clone(&fails);
+    let files = Files::with_fault(move |operation, _| {
+        let fails = operation == Operation::Write && injected.load(std::sync::atomic::Ordering::SeqCst);
+        if fails { Err(io::Error::other("full")) } else { Ok(()) }
+    });
+    let directory = CacheDirectory::with_files(path.path(), &Metrics::default(), files);
+    let log = EditLog::new(Some(Arc::clone(&directory)), &shops(A, NONE));
+    let error = edit(&log, NONE, A, true).expect_err("not claimed yet").to_string();
+    assert!(error.contains("not opened yet"), "{error}");
+    directory.claim();
+    fails.store(true, std::sync::atomic::Ordering::SeqCst);
+    let was_asked = Cell::new(false);
+    let shop = ShopName::parse("gold").expect("a name");
+    let record = EditRecord::by_file(&shop, EditedCodes::default(), (None, String::new()), wall_clock::now());
+    let made: Result<Option<()>, EditLogError> = log.make(&shop, &record, (digest(NONE), digest(A)), || {
+        was_asked.set(true);
+        Ok(Some(()))
+    });
+    assert!(made.is_err() && !was_asked.get());
+    // A hand edit meanwhile is written with the next.
+    log.observe(&shops(A, NONE), &shops(A, A));
+    fails.store(false, std::sync::atomic::Ordering::SeqCst);
+    edit(&log, A, AB, true).expect("a log");
+    assert_eq!(told(&read(path.path()).expect("a file")), "file gold none>a, alice gold a>ab");
+}
+
+#[test]
+fn damage_and_numbers_are_bounded() {
+    let path = tempfile::tempdir().expect("a directory");
+    let log = open(path.path(), &shops(A, NONE));
+    edit(&log, NONE, A, true).expect("a log");
+    let file = path.path().join(FILE_NAME);
+    let mut bytes = fs::read(&file).expect("a file");
+    bytes.extend_from_slice(b"{\"id\": \"torn");
+    fs::write(&file, &bytes).expect("a write");
+    drop(log);
+    let log = open(path.path(), &shops(A, A));
+    edit(&log, A, AB, true).expect("a log");
+    assert_eq!(told(&read(path.path()).expect("a file")), "alice gold none>a, alice gold a>ab");
+    // More than are kept.
+    let line = fs::read_to_string(&file).expect("a file").lines().last().expect("a line").to_owned() + "\n";
+    fs::write(&file, line.repeat(MAX_EDITS + MAX_EXTRA_EDITS + 1)).expect("a write");
+    drop(log);
+    let log = open(path.path(), &shops(A, AB));
+    edit(&log, AB, A, true).expect("a log");
+    let records = read(path.path()).expect("a file");
+    assert_eq!((records.len(), records.last().map(|record| record.by.as_str())), (MAX_EDITS, Some("alice")));
+}
