@@ -101,7 +101,8 @@ mod tests {
         check("a\nb\n", "a\nx\nb\n", "a\nb\n", None);
         check("a\nb\n", "a\nx\nb\n", "x\na\nc\nx\n", None);
         check("a\nb\nc\n", "a\nc\n", "a\nc\nd\n", Some("a\nb\nc\nd\n"));
-        check("a\nb\nc\n", "a\nc\n", "a\nx\nc\nd\n", None);
+        check("a\nb\nc\n", "a\nc\n", "a\nx\nc\nd\n", Some("a\nx\nb\nc\nd\n"));
+        check("a\nb\nc\n", "a\nc\n", "a\nx\ny\n", Some("a\nb\nx\ny\n"));
         check("a\r\nb", "a\r\nb\r\nc", "a\r\nb\r\nc", Some("a\r\nb"));
         check("", "x\n", "x\n", Some(""));
         let long = |middle: &str| format!("1\n2\n3\n4\n{middle}5\n6\n7\n8\n");
