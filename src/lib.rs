@@ -20,6 +20,8 @@ pub mod cache;
 
 pub mod news;
 
+mod editing;
+
 pub mod feed;
 pub mod server;
 pub mod shops;
