@@ -20,6 +20,8 @@ pub mod cache;
 
 pub mod news;
 
+mod editing;
+
 pub mod edit_log;
 pub mod feed;
 pub mod server;

@@ -32,13 +32,18 @@ pub(crate) fn changed_lines(before: &str, after: &str) -> Vec<String> {
 /// Takes changed lines back. Returns `None` if they are not there any more, or cannot be told from others.
 pub(crate) fn take_back(text: &str, lines: &[String]) -> Option<String> {
     let mut text: Vec<&str> = text.split_inclusive('\n').collect();
-    let groups: Vec<_> = lines.split(|line| line.starts_with('@')).filter(|group| !group.is_empty()).collect();
+    let lines: Vec<(char, &str)> = lines.iter().filter_map(|line| split(line)).collect();
+    let mut end = lines.len();
     // From the last on, so that the places of those before stay as they are.
-    for group in groups.iter().rev() {
-        let changes: Vec<(char, &str)> = group.iter().filter_map(|line| split(line)).collect();
-        let (at, taken) = find(&text, &changes)?;
+    while let Some(last) = lines[..end].iter().rposition(|(sign, _)| is_change(*sign)) {
+        let first = lines[..last].iter().rposition(|(sign, _)| !is_change(*sign)).map_or(0, |before| before + 1);
+        let stays = |line: &&(char, &str)| line.0 == ' ';
+        let leading = lines[..first].iter().rev().take_while(stays).count();
+        let trailing = lines[last + 1..].iter().take_while(stays).count();
+        let (at, taken) = find(&text, &lines[first - leading..=last + trailing], (leading, trailing))?;
         let (after, before) = sides(taken);
         text.splice(at..at + after.len(), before);
+        end = first;
     }
     Some(text.concat())
 }
@@ -48,21 +53,27 @@ fn split(line: &str) -> Option<(char, &str)> {
     Some((sign, &line[sign.len_utf8()..]))
 }
 
-/// Returns the lines of a group after its change, and before it.
-fn sides<'a>(changes: &[(char, &'a str)]) -> (Vec<&'a str>, Vec<&'a str>) {
-    let side = |gone| changes.iter().filter(move |(sign, _)| *sign != gone).map(|(_, line)| *line).collect();
+fn is_change(sign: char) -> bool {
+    matches!(sign, '-' | '+')
+}
+
+/// Returns the lines around a change and of it, after it and before it.
+fn sides<'a>(lines: &[(char, &'a str)]) -> (Vec<&'a str>, Vec<&'a str>) {
+    let side = |gone| lines.iter().filter(move |(sign, _)| *sign != gone).map(|(_, line)| *line).collect();
     (side('-'), side('+'))
 }
 
-/// Finds the one place that a group leads to, with as much of its context as fits.
-fn find<'c, 'a>(text: &[&str], changes: &'c [(char, &'a str)]) -> Option<(usize, &'c [(char, &'a str)])> {
-    let stays = |change: &&(char, &str)| change.0 == ' ';
-    let leading = changes.iter().take_while(stays).count();
-    let trailing = changes.iter().rev().take_while(stays).count();
-    let mut contexts: Vec<_> = (0..=leading).flat_map(|one| (0..=trailing).map(move |other| (one, other))).collect();
-    contexts.sort_by_key(|(one, other)| std::cmp::Reverse(one + other));
+/// Finds the one place that a change leads to, with as much of its context as fits.
+fn find<'c, 'a>(
+    text: &[&str],
+    lines: &'c [(char, &'a str)],
+    (leading, trailing): (usize, usize),
+) -> Option<(usize, &'c [(char, &'a str)])> {
+    let mut contexts: Vec<_> =
+        (0..=leading).flat_map(|before| (0..=trailing).map(move |after| (before, after))).collect();
+    contexts.sort_by_key(|(before, after)| std::cmp::Reverse(before + after));
     for (before, after) in contexts {
-        let part = &changes[leading - before..changes.len() - (trailing - after)];
+        let part = &lines[leading - before..lines.len() - (trailing - after)];
         let (wanted, _) = sides(part);
         if wanted.is_empty() {
             continue;

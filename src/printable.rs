@@ -1,6 +1,7 @@
 //! Escaping of foreign text in output for people, so that it cannot break a line, control a terminal or change the
 //! direction of the text around it.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
@@ -9,6 +10,17 @@ use std::time::Duration;
 pub(crate) fn is_plain(c: char) -> bool {
     let odd = matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
     !c.is_control() && !odd
+}
+
+/// Replaces characters that are not plain.
+///
+/// SECURITY: names, codes and links come from the network, and could control a terminal.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    let is_odd = |c: char| !is_plain(c);
+    match text.contains(is_odd) {
+        true => text.replace(is_odd, "\u{fffd}").into(),
+        false => text.into(),
+    }
 }
 
 /// Escapes characters that are not plain, in Rust's notation.
@@ -54,6 +66,14 @@ pub(crate) fn joined(values: &[impl fmt::Display]) -> impl fmt::Display {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lets_nothing_through_that_commands_a_terminal() {
+        let check = |text: &str, expected: &str| assert_eq!(printable(text), expected, "{text:?}");
+        check("Größe 日本 🦀", "Größe 日本 🦀");
+        check("a\x1b[31mb\r\n\t\x07\x7f", "a\u{fffd}[31mb\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}");
+        check("a\u{9b}31m\u{202e}b\u{2066}", "a\u{fffd}31m\u{fffd}b\u{fffd}");
+    }
 
     #[test]
     fn escapes_what_is_not_plain() {

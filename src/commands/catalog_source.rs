@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime};
 
 use http::uri::PathAndQuery;
 
-use super::terminal::printable;
 use super::{CommandError, FAILED};
 use crate::cache::Key;
 use crate::cache::cached_feed::{Feed, FeedIndex};
@@ -19,10 +18,11 @@ use crate::cache::fetch::Fetcher;
 use crate::cache::freshness::FreshnessLimits;
 use crate::cli::{Platform, Sources};
 use crate::config::Config;
+use crate::editing::catalog;
 use crate::feed::listing::{self, Listed};
 use crate::feed::{FeedKind, packages};
-use crate::policy::{Pattern, suggestion};
-use crate::seller::Seller;
+use crate::policy::Pattern;
+use crate::printable::printable;
 use crate::stderr;
 use crate::upstream::Upstream;
 use crate::upstream::outbound::Outbound;
@@ -144,15 +144,12 @@ impl Listing {
 
     /// Finds the packages that an entry matches.
     pub(crate) fn matching(&self, pattern: &Pattern) -> Vec<&Listed> {
-        let code =
-            |listed: &&Listed| listed.package.code.as_deref().is_some_and(|code| pattern.matches(code));
-        self.packages.iter().filter(code).collect()
+        catalog::matching(&self.packages, pattern)
     }
 
     /// Finds the package with a code. Of several, one sold by Plesk comes first, because the whitelist decides about it.
     pub(crate) fn find(&self, code: &str) -> Option<&Listed> {
-        let found = self.packages.iter().filter(|listed| listed.package.code.as_deref() == Some(code));
-        found.min_by_key(|listed| listed.package.seller != Seller::Plesk)
+        catalog::find(&self.packages, code)
     }
 
     /// Finds the package with a uuid, if there is one with a code and no other code has the same uuid.
@@ -164,24 +161,16 @@ impl Listing {
         found.all(|other| other.package.code == first.package.code).then_some(first)
     }
 
-    /// Returns the code that was probably meant by an unknown code or a name.
-    pub(crate) fn suggest(&self, typed: &str) -> Option<&str> {
-        let named =
-            |listed: &&Listed| listed.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(typed));
-        let by_name = self.packages.iter().find(named).and_then(|listed| listed.package.code.as_deref());
-        by_name.or_else(|| {
-            suggestion::suggest(
-                typed,
-                self.packages.iter().filter_map(|listed| listed.package.code.as_deref()),
-            )
-        })
-    }
-
     /// Formats the message about an unknown code, with a suggestion if there is one.
     pub(crate) fn unknown(&self, code: &str) -> String {
-        let meant = self.suggest(code).map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default();
-        format!("{code:?} is not in the catalog ({}){meant}", self.origin)
+        not_in_catalog(code, &self.origin, catalog::suggest(&self.packages, code))
     }
+}
+
+/// Formats the message about a code that a catalog does not have, with the one that was probably meant.
+pub(crate) fn not_in_catalog(code: &str, origin: &str, meant: Option<&str>) -> String {
+    let meant = meant.map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default();
+    format!("{code:?} is not in the catalog ({origin}){meant}")
 }
 
 /// Returns the upstream's URL.

@@ -1,7 +1,7 @@
 //! `allow`, `retire`, `hide` and `forget`: edits of the whitelist file.
 
 mod codes;
-mod draft;
+mod report;
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, SystemTime};
@@ -9,16 +9,17 @@ use std::time::{Duration, SystemTime};
 use similar::TextDiff;
 use tokio::time::timeout;
 
-use self::draft::Draft;
 use super::CommandError;
 use super::catalog_source::{Asking, Listing, block_on, origin};
-use super::terminal::{print, printable};
+use super::terminal::print;
 use super::whitelist_file::{GivenFiles, whitelist_path};
 use crate::cli::{Edit, Sources};
 use crate::config::Config;
-use crate::policy::{Day, Verdict, document};
+use crate::editing::{self, AcceptedCodes, CodeEdit, EditContext, Verb};
+use crate::policy::{Day, HostsKey, document};
+use crate::printable::printable;
 use crate::stderr;
-use crate::whitelist::load::{MAX_FILE_SIZE, read_editable};
+use crate::whitelist::load::read_editable;
 use crate::whitelist::replace::{Editing, Replaced};
 
 /// Longest wait for the upstream. It only provides names and suggestions, and somebody waits at the terminal.
@@ -31,15 +32,6 @@ const DIFF_LIMIT: Duration = Duration::from_secs(1);
 /// Closing note of each edit: that customers see it later surprises people most.
 const WHEN: &str = "The proxy shows it within a second; a Plesk server does when it next renews its own copy of \
                     the catalog, about every three days.";
-
-/// Kind of edit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verb {
-    /// Puts codes under the key of a verdict.
-    Place(Verdict),
-    /// Takes codes out of all keys.
-    Forget,
-}
 
 /// Edits the whitelist, or says what would change.
 ///
@@ -56,27 +48,23 @@ pub(crate) fn edit(verb: Verb, arguments: &Edit) -> Result<(), CommandError> {
     let cannot = |error| CommandError::failed(format!("cannot write {}: {error}", path.display()));
     // What is not written needs no lock, and no place to write to.
     let editing = (!arguments.dry_run).then(|| Editing::begin(path).map_err(cannot)).transpose()?;
+    let edits = CodeEdit::all(verb, &codes);
+    let context = EditContext {
+        catalog: catalog.as_ref().map(|listing| listing.packages.as_slice()),
+        accepted: if arguments.force { AcceptedCodes::Any } else { AcceptedCodes::Known },
+        hosts_key: HostsKey::Allowed,
+        today: Day::of(SystemTime::now()),
+    };
+    let origin = catalog.as_ref().map(|listing| listing.origin.as_str());
     for _ in 0..MAX_ROUNDS {
         let bytes = read_editable(path)?;
         let text = document::text(&bytes)
             .map_err(|finding| CommandError::wrong(format!("{}:{finding}", path.display())))?;
-        let mut draft = Draft {
-            before: text,
-            text: text.to_owned(),
-            path,
-            catalog: catalog.as_ref(),
-            given: &given,
-            force: arguments.force,
-            today: Day::of(SystemTime::now()),
-        };
-        let report = draft.apply(verb, &codes)?;
-        let is_edit = draft.text != text;
-        if draft.text.len() as u64 > MAX_FILE_SIZE {
-            let message = format!("{}: would have more than {MAX_FILE_SIZE} bytes", path.display());
-            return Err(CommandError::failed(format!("{message}; nothing was changed")));
-        }
+        let edited = editing::edit(text, &edits, &context)
+            .map_err(|refusal| report::refused(refusal, path, origin))?;
+        let (done, is_edit) = (report::done(&edited, path), edited.text != text);
         if let (true, Some(editing)) = (is_edit, &editing) {
-            match editing.replace(&bytes, draft.text.as_bytes()).map_err(cannot)? {
+            match editing.replace(&bytes, edited.text.as_bytes()).map_err(cannot)? {
                 Replaced::Changed => continue,
                 Replaced::Renamed => {}
                 Replaced::InPlace(obstacle) => {
@@ -86,11 +74,11 @@ pub(crate) fn edit(verb: Verb, arguments: &Edit) -> Result<(), CommandError> {
         }
         if editing.is_none() {
             let name = path.display().to_string();
-            print(&(report.done + &changed_lines(&name, text, &draft.text)))?;
+            print(&(done + &changed_lines(&name, text, &edited.text)))?;
         } else {
-            print(&report.done)?;
+            print(&done)?;
         }
-        report.warnings.iter().for_each(stderr::message);
+        report::warnings(&edited, &given).iter().for_each(stderr::message);
         if editing.is_none() {
             stderr::message("Nothing was written: this was a dry run.");
         } else if is_edit && io::stderr().is_terminal() {

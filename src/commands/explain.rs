@@ -9,13 +9,13 @@ use super::CommandError;
 use super::catalog_source::Listing;
 use super::former_codes::{FormerCodes, unknown};
 use super::list::style;
-use super::terminal::{Style, Terminal, print, print_json, printable};
+use super::terminal::{Style, Terminal, print, print_json};
 use super::whitelist_file::{GivenFiles, WhitelistFile, whitelist_path};
 use crate::cli::{Explain, TextFormat};
 use crate::config::Config;
 use crate::news::renames::FormerCode;
 use crate::policy::{Day, HostsKey, Reason, Verdict, ViewKind, WhitelistEntry};
-use crate::printable::joined;
+use crate::printable::{joined, printable};
 use crate::seller::{self, Seller};
 
 /// Explanation of one code.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::CommandError;
 use super::catalog_source::Listing;
-use super::terminal::{print, printable};
+use super::terminal::print;
 use crate::cli::Init;
 use crate::config::Config;
-use crate::printable::is_plain;
+use crate::printable::{is_plain, printable};
 use crate::seller::Seller;
 use crate::stderr;
 

@@ -29,6 +29,7 @@ use crate::app::AppError;
 use crate::certificate::TlsError;
 use crate::cli::{Action, Cli, NoCommand};
 use crate::config::{ConfigError, WHITELIST};
+use crate::editing::Verb;
 use crate::given::Source;
 use crate::logging::LevelError;
 use crate::policy::Verdict;
@@ -36,7 +37,6 @@ use crate::stderr;
 use crate::upstream::RootsError;
 use crate::upstream::outbound::OutboundError;
 use crate::whitelist::load::LoadError;
-use edit::Verb;
 use terminal::Terminal;
 
 /// Exit code of a command that did its job.

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::terminal::{Style, Terminal, printable};
+use super::terminal::{Style, Terminal};
+use crate::printable::printable;
 
 /// Blanks between columns.
 const COLUMN_GAP: usize = 2;

@@ -1,6 +1,5 @@
 //! Standard output: width, colors, and no characters that control the terminal.
 
-use std::borrow::Cow;
 use std::env;
 use std::fmt::{self, Display};
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -9,7 +8,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::CommandError;
-use crate::printable::{escaped_json, is_plain};
+use crate::printable::escaped_json;
 use crate::stderr;
 
 /// Capabilities of standard output.
@@ -65,17 +64,6 @@ impl Terminal {
     }
 }
 
-/// Replaces control characters and those that change the direction of writing.
-///
-/// SECURITY: names, codes and links come from the network, and could control the terminal.
-pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    let is_odd = |c: char| !is_plain(c);
-    match text.contains(is_odd) {
-        true => text.replace(is_odd, "\u{fffd}").into(),
-        false => text.into(),
-    }
-}
-
 /// Writes to standard output, after all earlier messages on standard error.
 ///
 /// # Errors
@@ -126,14 +114,6 @@ impl<T: Serialize> Serialize for JsonDocument<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lets_nothing_through_that_commands_a_terminal() {
-        let check = |text: &str, expected: &str| assert_eq!(printable(text), expected, "{text:?}");
-        check("Größe 日本 🦀", "Größe 日本 🦀");
-        check("a\x1b[31mb\r\n\t\x07\x7f", "a\u{fffd}[31mb\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}");
-        check("a\u{9b}31m\u{202e}b\u{2066}", "a\u{fffd}31m\u{fffd}b\u{fffd}");
-    }
 
     #[test]
     fn paints_on_terminals_only() {

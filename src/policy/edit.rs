@@ -61,10 +61,10 @@ pub fn place(
     if code.split_once('*').is_some_and(|(_, rest)| !rest.is_empty()) {
         return Err(EditError::Star(code.to_owned()));
     }
-    if is_empty(text) {
-        return place(&with_extensions(text), code, verdict, comment);
-    }
-    let before = Document::read(text)?;
+    let before = match Document::read(text) {
+        Err(_) if is_empty(text) => return place(&with_extensions(text), code, verdict, comment),
+        read => read?,
+    };
     let named: Vec<_> = named(&before, code).collect();
     let target = named.iter().enumerate().filter(|(_, entry)| entry.verdict == verdict);
     let kept = target.min_by_key(|(_, entry)| entry.window != Window::default()).map(|(nth, _)| nth);
@@ -114,10 +114,10 @@ pub fn place(
 /// # Errors
 /// If the text cannot be edited.
 pub fn forget(text: &str, code: &str, comment: Option<&str>) -> Result<Option<Edited>, EditError> {
-    if is_empty(text) {
-        return Ok(None);
-    }
-    let before = Document::read(text)?;
+    let before = match Document::read(text) {
+        Err(_) if is_empty(text) => return Ok(None),
+        read => read?,
+    };
     let named: Vec<_> = named(&before, code).collect();
     if named.is_empty() {
         return Ok(None);

@@ -1,8 +1,10 @@
 //! What is said about edits, and which of them are refused.
 
 use super::*;
+use crate::editing::{self, AcceptedCodes, CodeEdit, EditContext, Verb};
 use crate::feed::listing;
 use crate::feed::packages::PackagesIndex;
+use crate::policy::{Day, HostsKey};
 
 const CATALOG: &str = r#"[
     {"code":"xovi","name":"XOVI NOW ","buy_url":"https://go.plesk.com/a"},
@@ -18,7 +20,14 @@ const RETIRE: Verb = Verb::Place(Verdict::Retired);
 const HIDE: Verb = Verb::Place(Verdict::Hidden);
 const FORGET: Verb = Verb::Forget;
 
-/// How a draft is set up.
+/// What an edit said: a line a code, and warnings.
+#[derive(Debug)]
+struct Said {
+    done: String,
+    warnings: Vec<String>,
+}
+
+/// How an edit is set up.
 #[derive(Clone, Copy)]
 struct Setup {
     has_catalog: bool,
@@ -29,21 +38,22 @@ const USUAL: Setup = Setup { has_catalog: true, force: false };
 const FORCED: Setup = Setup { has_catalog: true, force: true };
 const BLIND: Setup = Setup { has_catalog: false, force: false };
 
-fn apply(setup: Setup, text: &str, verb: Verb, codes: &[&str]) -> Result<(EditReport, String), CommandError> {
+fn apply(setup: Setup, text: &str, verb: Verb, codes: &[&str]) -> Result<(Said, String), CommandError> {
     let body = CATALOG.into();
     let index = PackagesIndex::of(&body).expect("a feed");
-    let catalog = Listing { origin: "c.json".to_owned(), packages: listing::list(&body, &index) };
-    let mut draft = Draft {
-        before: text,
-        text: text.to_owned(),
-        path: Path::new("w.toml"),
-        catalog: setup.has_catalog.then_some(&catalog),
-        given: &GivenFiles { config: None, whitelist: Some("w.toml".into()) },
-        force: setup.force,
+    let packages = listing::list(&body, &index);
+    let context = EditContext {
+        catalog: setup.has_catalog.then_some(&packages),
+        accepted: if setup.force { AcceptedCodes::Any } else { AcceptedCodes::Known },
+        hosts_key: HostsKey::Allowed,
         today: Day::parse("2026-11-29").expect("a day"),
     };
     let codes: Vec<_> = codes.iter().map(ToString::to_string).collect();
-    draft.apply(verb, &codes).map(|report| (report, draft.text))
+    let (path, given) = (Path::new("w.toml"), GivenFiles { config: None, whitelist: Some("w.toml".into()) });
+    let edited = editing::edit(text, &CodeEdit::all(verb, &codes), &context)
+        .map_err(|refusal| refused(refusal, path, Some("c.json")))?;
+    let said = Said { done: done(&edited, path), warnings: warnings(&edited, &given) };
+    Ok((said, edited.text))
 }
 
 #[track_caller]
