@@ -107,7 +107,11 @@ pub struct Reloading<T: Reloadable> {
     current: ArcSwap<T>,
     status: Mutex<ReloadStatus<T::Error>>,
     progress: Mutex<CheckProgress>,
+    observers: Mutex<Vec<Observer<T>>>,
 }
+
+/// Is told the value before a reload and the one now.
+type Observer<T> = Arc<dyn Fn(&T, &T) + Send + Sync>;
 
 /// Replaces [`Reloadable::read`] in tests.
 pub(crate) type ReadFiles<T> = Box<dyn Fn(&<T as Reloadable>::Origin) -> Vec<Part> + Send + Sync>;
@@ -152,6 +156,7 @@ impl<T: Reloadable> Reloading<T> {
             current: ArcSwap::from_pointee(value),
             status: Mutex::new(status),
             progress: Mutex::new(CheckProgress { seen: fingerprint(&parts), candidate: None }),
+            observers: Mutex::default(),
         };
         reloading.log_loaded(None, &warnings);
         Ok(Arc::new(reloading))
@@ -165,6 +170,16 @@ impl<T: Reloadable> Reloading<T> {
     /// Returns the outcome of the loads so far.
     pub fn status(&self) -> ReloadStatus<T::Error> {
         self.status.lock().clone()
+    }
+
+    /// Has `observer` called after each reload, with the value before and the one now: of every reload, in their order,
+    /// however fast they follow each other. A load that fails is none.
+    ///
+    /// The new value is in force when it is called, on the thread of the check, and no other check begins until it
+    /// returns; so it must not call [`Self::check`]. If it panics, the value stays, other observers are called all the
+    /// same, and the check panics after everything else is done. To miss nothing, call this before [`Self::watch`].
+    pub fn observe(&self, observer: impl Fn(&T, &T) + Send + Sync + 'static) {
+        self.observers.lock().push(Arc::new(observer));
     }
 
     /// Starts a thread that checks the content whenever it may have changed; `panics` counts the checks that
@@ -212,11 +227,15 @@ impl<T: Reloadable> Reloading<T> {
             progress.candidate = Some(Candidate { found, check, rounds: rounds + 1 });
             return Some(pause);
         }
-        // INVARIANT: everything is stored before anything is logged, for logging may block or panic.
+        // INVARIANT: everything is stored before anything is logged or told, for both may block or panic.
         let stored = self.store(parsed);
+        let told = stored.as_ref().map_or(Ok(()), |(before, _)| self.tell(before));
         drop(progress);
         match stored {
-            Ok((before, warnings)) => self.log_loaded(Some(&before), &warnings),
+            Ok((before, warnings)) => {
+                self.log_loaded(Some(&before), &warnings);
+                told.unwrap_or_else(|payload| resume_unwind(payload));
+            }
             Err(error) => {
                 let generation = self.status.lock().generation;
                 warn!(%error, generation, "{} not reloaded, the last good one stays", T::NAME);
@@ -256,6 +275,15 @@ impl<T: Reloadable> Reloading<T> {
                 Err(error)
             }
         }
+    }
+
+    /// Calls all observers. Returns the payload of the last one that panicked, if any did.
+    fn tell(&self, before: &T) -> std::thread::Result<()> {
+        // Copied, so that an observer may add others.
+        let observers = self.observers.lock().clone();
+        let now = self.current();
+        let tell = |observer: Observer<T>| catch_unwind(AssertUnwindSafe(|| observer(before, &now)));
+        observers.into_iter().map(tell).fold(Ok(()), |told, next| next.and(told))
     }
 
     fn log_loaded(&self, before: Option<&T>, warnings: &[String]) {

@@ -133,6 +133,65 @@ fn a_forced_check_stays_forced_while_it_settles() {
     assert_eq!(state(&number), (1, 2, true));
 }
 
+/// Has the values before and after each reload collected.
+fn observed(number: &Reloading<ReloadedNumber>) -> Arc<Mutex<Vec<(u64, u64)>>> {
+    let observed = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&observed);
+    number.observe(move |before, now| told.lock().push((before.0, now.0)));
+    observed
+}
+
+#[test]
+fn observers_are_told_each_reload_in_order() {
+    let (file, number) = start();
+    let all = observed(&number);
+    let take = |text: &str| {
+        write(&file, text);
+        finish(&number, Check::IfChanged);
+    };
+    // There and back, faster than anybody looks; what is broken is no reload.
+    for text in ["2", FIRST, "x", "2", FIRST] {
+        take(text);
+    }
+    let later = observed(&number);
+    finish(&number, Check::Forced);
+    assert_eq!(*all.lock(), [(1, 2), (2, 1), (1, 2), (2, 1), (1, 1)]);
+    assert_eq!(*later.lock(), [(1, 1)]);
+}
+
+#[test]
+fn observers_find_the_value_in_force() {
+    let (file, number) = start();
+    let found = Arc::new(Mutex::new(Vec::new()));
+    let (told, observer) = (Arc::clone(&found), Arc::downgrade(&number));
+    number.observe(move |_, now| {
+        let number = observer.upgrade().expect("what is observed");
+        told.lock().push((number.current().0, number.status().generation, now.0));
+        // One more, from the next reload on.
+        observed(&number);
+    });
+    write(&file, "2");
+    finish(&number, Check::IfChanged);
+    assert_eq!(*found.lock(), [(2, 2, 2)]);
+}
+
+#[test]
+fn an_observer_that_panics_harms_nobody_else() {
+    let (file, number) = start();
+    let first = observed(&number);
+    number.observe(|_, now| assert_ne!(now.0, 2, "the observer that panics"));
+    let last = observed(&number);
+    let panics = Counter::default();
+    let _watch = number.watch(panics.clone()).expect("a thread");
+    write(&file, "2");
+    wait("the panic", || panics.get() == 1);
+    assert_eq!(state(&number), (2, 2, true));
+    write(&file, "3");
+    wait("the next edit", || last.lock().len() == 2);
+    assert_eq!((&*first.lock(), &*last.lock()), (&vec![(1, 2), (2, 3)], &vec![(1, 2), (2, 3)]));
+    assert_eq!((state(&number), panics.get()), ((3, 3, true), 1));
+}
+
 /// Waits until `until` is true; the test fails if that takes longer than anyone would wait.
 fn wait(what: &str, until: impl Fn() -> bool) {
     let start = std::time::Instant::now();
