@@ -15,6 +15,7 @@ mod systemd;
 pub mod proxy;
 
 pub mod error;
+pub mod servers;
 
 pub mod cache;
 

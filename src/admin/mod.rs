@@ -10,8 +10,9 @@ use hyper::body::Incoming;
 
 use crate::body::{self, Body};
 use crate::metrics::CONTENT_TYPE;
-use crate::metrics::state::{CertificateState, WhitelistState};
+use crate::metrics::state::{CertificateState, ServerGauges, WhitelistState};
 use crate::proxy::{Proxy, probes, respond};
+use crate::servers::ServerCounts;
 
 /// Answers a request to the admin port. `is_draining` is true while running responses of the service port finish.
 pub fn answer(
@@ -51,6 +52,8 @@ fn metrics(proxy: &Proxy, certificate: Option<CertificateState>) -> Response<Bod
             reload_succeeded: shop.is_in_force() && shops.directory_error().is_none(),
         })
         .collect();
+    let gauges = |ServerCounts { shop, current, behind, .. }| ServerGauges { shop, current, behind };
+    state.servers = proxy.servers.counts().into_iter().map(gauges).collect();
     state.disputed_hosts = shops.disputes().count();
     state.certificate = certificate;
     match proxy.metrics.encode(&state) {

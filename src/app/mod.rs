@@ -29,6 +29,7 @@ use crate::proxy::Proxy;
 use crate::proxy::respond::Caching;
 use crate::proxy::trust::Trusted;
 use crate::server::{self, Connections, Quotas, listener};
+use crate::servers::Servers;
 use crate::shops::{ShopFiles, ShopsError};
 use crate::systemd::Manager;
 use crate::upstream::outbound::{Outbound, OutboundError};
@@ -123,7 +124,7 @@ impl App {
             }
         };
         let certificate = config.tls.as_ref().map(Certificate::load).transpose()?;
-        let mut watches = vec![shops.watch(metrics.panics("whitelist"))?, upstream.watch_roots(&metrics)?];
+        let mut watches = vec![upstream.watch_roots(&metrics)?];
         if let Some(certificate) = &certificate {
             watches.push(certificate.watch(metrics.panics("certificate"))?);
         }
@@ -146,12 +147,17 @@ impl App {
         // Whatever clients do to the connections of pass-through, feeds have their own.
         let cache =
             Cache::new(upstream.apart(), &config.cache, disk.clone(), Some(news), Arc::clone(&metrics));
+        let judge = cache.clone();
+        let servers = Servers::start(&shops, move |before, now| judge.shop_view_changes(before, now));
+        // INVARIANT: not before all who observe the shops do, or they miss a reload.
+        watches.push(shops.watch(metrics.panics("whitelist"))?);
         let caching = Caching { max_age: config.client_max_age.as_ref().map(|given| given.value) };
         let limits = config.limits.clone();
         let proxy = Proxy {
             cache,
             upstream,
             shops,
+            servers,
             caching,
             trusted: Trusted::new(config.trusted.value.clone()),
             secure: certificate.is_some(),

@@ -8,6 +8,7 @@ mod changes;
 mod coverage;
 mod decode;
 pub mod disk;
+mod effect;
 pub mod encode;
 mod encoder;
 mod failures;

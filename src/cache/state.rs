@@ -15,6 +15,8 @@ use crate::cache_directory::Status;
 use crate::digest::Digest;
 use crate::feed::FeedKind;
 use crate::metrics::FeedLabels;
+use crate::news::News;
+use crate::news::history::PastChange;
 use crate::metrics::state::{FeedGauges, PackagesState, Snapshot};
 use crate::policy::{Rules, VerdictCounts};
 use crate::shops::Shops;
@@ -104,6 +106,21 @@ impl Cache {
             key.kind() == FeedKind::Packages && copy.stale_here(now) <= self.0.stale_for
         };
         self.0.store.any(may_serve)
+    }
+
+    /// Returns all keys of a kind of feed that have a copy which may be served, the one fetched last first.
+    pub(crate) fn copies(&self, kind: FeedKind) -> Vec<(Key, CachedFeed)> {
+        let now = Instant::now();
+        let stored = self.0.store.feeds(now).into_iter().filter(|stored| stored.key.kind() == kind);
+        let servable = stored.filter(|stored| stored.cached.stale_here(now) <= self.0.stale_for);
+        let mut copies: Vec<_> = servable.map(|stored| (stored.key, stored.cached)).collect();
+        copies.sort_by_key(|(_, cached)| cached.resident(now));
+        copies
+    }
+
+    /// Returns what changed in the catalog, the oldest change first. Blocks on the disk.
+    pub(crate) fn news(&self) -> Vec<PastChange> {
+        self.0.news.as_ref().map(News::changes).unwrap_or_default()
     }
 
     /// Returns whether the cache directory can be used, if there is one.

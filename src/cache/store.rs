@@ -2,6 +2,7 @@
 //!
 //! Keys with equal bodies share one [`Feed`], since version, locale and country often change nothing.
 
+use std::collections::HashSet;
 use std::mem::size_of;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -19,6 +20,7 @@ use super::cached_feed::{CachedFeed, Feed, Meta};
 use super::encode::Encoding;
 use super::view::{View, ViewKey};
 use crate::digest::Digest;
+use crate::feed::FeedKind;
 use crate::feed::scan::MAX_ELEMENTS;
 
 /// Part of the bound that goes to what is known about keys; the rest is for bodies.
@@ -182,6 +184,14 @@ impl Store {
         let mut feeds: Vec<_> = self.records.iter().filter_map(stored).collect();
         feeds.sort_unstable_by(|a: &StoredFeed, b| a.key.as_str().cmp(b.key.as_str()));
         feeds
+    }
+
+    /// Returns the feeds of a kind, each content once, without touching them.
+    pub(super) fn contents(&self, kind: FeedKind) -> Vec<Arc<Feed>> {
+        let mut seen = HashSet::new();
+        let stored = self.records.iter().filter(|(key, _)| key.kind() == kind);
+        let feeds = stored.filter_map(|(_, record)| record.feed.upgrade());
+        feeds.filter(|feed| seen.insert(feed.digest)).collect()
     }
 
     /// Returns a view made before.

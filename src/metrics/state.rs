@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub whitelists: Vec<WhitelistState>,
     /// Number of codes of each shop's whitelist that no packages feed in use has; nothing while there is no feed.
     pub absent: Vec<(String, usize)>,
+    /// Number of servers of each shop.
+    pub servers: Vec<ServerGauges>,
     /// Number of hosts that several shops claim.
     pub disputed_hosts: usize,
     /// State of the certificate, if there is one.
@@ -80,6 +82,17 @@ pub struct WhitelistState {
     pub loaded_at: Option<SystemTime>,
     /// True if the file as it is now is in force.
     pub reload_succeeded: bool,
+}
+
+/// Number of servers of one shop.
+#[derive(Debug, Clone)]
+pub struct ServerGauges {
+    /// Name of the shop.
+    pub shop: String,
+    /// Number of those that have what it decides now.
+    pub current: usize,
+    /// Number of those that have not.
+    pub behind: usize,
 }
 
 /// State of the certificate.
@@ -146,6 +159,7 @@ impl Snapshot {
         }
         self.register_feeds(registry);
         self.register_whitelists(registry);
+        self.register_servers(registry);
         if let Some(certificate) = self.certificate {
             certificate.register(registry);
         }
@@ -231,6 +245,20 @@ impl Snapshot {
         registry.register_with_unit("whitelist_loaded_timestamp", help, Unit::Seconds, loaded);
         let help = "Hosts that more than one shop claims, so that feeds on them are refused";
         registry.register("disputed_hosts", help, gauge(self.disputed_hosts));
+    }
+
+    fn register_servers(&self, registry: &mut Registry) {
+        let by_shop = |value: &dyn Fn(&ServerGauges) -> usize| {
+            let family = Family::<ShopLabels, Gauge>::default();
+            for servers in &self.servers {
+                set(&family, &ShopLabels { shop: servers.shop.clone() }, value(servers) as i64);
+            }
+            family
+        };
+        let help = "Addresses whose last answer within 7 days shows what the shop decides now";
+        registry.register("servers_current", help, by_shop(&|servers| servers.current));
+        let help = "Addresses whose last answer within 7 days is from before the shop decided otherwise";
+        registry.register("servers_behind", help, by_shop(&|servers| servers.behind));
     }
 }
 

@@ -87,6 +87,17 @@ impl History {
         Self(Arc::new(Mutex::new(kept)))
     }
 
+    /// Returns all changes, the oldest first.
+    pub(crate) fn changes(&self) -> Vec<PastChange> {
+        let mut kept = self.0.lock();
+        kept.read();
+        let change = |line: &HistoryLine| match line {
+            HistoryLine::Change(change) => Some(change.clone()),
+            HistoryLine::OtherVersion(_) => None,
+        };
+        kept.lines.iter().filter_map(change).collect()
+    }
+
     /// Returns true if the history ends with this change as far as its package goes, so that it has been told already.
     pub(crate) fn ends_with(&self, api: &str, change: &Change) -> bool {
         let mut kept = self.0.lock();
@@ -99,7 +110,7 @@ impl History {
     }
 
     /// Appends changes and drops the oldest beyond [`MAX_CHANGES`]. A failed write is retried later.
-    pub(crate) fn push(&mut self, api: &str, at: SystemTime, changes: &[Change]) {
+    pub(crate) fn push(&self, api: &str, at: SystemTime, changes: &[Change]) {
         let at = humantime::format_rfc3339_seconds(at).to_string();
         let mut kept = self.0.lock();
         kept.unwritten += changes.len();

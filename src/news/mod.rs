@@ -14,7 +14,7 @@ pub mod notify;
 pub(crate) mod renames;
 mod told;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 use std::{fmt, io};
 
@@ -27,7 +27,7 @@ use crate::printable::joined;
 use crate::shops::WatchedShops;
 use crate::worker::{Rejected, Worker};
 pub use change::{Change, Kind, SellerName};
-use history::History;
+use history::{History, PastChange};
 use notify::Outbox;
 
 /// Most reports that wait for the thread.
@@ -53,7 +53,11 @@ pub struct Report {
 
 /// Handle of the thread that reports news.
 #[derive(Debug)]
-pub struct News(Worker<NewsJob>);
+pub struct News {
+    worker: Worker<NewsJob>,
+    /// The history, read by the thread when that is first needed.
+    history: Arc<OnceLock<History>>,
+}
 
 /// Job of the thread.
 #[derive(Debug)]
@@ -67,8 +71,7 @@ enum NewsJob {
 /// State of the thread.
 struct Teller {
     directory: Option<Arc<CacheDirectory>>,
-    /// The history, read when it is first needed.
-    history: Option<History>,
+    history: Arc<OnceLock<History>>,
     shops: Arc<WatchedShops>,
     metrics: Arc<Metrics>,
     outbox: Option<Outbox>,
@@ -86,37 +89,43 @@ impl News {
         outbox: Option<Outbox>,
     ) -> io::Result<Self> {
         let panics = metrics.panics("news");
-        let mut teller = Teller { directory, history: None, shops, metrics, outbox };
+        let history = Arc::default();
+        let teller = Teller { directory, history: Arc::clone(&history), shops, metrics, outbox };
         let worker = Worker::start("news", MAX_QUEUED_REPORTS, panics, move |job| match job {
             NewsJob::Open => drop(teller.history()),
             NewsJob::Tell(report) => teller.tell(report),
         })?;
         // It is the first, so there is room for it.
         let _ = worker.send(NewsJob::Open);
-        Ok(Self(worker))
+        Ok(Self { worker, history })
+    }
+
+    /// Returns the history, the oldest change first; nothing before the thread has read it. Blocks on the disk.
+    pub fn changes(&self) -> Vec<PastChange> {
+        self.history.get().map(History::changes).unwrap_or_default()
     }
 
     /// Queues a report. Never blocks.
     pub fn report(&self, report: Report) {
-        if self.0.send(NewsJob::Tell(report)) == Err(Rejected::Full) {
+        if self.worker.send(NewsJob::Tell(report)) == Err(Rejected::Full) {
             warn!("changes of the catalog are not reported: the disk is too slow");
         }
     }
 
     /// Handles the queued reports within [`CLOSE_LIMIT`] and ends the thread. Blocks on the disk.
     pub fn close(&self) {
-        if !self.0.close(CLOSE_LIMIT) {
+        if !self.worker.close(CLOSE_LIMIT) {
             warn!("changes of the catalog may not all be reported: the disk is too slow");
         }
     }
 }
 
 impl Teller {
-    fn history(&mut self) -> &mut History {
-        self.history.get_or_insert_with(|| History::open(self.directory.clone()))
+    fn history(&self) -> &History {
+        self.history.get_or_init(|| History::open(self.directory.clone()))
     }
 
-    fn tell(&mut self, Report { api, at, mut changes }: Report) {
+    fn tell(&self, Report { api, at, mut changes }: Report) {
         let history = self.history();
         changes.retain(|change| !history.ends_with(api, change));
         if changes.is_empty() {

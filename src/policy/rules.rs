@@ -170,6 +170,11 @@ impl Rules {
         self.first.is_none_or(|first| first <= day) && self.next_change.is_none_or(|next| day < next)
     }
 
+    /// Returns the first day on which these rules hold; `None` if that is without a beginning.
+    pub fn first_day(&self) -> Option<Day> {
+        self.first
+    }
+
     /// Returns the first day after these on which other rules hold, if any ever do.
     pub fn next_change(&self) -> Option<Day> {
         self.next_change

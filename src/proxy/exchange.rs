@@ -20,7 +20,8 @@ use crate::hex::hex;
 use crate::metrics::requests::{BodyEnd, EndedRequest, RouteName};
 use crate::metrics::{Failed, Metrics, ShopLabels};
 use crate::printable::millis;
-use crate::shops::ShopName;
+use crate::servers::Servers;
+use crate::shops::{RulesOrder, ShopName};
 use crate::upstream::UpstreamError;
 
 /// Field with the request's id, which all logs on its way share.
@@ -46,14 +47,23 @@ pub struct Exchange {
     is_head: bool,
     /// SECURITY: only its path is logged. The query of what is passed on may hold tokens; the cache names its keys.
     target: Option<PathAndQuery>,
+    client: IpAddr,
+    /// What a complete answer tells about the client's server, if it tells anything.
+    rules: Option<AnsweringRules>,
     /// What only the access line needs; `None` if there will be none.
     line: Option<Box<AccessLine>>,
 }
 
 #[derive(Debug)]
 struct AccessLine {
-    client: IpAddr,
     method: Method,
+}
+
+/// The rules that a response is made by, and where it is recorded that a server has them.
+#[derive(Debug)]
+struct AnsweringRules {
+    servers: Arc<Servers>,
+    order: RulesOrder,
 }
 
 impl Exchange {
@@ -65,8 +75,7 @@ impl Exchange {
         client: IpAddr,
     ) -> Self {
         metrics.requests.begun();
-        let line =
-            enabled!(Level::DEBUG).then(|| Box::new(AccessLine { client, method: request.method().clone() }));
+        let line = enabled!(Level::DEBUG).then(|| Box::new(AccessLine { method: request.method().clone() }));
         Self {
             metrics: Arc::clone(metrics),
             route,
@@ -79,6 +88,8 @@ impl Exchange {
             end: BodyEnd::Dropped,
             is_head: *request.method() == Method::HEAD,
             target: request.uri().path_and_query().cloned(),
+            client,
+            rules: None,
             line,
         }
     }
@@ -92,6 +103,11 @@ impl Exchange {
     pub(super) fn set_shop(&mut self, shop: &ShopName) {
         self.metrics.shop_requests.get_or_create(&ShopLabels { shop: shop.to_string() }).inc();
         self.shop = Some(shop.clone());
+    }
+
+    /// Sets the rules that the response is made by, for `servers` if it reaches its end.
+    pub(super) fn set_rules(&mut self, servers: &Arc<Servers>, order: RulesOrder) {
+        self.rules = Some(AnsweringRules { servers: Arc::clone(servers), order });
     }
 
     /// Records what the cache did for the request.
@@ -132,7 +148,23 @@ impl Exchange {
             *response.body_mut() = body::empty();
         }
         response.headers_mut().entry(X_REQUEST_ID).or_insert_with(|| self.id.value());
-        response.map(|inner| MeteredBody { left: inner.size_hint().exact(), inner, exchange: self })
+        response.map(|inner| MeteredBody {
+            left: inner.size_hint().exact(),
+            inner,
+            rest: Bytes::new(),
+            exchange: self,
+        })
+    }
+}
+
+impl Exchange {
+    /// Records which rules the client has now, if the response told it all of what they show.
+    fn record_server(&self) {
+        let (Some(rules), Some(shop)) = (&self.rules, &self.shop) else { return };
+        let is_answer = matches!(self.status, Some(StatusCode::OK | StatusCode::NOT_MODIFIED));
+        if is_answer && self.end == BodyEnd::Finished {
+            rules.servers.record(self.client, shop, rules.order);
+        }
     }
 }
 
@@ -140,9 +172,10 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let Self { route, status, outcome, sent, end, .. } = *self;
         let elapsed = self.started.elapsed();
+        self.record_server();
         self.metrics.requests.ended(&EndedRequest { route, status, outcome, sent, elapsed, end });
         if let Some(line) = &self.line {
-            let AccessLine { client, method } = &**line;
+            let (client, AccessLine { method }) = (self.client, &**line);
             let shop = self.shop.as_ref().map(tracing::field::display);
             debug!(
                 client.addr = %client, %method, path = self.target.as_ref().map_or("", PathAndQuery::path),
@@ -153,13 +186,36 @@ impl Drop for Exchange {
     }
 }
 
+/// Most bytes that leave a body at once. A connection takes all that it is given before it has written any of it, so one
+/// that is cut off in the middle of a large response would seem to have got it all.
+const MAX_PIECE: usize = 32 << 10;
+
 /// Response body that counts its bytes and records how it ended.
 #[derive(Debug)]
 pub struct MeteredBody {
     inner: Body,
+    /// What the inner body has given and is still to leave.
+    rest: Bytes,
     /// Bytes still to come, if known: connections do not poll for more than `Content-Length` announced.
     left: Option<u64>,
     exchange: Exchange,
+}
+
+impl MeteredBody {
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.rest.is_empty() {
+            let frame = match std::task::ready!(Pin::new(&mut self.inner).poll_frame(context)) {
+                Some(Ok(frame)) => frame,
+                end => return Poll::Ready(end),
+            };
+            match frame.into_data() {
+                Ok(data) => self.rest = data,
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            }
+        }
+        let len = self.rest.len().min(MAX_PIECE);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(len)))))
+    }
 }
 
 impl http_body::Body for MeteredBody {
@@ -170,7 +226,7 @@ impl http_body::Body for MeteredBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(context));
+        let frame = std::task::ready!(self.poll_piece(context));
         match &frame {
             None => self.exchange.end = BodyEnd::Finished,
             Some(Err(_)) => self.exchange.end = BodyEnd::Failed,
@@ -187,9 +243,10 @@ impl http_body::Body for MeteredBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.rest.is_empty() && self.inner.is_end_stream()
     }
 
+    /// Only asked for before the first frame.
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
     }
@@ -198,7 +255,7 @@ impl http_body::Body for MeteredBody {
 impl Drop for MeteredBody {
     fn drop(&mut self) {
         // Nobody has to ask for an end that is known.
-        let ended = self.left == Some(0) || self.inner.is_end_stream();
+        let ended = self.left == Some(0) || http_body::Body::is_end_stream(self);
         if ended && self.exchange.end == BodyEnd::Dropped {
             self.exchange.end = BodyEnd::Finished;
         }
@@ -327,12 +384,21 @@ mod tests {
 
         // Left before the end, and broken before it.
         drop(full());
+        let large = Response::new(body::full(vec![0; MAX_PIECE + 1]));
+        let mut large = begin(&metrics).answer(large).into_body();
+        let piece = large.frame().await.expect("a frame").expect("data");
+        assert_eq!(piece.data_ref().map(Bytes::len), Some(MAX_PIECE));
+        assert!(!http_body::Body::is_end_stream(&large));
+        drop(large);
         let frames = [Ok(Frame::data(Bytes::from("abc"))), Err(BoxError::from("broken"))];
         let broken = body::boxed(StreamBody::new(stream::iter(frames)));
         begin(&metrics).answer(Response::new(broken)).into_body().collect().await.expect_err("a failure");
-        assert_eq!((broken_off("dropped"), broken_off("failed"), requests().as_str()), (2, 1, "6"));
+        assert_eq!((broken_off("dropped"), broken_off("failed"), requests().as_str()), (3, 1, "7"));
 
         assert_eq!(count(&metrics, IN_FLIGHT), "0");
-        assert_eq!(count(&metrics, "catalog_proxy_response_body_bytes_total{route=\"packages\"}"), "9");
+        assert_eq!(
+            count(&metrics, "catalog_proxy_response_body_bytes_total{route=\"packages\"}"),
+            (9 + MAX_PIECE).to_string()
+        );
     }
 }

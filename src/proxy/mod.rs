@@ -27,8 +27,10 @@ use crate::cache::flight::Begun;
 use crate::cache::lookup::{Found, Lookup};
 use crate::cache::view::View;
 use crate::error::Error;
+use crate::feed::FeedKind;
 use crate::metrics::Metrics;
-use crate::policy::ViewRules;
+use crate::policy::{ViewKind, ViewRules};
+use crate::servers::{Servers, monitors};
 use crate::shops::{Shops, WatchedShops};
 use crate::upstream::Upstream;
 use exchange::{Exchange, MeteredBody, X_REQUEST_ID};
@@ -46,6 +48,8 @@ pub struct Proxy {
     /// Source of everything else.
     pub upstream: Upstream,
     pub shops: Arc<WatchedShops>,
+    /// Who has the lists of the shops in force.
+    pub servers: Arc<Servers>,
     /// How long clients may keep a feed.
     pub caching: Caching,
     /// Peers that may say for whom they ask.
@@ -149,7 +153,11 @@ impl Proxy {
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Error> {
         // INVARIANT: the same rules from here to the end of the response.
-        let rules = wanted.shop.rules().ok_or(Error::NoShop)?;
+        let list = wanted.shop.list().ok_or(Error::NoShop)?;
+        let rules = list.rules();
+        if tells_of_server(request, wanted) {
+            exchange.set_rules(&self.servers, list.order_of(&rules));
+        }
         let rules = ViewRules { rules, kind: wanted.view };
         let accepted = Accepted::of(request.headers());
         let feeds = match self.look_up(request, &accepted, wanted, &rules, exchange).await? {
@@ -226,6 +234,15 @@ impl Proxy {
 fn host<B>(request: &Request<B>) -> Option<Authority> {
     let field = || request.headers().get(header::HOST)?.to_str().ok()?.parse().ok();
     request.uri().authority().cloned().or_else(field)
+}
+
+/// Returns true if a complete answer to a request tells which list a server has: the shop view of the packages, with its
+/// body, to a client that is no monitor. Servers ask for the update view all by themselves, and nobody looks at it.
+fn tells_of_server<B>(request: &Request<B>, wanted: &WantedFeed) -> bool {
+    *request.method() == Method::GET
+        && wanted.key.kind() == FeedKind::Packages
+        && wanted.view == ViewKind::Shop
+        && !monitors::is_monitor(request.headers())
 }
 
 /// Returns true if this client can be sent a feed that is still arriving.

@@ -142,8 +142,9 @@ impl Reloadable for Shops {
     fn parse(files: &ShopFiles, content: FileContents<'_, Self>) -> Result<Parsed<Self>, ShopsError> {
         let FileContents { parts, last, check } = content;
         let read = ShopTexts::of(files, parts);
+        let load = last.map_or(0, |last| last.load) + 1;
         let mut draft =
-            NextShops { last, check, shops: BTreeMap::new(), warnings: Vec::new(), is_partial: false };
+            NextShops { last, load, check, shops: BTreeMap::new(), warnings: Vec::new(), is_partial: false };
         let mut notices = Vec::new();
         if let Some((path, content)) = read.default {
             draft.add(ShopName::default_shop(), path.clone(), content);
@@ -176,7 +177,7 @@ impl Reloadable for Shops {
         let known = last.map_or(&[][..], |last| &last.notices);
         warnings.extend(notices.iter().filter(|notice| !known.contains(notice)).cloned());
         let directory_error = read.named.err().cloned();
-        Ok(Parsed { value: Self { shops, hosts, directory_error, notices }, warnings, is_partial })
+        Ok(Parsed { value: Self { shops, hosts, load, directory_error, notices }, warnings, is_partial })
     }
 
     fn log_loaded(_: &ShopFiles, before: Option<&Self>, now: &Self) {
@@ -199,6 +200,7 @@ impl Reloadable for Shops {
 /// Shops as they will be, in the making.
 struct NextShops<'a> {
     last: Option<&'a Shops>,
+    load: u64,
     check: Check,
     shops: BTreeMap<ShopName, Arc<Shop>>,
     warnings: Vec<String>,
@@ -227,8 +229,8 @@ impl NextShops<'_> {
                 self.warnings.extend(warnings);
                 let now = wall_clock::now();
                 let generation = before.as_ref().map_or(0, |list| list.generation) + 1;
-                let digest = FileDigest::of(content.as_ref().map_or(&[][..], |bytes| bytes));
-                let list = LoadedList::new(name.clone(), (policy, digest), generation, now);
+                let file = (policy, FileDigest::of(content.as_ref().map_or(&[][..], |bytes| bytes)));
+                let list = LoadedList::new(name.clone(), file, (generation, self.load), now);
                 (Some(Arc::new(list)), None)
             }
             Err(error) => {

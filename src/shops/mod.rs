@@ -21,7 +21,7 @@ use crate::policy::Rules;
 use crate::reloading::Reloading;
 use crate::whitelist::load::LoadError;
 pub use directory::{MAX_SHOPS, ShopFiles, ShopsError, load};
-pub use list::LoadedList;
+pub use list::{LoadedList, RulesOrder};
 pub use locate::{Location, Owner};
 pub use name::{ShopName, ShopNameError};
 
@@ -35,6 +35,8 @@ pub struct Shops {
     shops: BTreeMap<ShopName, Arc<Shop>>,
     /// Who claims a host: one shop, or several that get nothing for it.
     hosts: HashMap<String, Vec<ShopName>>,
+    /// Counts the loads of all files.
+    load: u64,
     /// Why the directory could not be read, if it could not.
     directory_error: Option<String>,
     /// What is wrong with files and hosts as a whole, each told once.

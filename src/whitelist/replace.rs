@@ -5,16 +5,21 @@
 //! its own. So it is given those of the old one first, and where that fails the file is written in place. A rename
 //! loses the time of birth only.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use tempfile::NamedTempFile;
 
 use super::attributes;
 use crate::watch;
+
+/// Pause between two attempts to lock a file.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Way in which the content was replaced.
 #[derive(Debug)]
@@ -56,12 +61,39 @@ impl Editing {
     /// # Errors
     /// If there is no such file.
     pub fn begin(path: &Path) -> io::Result<Self> {
+        // Where there are no locks (some network file systems), comparing before the rename has to do.
+        Self::lock_with(path, |directory| Ok(directory.lock().is_ok()))
+    }
+
+    /// As [`Editing::begin`], but waits for `limit` at most.
+    ///
+    /// # Errors
+    /// If there is no such file, or somebody else's edit does not end.
+    pub fn begin_within(path: &Path, limit: Duration) -> io::Result<Self> {
+        let deadline = Instant::now() + limit;
+        Self::lock_with(path, |directory| {
+            loop {
+                match directory.try_lock() {
+                    Ok(()) => return Ok(true),
+                    Err(TryLockError::Error(_)) => return Ok(false),
+                    Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(LOCK_PAUSE),
+                    Err(TryLockError::WouldBlock) => {
+                        return Err(io::Error::new(io::ErrorKind::WouldBlock, "somebody else is editing it"));
+                    }
+                }
+            }
+        })
+    }
+
+    /// Locks the directory, because the file itself is replaced.
+    fn lock_with(path: &Path, lock: impl FnOnce(&File) -> io::Result<bool>) -> io::Result<Self> {
         let path = fs::canonicalize(path)?;
         let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
-        // The file itself is replaced, so the lock is on what stays. Where there are no locks (some network
-        // file systems), comparing before the rename has to do.
-        let lock = File::open(&directory).and_then(|directory| directory.lock().map(|()| directory)).ok();
-        Ok(Self { path, directory, _lock: lock })
+        let locked = match File::open(&directory) {
+            Ok(file) => lock(&file)?.then_some(file),
+            Err(_) => None,
+        };
+        Ok(Self { path, directory, _lock: locked })
     }
 
     /// Writes `new` if the file still says `old`, keeping everything else that the file has.

@@ -30,6 +30,7 @@ use crate::proxy::Proxy;
 use crate::proxy::respond::Caching;
 use crate::proxy::trust::Trusted;
 use crate::reloading::{Part, Reloading};
+use crate::servers::Servers;
 use crate::shops::{ShopFiles, WatchedShops};
 use crate::upstream::Upstream as Client;
 use crate::upstream::outbound::Outbound;
@@ -128,8 +129,11 @@ impl World {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = vec![tokio::spawn(cache.clone().keep_fresh(stopped.clone()))];
         tasks.extend(disk.map(|disk| tokio::spawn(disk.keep_claimed(stopped))));
+        let judge = cache.clone();
+        let servers = Servers::start(&shops, move |before, now| judge.shop_view_changes(before, now));
         let proxy = Proxy {
             cache,
+            servers,
             upstream: NO_UPSTREAM.clone(),
             shops,
             caching: Caching { max_age: None },
