@@ -21,6 +21,8 @@ pub mod cache;
 
 pub mod news;
 
+mod report;
+
 mod editing;
 
 pub mod edit_log;

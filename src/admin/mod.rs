@@ -1,65 +1,129 @@
-//! The admin port: probes and metrics. Nothing on it changes anything.
+//! The admin port: probes and metrics, and the API through which whitelists are read and edited.
+//!
+//! SECURITY: probes and metrics are open to whoever reaches the port, for monitors have no tokens. Everything else
+//! answers under known hosts only ([`origin`]), and changes come from editors only ([`identity`]).
 
+mod api;
 mod identity;
+mod metrics;
 mod origin;
 mod problem;
-pub(crate) mod tokens;
+pub mod tokens;
 
-use http::{Method, Request, Response, StatusCode};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
+use tracing::debug;
 
 use crate::body::{self, Body};
-use crate::metrics::CONTENT_TYPE;
-use crate::metrics::state::{CertificateState, ServerGauges, WhitelistState};
-use crate::proxy::{Proxy, probes, respond};
-use crate::servers::ServerCounts;
+use crate::certificate::Certificate;
+use crate::config::AdminAccess;
+use crate::edit_log::EditLog;
+use crate::proxy::{Proxy, admit, probes, respond};
+use api::{Api, ApiCall};
+use problem::Problem;
+use tokens::WatchedTokens;
 
-/// Answers a request to the admin port. `is_draining` is true while running responses of the service port finish.
-pub fn answer(
-    proxy: &Proxy,
-    certificate: Option<CertificateState>,
-    request: &Request<Incoming>,
-    is_draining: bool,
-) -> Response<Body> {
-    let read = matches!(*request.method(), Method::GET | Method::HEAD);
-    let mut response = match (request.uri().path(), read) {
-        ("/livez", true) => probes::live(),
-        ("/readyz", true) => probes::ready_with_details(proxy, request.uri().query(), is_draining),
-        ("/metrics", true) => metrics(proxy, certificate),
-        ("/livez" | "/readyz" | "/metrics", false) => respond::problem(&respond::METHOD_NOT_ALLOWED),
-        _ => respond::plain(
-            StatusCode::NOT_FOUND,
-            "text/plain; charset=utf-8",
-            "Here are /livez, /readyz and /metrics.\n",
-        ),
-    };
-    if *request.method() == Method::HEAD {
-        *response.body_mut() = body::empty();
-    }
-    response
+/// Largest body that is even looked at; calls have smaller bounds.
+const MAX_BODY_BYTES: u64 = 1 << 20;
+
+/// What every answer but probes and metrics says to browsers: it is no page, and nobody may frame it.
+const API_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
+const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
+
+/// The admin port of one proxy.
+#[derive(Debug)]
+pub struct AdminPort {
+    proxy: Proxy,
+    /// Certificate of the service port.
+    certificate: Option<Arc<Certificate>>,
+    /// Names under which page and API answer, besides addresses and localhost.
+    hosts: Vec<String>,
+    api: Api,
 }
 
-fn metrics(proxy: &Proxy, certificate: Option<CertificateState>) -> Response<Body> {
-    let shops = proxy.shops.current();
-    let mut state = proxy.cache.observe(&shops);
-    state.whitelists = shops
-        .all()
-        .map(|shop| WhitelistState {
-            shop: shop.name.to_string(),
-            generation: shop.list().map_or(0, |list| list.generation),
-            entries: shop.rules().map(|rules| rules.counts()).unwrap_or_default(),
-            loaded_at: shop.list().map(|list| list.loaded_at),
-            reload_succeeded: shop.is_in_force() && shops.directory_error().is_none(),
-        })
-        .collect();
-    let gauges = |ServerCounts { shop, current, behind, .. }| ServerGauges { shop, current, behind };
-    state.servers = proxy.servers.counts().into_iter().map(gauges).collect();
-    state.disputed_hosts = shops.disputes().count();
-    state.certificate = certificate;
-    match proxy.metrics.encode(&state) {
-        Ok(text) => respond::plain(StatusCode::OK, CONTENT_TYPE, text),
-        Err(_) => {
-            respond::plain(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", "no metrics\n")
+/// What the admin port is made of.
+#[derive(Debug)]
+pub struct AdminParts {
+    pub proxy: Proxy,
+    pub certificate: Option<Arc<Certificate>>,
+    pub access: AdminAccess,
+    pub tokens: Option<Arc<WatchedTokens>>,
+    pub edit_log: Arc<EditLog>,
+    /// Warning about the way in which the port is open, for the page.
+    pub exposure: Option<&'static str>,
+}
+
+impl AdminPort {
+    pub fn new(parts: AdminParts) -> Self {
+        Self {
+            proxy: parts.proxy.clone(),
+            certificate: parts.certificate.clone(),
+            hosts: parts.access.hosts.clone(),
+            api: Api::new(parts),
         }
     }
+
+    /// Answers a request of `peer`. `is_draining` is true while running responses of the service port finish.
+    pub async fn respond(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        is_draining: bool,
+    ) -> Response<Body> {
+        let is_head = *request.method() == Method::HEAD;
+        let is_read = is_head || *request.method() == Method::GET;
+        let mut response = match (request.uri().path(), is_read) {
+            ("/livez", true) => probes::live(),
+            ("/readyz", true) => {
+                probes::ready_with_details(&self.proxy, request.uri().query(), is_draining)
+            }
+            ("/metrics", true) => {
+                let certificate = self.certificate.as_ref().map(|certificate| certificate.state());
+                metrics::metrics(&self.proxy, certificate)
+            }
+            ("/livez" | "/readyz" | "/metrics", false) => respond::problem(&respond::METHOD_NOT_ALLOWED),
+            _ => {
+                let answer = self.answer(request, peer).await;
+                harden(answer.unwrap_or_else(Problem::into_response))
+            }
+        };
+        if is_head {
+            *response.body_mut() = body::empty();
+        }
+        response
+    }
+
+    /// Answers what is for people.
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Result<Response<Body>, Problem> {
+        if let Err(error) = admit::admit(&request, MAX_BODY_BYTES) {
+            return Ok(respond::problem(&error));
+        }
+        let host = origin::host(&request);
+        let Some(host) = host.filter(|host| origin::is_known_host(host, &self.hosts)) else {
+            let detail = "this port answers under an address, localhost, or a name given with --admin-host";
+            return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail));
+        };
+        let call = ApiCall::of(request.method(), request.uri().path())?;
+        if call.is_post() && !origin::is_same_site(request.headers(), &host, &self.hosts) {
+            debug!(client.addr = %peer, path = request.uri().path(), "a request of another site");
+            let detail = "this comes from another site: only the page of this port may ask for it, or a name given \
+                          with --admin-host";
+            return Err(Problem::forbidden(detail));
+        }
+        self.api.answer(call, request, peer.ip()).await
+    }
+}
+
+/// Adds what browsers are told about every answer.
+fn harden(mut response: Response<Body>) -> Response<Body> {
+    let headers: &mut HeaderMap = response.headers_mut();
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(API_POLICY);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    headers.insert(REFERRER_POLICY, NO_REFERRER);
+    response
 }

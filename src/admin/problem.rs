@@ -16,11 +16,13 @@ pub(super) struct Problem {
     detail: String,
     /// Further members of the answer.
     members: Map<String, Value>,
+    /// Methods that are answered, if it is about these.
+    allow: Option<&'static str>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), members: Map::new() }
+        Self { status, detail: detail.into(), members: Map::new(), allow: None }
     }
 
     /// Adds a member.
@@ -41,9 +43,19 @@ impl Problem {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens at once; a right one is taken at any time")
     }
 
+    pub(super) fn method_not_allowed(allow: &'static str) -> Self {
+        let problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, format!("this answers only {allow}"));
+        Self { allow: Some(allow), ..problem }
+    }
+
+    /// Work that a panic or the end of the process broke off.
+    pub(super) fn interrupted() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "this was broken off; the log says why")
+    }
+
     /// Makes the response.
     pub(super) fn into_response(self) -> Response<Body> {
-        let Self { status, detail, members } = self;
+        let Self { status, detail, members, allow } = self;
         let mut problem = Map::new();
         problem.insert("type".to_owned(), "about:blank".into());
         problem.insert("title".to_owned(), status.canonical_reason().into());
@@ -62,6 +74,9 @@ impl Problem {
                 headers.insert(header::RETRY_AFTER, RETRY_AFTER);
             }
             _ => {}
+        }
+        if let Some(allow) = allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }
         response
     }

@@ -38,7 +38,7 @@ pub(crate) const DIGEST_PREFIX: &str = "sha256:";
 const BY_HEADER: &str = "header";
 
 /// The file, watched.
-pub(crate) type WatchedTokens = Reloading<Tokens>;
+pub type WatchedTokens = Reloading<Tokens>;
 
 /// What somebody may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,7 +57,7 @@ pub(crate) struct Person {
 
 /// Everybody who has a role.
 #[derive(Debug, Default)]
-pub(crate) struct Tokens {
+pub struct Tokens {
     people: Vec<(Arc<str>, Role, Proof)>,
     /// True if reading needs a role as well.
     pub(crate) has_viewers: bool,

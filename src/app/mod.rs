@@ -16,11 +16,14 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
+use crate::admin::tokens::{TokensError, WatchedTokens};
+use crate::admin::{AdminParts, AdminPort};
 use crate::cache::Cache;
 use crate::cache::disk::Disk;
 use crate::cache_directory::CacheDirectory;
 use crate::certificate::{Certificate, TlsError};
-use crate::config::{Admin, Config, Limits, ProxyVariables, Webhook};
+use crate::config::{Admin, AdminAccess, Config, Limits, ProxyVariables, Webhook};
+use crate::edit_log::EditLog;
 use crate::metrics::Metrics;
 use crate::news::News;
 use crate::news::notify::{self, Notifier};
@@ -35,11 +38,12 @@ use crate::systemd::Manager;
 use crate::upstream::outbound::{Outbound, OutboundError};
 use crate::upstream::{RootsError, Upstream};
 use crate::watch::Watch;
-use crate::{admin, shops};
+use crate::shops;
 use tasks::{EndedEarly, Tasks};
 
-/// Some scrapers and probes. They are counted apart, so that they get through whatever clients do.
-const ADMIN_CONNECTIONS: usize = 64;
+/// Some scrapers, probes and people. They are counted apart, so that they get through whatever clients do; many more than
+/// wrong tokens are held, so that these lock nobody out.
+const ADMIN_CONNECTIONS: usize = 256;
 
 /// How long running responses of the admin port may take after all others have ended. A scraper that hangs must not
 /// hold up the end.
@@ -54,6 +58,9 @@ pub enum AppError {
     /// The certificate of the service port cannot be used.
     #[error(transparent)]
     Certificate(#[from] TlsError),
+    /// The file of `--admin-tokens` cannot be used.
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
     /// The upstream's roots of trust cannot be used.
     #[error(transparent)]
     Roots(#[from] RootsError),
@@ -93,6 +100,9 @@ pub struct App {
     limits: Limits,
     quotas: Quotas,
     certificate: Option<Arc<Certificate>>,
+    access: AdminAccess,
+    tokens: Option<Arc<WatchedTokens>>,
+    edit_log: Arc<EditLog>,
     /// Of all files that are reloaded.
     watches: Vec<Watch>,
 }
@@ -124,9 +134,14 @@ impl App {
             }
         };
         let certificate = config.tls.as_ref().map(Certificate::load).transpose()?;
+        let access = config.access.clone();
+        let tokens = access.tokens.as_ref().map(|path| WatchedTokens::load(path.value.clone())).transpose()?;
         let mut watches = vec![upstream.watch_roots(&metrics)?];
         if let Some(certificate) = &certificate {
             watches.push(certificate.watch(metrics.panics("certificate"))?);
+        }
+        if let Some(tokens) = &tokens {
+            watches.push(tokens.watch(metrics.panics("admin tokens"))?);
         }
         let directory = config.cache_dir.as_ref().map(|path| CacheDirectory::new(path, &metrics));
         // A disk that cannot be used costs a warm start, nothing else.
@@ -143,6 +158,9 @@ impl App {
             watches.push(client.watch_roots(&metrics)?);
         }
         let (outbox, notifier) = hook.map(|(hook, client)| notify::notifier(hook, client)).unzip();
+        let edit_log = Arc::new(EditLog::new(directory.clone(), &shops.current()));
+        let observer = Arc::clone(&edit_log);
+        shops.observe(move |before, now| observer.observe(before, now));
         let news = News::start(directory, Arc::clone(&shops), Arc::clone(&metrics), outbox)?;
         // Whatever clients do to the connections of pass-through, feeds have their own.
         let cache =
@@ -169,7 +187,20 @@ impl App {
             per_address: *limits.connections_per_address,
             exempt: config.trusted.value.clone(),
         };
-        Ok(Self { proxy, listeners, admin, notifier, disk, limits, quotas, certificate, watches })
+        Ok(Self {
+            proxy,
+            listeners,
+            admin,
+            notifier,
+            disk,
+            limits,
+            quotas,
+            certificate,
+            access,
+            tokens,
+            edit_log,
+            watches,
+        })
     }
 
     /// Returns the real addresses of the service port.
@@ -218,18 +249,25 @@ impl App {
                 .spawn("accept", server::serve(listener, connections, certificate, handler, stopped.clone()));
         }
         if let Some(listener) = self.admin {
-            let proxy = Arc::clone(&proxy);
+            let port = Arc::new(AdminPort::new(AdminParts {
+                proxy: self.proxy.clone(),
+                certificate: self.certificate.clone(),
+                exposure: exposure(&self.access, listener.local_addr().ok()),
+                access: self.access.clone(),
+                tokens: self.tokens,
+                edit_log: self.edit_log,
+            }));
             let quotas =
                 Quotas { total: ADMIN_CONNECTIONS, per_address: ADMIN_CONNECTIONS, exempt: Vec::new() };
             let connections = Connections::new(quotas, metrics.connections.port("admin"), panics);
-            let certificate = self.certificate.clone();
+            let certificate = self.certificate.clone().filter(|_| self.access.tls);
             let stopped = stopped.clone();
-            let handler = move |request, _| {
+            let handler = move |request, peer| {
                 let is_draining = *stopped.borrow();
-                let certificate = certificate.as_ref().map(|certificate| certificate.state());
-                std::future::ready(admin::answer(&proxy, certificate, &request, is_draining))
+                Arc::clone(&port).respond(request, peer, is_draining)
             };
-            admin_tasks.spawn("admin", server::serve(listener, connections, None, handler, admin_stopped));
+            admin_tasks
+                .spawn("admin", server::serve(listener, connections, certificate, handler, admin_stopped));
         }
         if let Some(notifier) = self.notifier {
             tasks.spawn("notifier", notifier.run(Arc::clone(&metrics), stopped.clone()));
@@ -272,6 +310,17 @@ impl App {
         info!("stopped");
         ended.map_err(AppError::Task)
     }
+}
+
+/// Returns a warning if people may edit over a port that others on the network can listen to.
+fn exposure(access: &AdminAccess, address: Option<SocketAddr>) -> Option<&'static str> {
+    let is_exposed = address.is_none_or(|address| !address.ip().is_loopback());
+    (is_exposed && access.tokens.is_some() && !access.tls).then(|| {
+        let warning = "tokens for editing cross the network unencrypted: the admin port is not on loopback and has no \
+                       --admin-tls";
+        warn!("{warning}");
+        warning
+    })
 }
 
 /// Makes the client that posts the news to `hook`; the same rules as for the upstream say which way it takes.

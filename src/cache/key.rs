@@ -29,6 +29,11 @@ impl Key {
         Self { kind, target: target.into() }
     }
 
+    /// Returns the key of the other kind of feed with the same version and query.
+    pub(crate) fn as_kind(&self, kind: FeedKind) -> Self {
+        Self { kind, target: self.target.replacen(self.kind.name(), kind.name(), 1).into() }
+    }
+
     /// Returns the kind of the feed.
     pub fn kind(&self) -> FeedKind {
         self.kind

@@ -167,6 +167,7 @@ impl From<AppError> for CommandError {
     fn from(error: AppError) -> Self {
         match error {
             AppError::Shops(error) => Self::wrong(error),
+            AppError::Tokens(error) => Self::wrong(error),
             AppError::Certificate(error) => error.into(),
             AppError::Roots(error) => error.into(),
             AppError::Outbound(error) => error.into(),

@@ -20,7 +20,7 @@ use crate::digest::FileDigest;
 use crate::printable::joined;
 use crate::shops::{LoadedList, ShopName, Shops};
 use crate::wall_clock;
-pub use record::{BY_FILE, EditRecord, EditedCodes};
+pub use record::{BY_FILE, EditRecord, EditRow, EditedCodes};
 
 /// Name of the file.
 const FILE_NAME: &str = "edits.jsonl";
@@ -287,7 +287,8 @@ impl LogState {
 fn log(record: &EditRecord) {
     let EditRecord { id, by, from, shop, note, codes, before, after, undoes, .. } = record;
     let EditedCodes { show, retire, hide, forget } = codes;
-    let [show, retire, hide, forget] = [show, retire, hide, forget].map(|codes| joined(codes).to_string());
+    let named = |codes: &Vec<String>| (!codes.is_empty()).then(|| joined(codes).to_string());
+    let [show, retire, hide, forget] = [show, retire, hide, forget].map(named);
     info!(
         id, by, from, shop, show, retire, hide, forget, note, undoes, before, after,
         "whitelist edited"

@@ -51,6 +51,24 @@ pub struct EditedCodes {
     pub forget: Vec<String>,
 }
 
+/// What is told about an edit.
+#[derive(Debug, Serialize)]
+pub struct EditRow<'a> {
+    id: &'a str,
+    at: &'a str,
+    by: &'a str,
+    from: Option<&'a str>,
+    shop: &'a str,
+    #[serde(flatten)]
+    codes: &'a EditedCodes,
+    note: Option<&'a str>,
+    before: Option<&'a str>,
+    after: &'a str,
+    undoes: Option<&'a str>,
+    /// True if an undo can be tried.
+    undoable: bool,
+}
+
 impl EditedCodes {
     /// Returns what turns one policy into another.
     pub(crate) fn between(before: Option<&Policy>, now: &Policy) -> Self {
@@ -126,6 +144,24 @@ impl EditRecord {
             after,
             undoes: None,
             lines: Vec::new(),
+        }
+    }
+
+    /// Returns what is told about it: all but the changed lines.
+    pub fn row(&self) -> EditRow<'_> {
+        let Self { id, at, by, from, shop, codes, note, before, after, undoes, lines } = self;
+        EditRow {
+            id,
+            at,
+            by,
+            from: from.as_deref(),
+            shop,
+            codes,
+            note: note.as_deref(),
+            before: before.as_deref(),
+            after,
+            undoes: undoes.as_deref(),
+            undoable: by != BY_FILE && !lines.is_empty(),
         }
     }
 

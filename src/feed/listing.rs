@@ -60,43 +60,103 @@ pub fn list(body: &[u8], index: &PackagesIndex) -> Vec<Listed> {
     listed.collect()
 }
 
-/// Reads the members of an element. One that is no object has none.
-pub(crate) fn members(element: &[u8]) -> ListedMembers {
-    serde_json::Deserializer::from_slice(element).deserialize_map(Members).unwrap_or_default()
+/// A category with its top packages, as people look at them.
+#[derive(Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct ListedCategory {
+    pub(crate) code: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) packages: Vec<TopPackage>,
 }
 
-/// Reads the members of an object; the last of repeated ones wins, as in PHP.
-struct Members;
+/// A package of a category.
+#[derive(Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct TopPackage {
+    pub(crate) code: Option<String>,
+    pub(crate) name: Option<String>,
+}
 
-impl<'de> Visitor<'de> for Members {
-    type Value = ListedMembers;
+/// Lists the categories of a feed, or of a view of one, in order.
+pub(crate) fn categories(body: &[u8]) -> Vec<ListedCategory> {
+    let category = |element: &&RawValue| {
+        let [code, name, packages] = raw_members(element.get(), ["code", "name", "top_packages"]);
+        let packages = packages.map(|packages| elements(packages.get().as_bytes())).unwrap_or_default();
+        let top = |element: &&RawValue| {
+            let [code, name] = raw_members(element.get(), ["code", "name"]).map(string);
+            TopPackage { code, name }
+        };
+        ListedCategory { code: string(code), name: string(name), packages: packages.iter().map(top).collect() }
+    };
+    elements(body).iter().map(category).collect()
+}
+
+/// Reads the elements of an array as they are.
+fn elements(array: &[u8]) -> Vec<&RawValue> {
+    serde_json::from_slice(array).unwrap_or_default()
+}
+
+/// Reads some members of an object as they are; the last of repeated ones wins, as in PHP.
+fn raw_members<'a, const N: usize>(element: &'a str, names: [&str; N]) -> [Option<&'a RawValue>; N] {
+    let mut found = [None; N];
+    // Raw keys, because serde_json's strings refuse lone surrogates, which PHP writes.
+    let mut read = |key: &RawValue, value: &'a RawValue| {
+        let key = text::decode(key.get().as_bytes());
+        if let Some(at) = key.and_then(|key| names.iter().position(|name| **name == *key)) {
+            found[at] = Some(value);
+        }
+    };
+    let _ = serde_json::Deserializer::from_str(element).deserialize_map(EachMember(&mut read));
+    found
+}
+
+/// Reads a string without blanks around it, unless it is blank.
+fn string(value: Option<&RawValue>) -> Option<String> {
+    let text = text::decode(value?.get().as_bytes())?.trim().to_owned();
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// Calls a function for each member of an object.
+struct EachMember<'f, F>(&'f mut F);
+
+impl<'de, F: FnMut(&RawValue, &'de RawValue)> Visitor<'de> for EachMember<'_, F> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let (mut name, mut buy_url, mut uuid) = (None, None, None);
-        // Raw values, because serde_json's strings refuse lone surrogates, which PHP writes.
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-            match text::decode(key.get().as_bytes()).as_deref() {
-                Some("name") => name = Some(value),
-                Some("buy_url") => buy_url = Some(value),
-                Some("uuid") => uuid = Some(value),
-                _ => {}
-            }
+            (self.0)(key, value);
         }
-        let text = |value: Option<&RawValue>| {
-            let text = text::decode(value?.get().as_bytes())?.trim().to_owned();
-            Some(text).filter(|text| !text.is_empty())
-        };
-        Ok(ListedMembers { name: text(name), buy_url: text(buy_url), uuid: text(uuid) })
+        Ok(())
     }
+}
+
+/// Reads the members of an element. One that is no object has none.
+pub(crate) fn members(element: &[u8]) -> ListedMembers {
+    let element = std::str::from_utf8(element).unwrap_or_default();
+    let [name, buy_url, uuid] = raw_members(element, ["name", "buy_url", "uuid"]).map(string);
+    ListedMembers { name, buy_url, uuid }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_categories() {
+        let body = br#"[{"code":"cms","name":" CMS ","top_packages":[{"code":"a","name":"\ud800"},1,{}]}, 7, {"name":"x"}]"#;
+        let top = |code: Option<&str>, name: Option<&str>| TopPackage {
+            code: code.map(str::to_owned),
+            name: name.map(str::to_owned),
+        };
+        let categories = categories(body);
+        assert_eq!(categories.len(), 3);
+        assert_eq!((categories[0].code.as_deref(), categories[0].name.as_deref()), (Some("cms"), Some("CMS")));
+        assert_eq!(categories[0].packages[1..], [top(None, None), top(None, None)]);
+        assert_eq!(categories[0].packages[0].code.as_deref(), Some("a"));
+        assert_eq!((categories[1].code.as_deref(), categories[2].name.as_deref()), (None, Some("x")));
+    }
 
     #[test]
     fn reads_names_and_links() {

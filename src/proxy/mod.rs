@@ -6,7 +6,7 @@ pub mod forward;
 pub mod headers;
 pub mod negotiate;
 pub mod probes;
-mod query;
+pub(crate) mod query;
 pub mod respond;
 pub mod route;
 pub(crate) mod spelling;

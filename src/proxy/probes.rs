@@ -55,7 +55,7 @@ pub fn ready_with_details(proxy: &Proxy, query: Option<&str>, is_draining: bool)
 }
 
 /// Returns what is to be known about a shop.
-fn state_of(shop: &Shop) -> Value {
+pub(crate) fn state_of(shop: &Shop) -> Value {
     let counts = shop.rules().map(|rules| rules.counts()).unwrap_or_default();
     let loaded_at = shop.list().map(|list| humantime::format_rfc3339_seconds(list.loaded_at).to_string());
     json!({

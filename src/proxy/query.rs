@@ -27,6 +27,13 @@ pub(super) fn view(query: Option<&str>) -> ViewKind {
     if has_platform { ViewKind::Update } else { ViewKind::Shop }
 }
 
+/// Returns true if a query is that of a Plesk server's shop window, which names its language.
+pub(crate) fn is_shop_window(query: Option<&str>) -> bool {
+    let parts = query.unwrap_or_default().split('&');
+    let mut names = parts.map(|part| part.split_once('=').map_or(part, |(name, _)| name));
+    names.any(|name| name == "locale" || name == "with-details")
+}
+
 /// Normalizes a name, underscores to hyphens; nothing if there is any doubt what it is to the upstream.
 fn normal(name: &str) -> Option<String> {
     let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);

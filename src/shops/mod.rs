@@ -72,6 +72,11 @@ impl Shop {
         self.list.as_deref()
     }
 
+    /// Returns the last good list for longer than the shop is looked at.
+    pub(crate) fn shared_list(&self) -> Option<Arc<LoadedList>> {
+        self.list.clone()
+    }
+
     /// Returns the rules that are in force, unless there never was a good list.
     pub fn rules(&self) -> Option<Arc<Rules>> {
         Some(self.list()?.rules())
