@@ -20,7 +20,7 @@ use crate::digest::FileDigest;
 use crate::printable::joined;
 use crate::shops::{LoadedList, ShopName, Shops};
 use crate::wall_clock;
-pub use record::{BY_FILE, EditRecord, EditRow, EditedCodes};
+pub use record::{BY_FILE, EditRecord, EditRow, EditedCodes, FormerPlace};
 
 /// Name of the file.
 const FILE_NAME: &str = "edits.jsonl";

@@ -1,12 +1,13 @@
 //! One edit of a whitelist.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::FileDigest;
-use crate::policy::{Policy, Verdict, WhitelistEntry};
+use crate::policy::{Policy, Verdict, WhitelistEntry, Window};
 use crate::shops::ShopName;
 
 /// Name of whoever edits the file itself.
@@ -36,9 +37,38 @@ pub struct EditRecord {
     pub after: String,
     /// The edit that this one took back.
     pub undoes: Option<String>,
+    /// Keys of the whitelist under which codes stood before; those that are missing stood nowhere.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub was: BTreeMap<String, FormerPlace>,
     /// Changed lines of the file; none for an edit of the file itself, which cannot be undone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<String>,
+}
+
+/// Where a code stood before an edit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FormerPlace {
+    Extensions,
+    Retired,
+    Hidden,
+    /// Under more than one key, or with dates or a note.
+    Mixed,
+}
+
+impl FormerPlace {
+    /// Returns where a code stands, if it stands anywhere.
+    pub(crate) fn of(code: &str, policy: &Policy) -> Option<Self> {
+        let mut entries = policy.entries().iter().filter(|entry| entry.pattern.is_written(code));
+        let (entry, other) = (entries.next()?, entries.next());
+        let is_plain = other.is_none() && entry.window == Window::default() && entry.note.is_none();
+        Some(match entry.verdict {
+            _ if !is_plain => Self::Mixed,
+            Verdict::Shown => Self::Extensions,
+            Verdict::Retired => Self::Retired,
+            Verdict::Hidden => Self::Hidden,
+        })
+    }
 }
 
 /// Codes of an edit by what was done with them.
@@ -143,13 +173,14 @@ impl EditRecord {
             before,
             after,
             undoes: None,
+            was: BTreeMap::new(),
             lines: Vec::new(),
         }
     }
 
     /// Returns what is told about it: all but the changed lines.
     pub fn row(&self) -> EditRow<'_> {
-        let Self { id, at, by, from, shop, codes, note, before, after, undoes, lines } = self;
+        let Self { id, at, by, from, shop, codes, note, before, after, undoes, lines, .. } = self;
         EditRow {
             id,
             at,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected should say where")]
 #![allow(unreachable_pub, missing_docs, reason = "nothing is outside of a test binary")]
 
+mod admin_port;
 mod client;
 mod clock;
 mod frames;
@@ -13,6 +14,8 @@ mod sinks;
 mod support;
 mod upstream;
 
+mod admin_access;
+mod admin_edits;
 mod bounds;
 mod bypass;
 mod cache;

@@ -23,7 +23,7 @@ use super::{Api, file_problem, json, no_catalog, raw, with_etag};
 use crate::blocking;
 use crate::body::Body;
 use crate::digest::FileDigest;
-use crate::edit_log::{EditLog, EditLogError, EditRecord, EditedCodes};
+use crate::edit_log::{EditLog, EditLogError, EditRecord, EditedCodes, FormerPlace};
 use crate::editing::{self, AcceptedCodes, CodeEffect, CodeOutcome, EditContext, EditRefusal, EditedList};
 use crate::line_patch::changed_lines;
 use crate::policy::edit::is_empty;
@@ -242,7 +242,10 @@ fn replace(
         return Ok(Made { digest: after, before, edit: None, changes, warnings });
     }
     let (name, from) = &target.who;
+    let policy = policy_of(&text);
+    let place = |code: &str| Some((code.to_owned(), FormerPlace::of(code, policy.as_ref()?)?));
     let record = EditRecord {
+        was: planned.codes.all().filter_map(place).collect(),
         note: target.note.clone(),
         undoes: planned.undoes,
         lines: changed_lines(&text, &planned.text),
@@ -291,7 +294,7 @@ fn cannot_write(shop: &Shop, error: &io::Error) -> Problem {
     file_problem(&format!("{} cannot be written just now: {error}", shop.path.display()))
 }
 
-fn hosts_key(shop: &Shop) -> HostsKey {
+pub(super) fn hosts_key(shop: &Shop) -> HostsKey {
     if shop.name.is_default() { HostsKey::Refused } else { HostsKey::Allowed }
 }
 
@@ -351,11 +354,13 @@ pub(super) fn today() -> Day {
 
 /// Returns what changes between two texts. Nothing if one of them is no list.
 fn difference(shop: &ShopName, [before, after]: [&str; 2], catalog: &Catalog) -> Value {
-    let policy = |text: &str| {
-        let text = if is_empty(text) { "extensions = []" } else { text };
-        Policy::parse(text.as_bytes(), HostsKey::Allowed).ok().map(|(policy, _)| policy)
-    };
-    policy(before).map_or(Value::Null, |before| compare(shop, (&before, after), catalog))
+    policy_of(before).map_or(Value::Null, |before| compare(shop, (&before, after), catalog))
+}
+
+/// Returns what a text says, if it is a list, or nothing yet.
+fn policy_of(text: &str) -> Option<Policy> {
+    let text = if is_empty(text) { "extensions = []" } else { text };
+    Policy::parse(text.as_bytes(), HostsKey::Allowed).ok().map(|(policy, _)| policy)
 }
 
 /// Returns what a text changes compared with a policy.

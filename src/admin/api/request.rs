@@ -155,6 +155,10 @@ pub(super) async fn read<T: DeserializeOwned + Default>(body: Incoming) -> Resul
     if collected.trim_ascii().is_empty() {
         return Ok(T::default());
     }
+    // A list would be taken for the members in their order.
+    if !collected.trim_ascii().starts_with(b"{") {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "the body is not what is expected: a JSON object"));
+    }
     serde_json::from_slice(&collected).map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, format!("the body is not what is expected: {error}"))
     })

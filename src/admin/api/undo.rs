@@ -7,14 +7,16 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::super::problem::Problem;
-use super::change::Planned;
+use super::change::{Planned, hosts_key, today};
 use super::request::{self, Condition, WantedUndo, trimmed};
 use super::{Api, no_catalog};
 use crate::blocking;
 use crate::body::Body;
-use crate::edit_log::{EditRecord, EditedCodes};
+use crate::edit_log::{EditRecord, EditedCodes, FormerPlace};
+use crate::editing::{self, AcceptedCodes, CodeEdit, EditContext, Verb};
+use crate::feed::listing::Listed;
 use crate::line_patch::take_back;
-use crate::policy::{HostsKey, Policy, Verdict, WhitelistEntry};
+use crate::policy::{Policy, Verdict, WhitelistEntry};
 use crate::shops::Shop;
 
 impl Api {
@@ -40,7 +42,8 @@ impl Api {
         let note = trimmed(wanted.note.as_deref());
         let target = self.target(shop, &person, (peer, &head.headers), condition, note);
         let catalog = self.catalog.get(&self.proxy.cache).await.map_err(|error| no_catalog(&error))?;
-        self.make(target, catalog, move |shop, text| plan(shop, text, &edit)).await
+        let planning = Arc::clone(&catalog);
+        self.make(target, catalog, move |shop, text| plan(shop, text, &edit, &planning.packages)).await
     }
 }
 
@@ -48,24 +51,45 @@ fn too_late(detail: &str) -> Problem {
     Problem::new(StatusCode::CONFLICT, detail)
 }
 
-/// Makes the text as it would be without an edit.
-fn plan(shop: &Shop, text: &str, edit: &EditRecord) -> Result<Planned, Problem> {
+/// Makes the text as it would be without an edit: its lines are taken back if they are all there, else its codes.
+fn plan(shop: &Shop, text: &str, edit: &EditRecord, packages: &[Listed]) -> Result<Planned, Problem> {
     let no_more = || too_late("the list was changed there since, so this edit cannot be taken back as a whole");
-    let hosts_key = if shop.name.is_default() { HostsKey::Refused } else { HostsKey::Allowed };
-    let parse = |text: &str| Policy::parse(text.as_bytes(), hosts_key).ok().map(|(policy, _)| policy);
+    let parse = |text: &str| Policy::parse(text.as_bytes(), hosts_key(shop)).ok().map(|(policy, _)| policy);
     let now = parse(text).ok_or_else(no_more)?;
     if !still_holds(now.entries(), &edit.codes) {
         return Err(no_more());
     }
-    let taken_back = take_back(text, &edit.lines).ok_or_else(no_more)?;
-    // An edit of a file that was no list yet ends in one that is none: a file without `extensions`.
-    let before = parse(&taken_back).ok_or_else(no_more)?;
-    let codes = EditedCodes::between(Some(&now), &before);
     let is_of_edit = |code: &str| edit.codes.all().any(|edited| edited == code);
-    if codes.all().next().is_none() || !codes.all().all(is_of_edit) {
-        return Err(no_more());
-    }
-    Ok(Planned { text: taken_back, codes, undoes: Some(edit.id.clone()), warnings: Vec::new() })
+    let checked = |taken_back: String| {
+        let codes = EditedCodes::between(Some(&now), &parse(&taken_back)?);
+        let is_right = codes.all().next().is_some() && codes.all().all(is_of_edit);
+        is_right.then_some((taken_back, codes))
+    };
+    let by_lines = take_back(text, &edit.lines).and_then(&checked);
+    let (text, codes) = by_lines.or_else(|| checked(by_codes(shop, text, edit, packages)?)).ok_or_else(no_more)?;
+    Ok(Planned { text, codes, undoes: Some(edit.id.clone()), warnings: Vec::new() })
+}
+
+/// Puts the codes of an edit back where they stood, if they stood in one place without dates.
+fn by_codes(shop: &Shop, text: &str, edit: &EditRecord, packages: &[Listed]) -> Option<String> {
+    let back = |code: &str| {
+        let verb = match edit.was.get(code) {
+            None => Verb::Forget,
+            Some(FormerPlace::Extensions) => Verb::Place(Verdict::Shown),
+            Some(FormerPlace::Retired) => Verb::Place(Verdict::Retired),
+            Some(FormerPlace::Hidden) => Verb::Place(Verdict::Hidden),
+            Some(FormerPlace::Mixed) => return None,
+        };
+        Some(CodeEdit { verb, code: code.to_owned() })
+    };
+    let edits: Vec<_> = edit.codes.all().map(back).collect::<Option<_>>()?;
+    let context = EditContext {
+        catalog: Some(packages),
+        accepted: AcceptedCodes::Any,
+        hosts_key: hosts_key(shop),
+        today: today(),
+    };
+    editing::edit(text, &edits, &context).ok().map(|edited| edited.text)
 }
 
 /// Returns true if the entries of all codes are where an edit put them.
