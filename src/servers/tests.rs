@@ -31,7 +31,7 @@ struct Fixture {
 
 /// An answer under way.
 #[derive(Clone)]
-struct Begun {
+struct AnswerUnderWay {
     address: IpAddr,
     shop: ShopName,
     order: RulesOrder,
@@ -85,13 +85,13 @@ impl Fixture {
         self.write(ShopName::DEFAULT, text);
     }
 
-    fn begin(&self, n: usize, shop: &str) -> Begun {
+    fn begin(&self, n: usize, shop: &str) -> AnswerUnderWay {
         let shop = Arc::clone(self.shops.current().get(shop).expect("a shop"));
         let list = shop.list().expect("a list");
-        Begun { address: address(n), shop: shop.name.clone(), order: list.order_of(&list.rules()) }
+        AnswerUnderWay { address: address(n), shop: shop.name.clone(), order: list.order_of(&list.rules()) }
     }
 
-    fn end(&self, Begun { address, shop, order }: Begun) {
+    fn end(&self, AnswerUnderWay { address, shop, order }: AnswerUnderWay) {
         self.servers.record(address, &shop, order);
     }
 
