@@ -277,13 +277,15 @@ impl<T: Reloadable> Reloading<T> {
         }
     }
 
-    /// Calls all observers. Returns the payload of the last one that panicked, if any did.
+    /// Calls all observers. Returns the payload of the first one that panicked, if any did.
     fn tell(&self, before: &T) -> std::thread::Result<()> {
         // Copied, so that an observer may add others.
         let observers = self.observers.lock().clone();
         let now = self.current();
         let tell = |observer: Observer<T>| catch_unwind(AssertUnwindSafe(|| observer(before, &now)));
-        observers.into_iter().map(tell).fold(Ok(()), |told, next| next.and(told))
+        // All are called before the first panic counts.
+        let told: Vec<_> = observers.into_iter().map(tell).collect();
+        told.into_iter().collect()
     }
 
     fn log_loaded(&self, before: Option<&T>, warnings: &[String]) {

@@ -1,6 +1,7 @@
 //! Definition of the command line.
 
 mod news;
+mod servers;
 mod settings;
 mod size;
 mod tools;
@@ -15,6 +16,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::news::NewsArguments;
+pub use self::servers::ServersArguments;
 pub use self::settings::{AdminListen, LogFormat, Settings};
 pub use self::size::Size;
 pub use self::tools::{
@@ -128,6 +130,14 @@ pub enum Action {
     Diff(Diff),
     /// Print what was new in the catalog
     News(NewsArguments),
+    /// Say which Plesk servers have what their shop decides now, and which are behind
+    ///
+    /// Asks the admin port of a running proxy. If it wants a token, put it into the variable CATALOG_PROXY_ADMIN_TOKEN: as
+    /// an argument, everybody on the machine could read it.
+    ///
+    /// A server is current if its last complete answer with the packages of the shop window came after the shop last
+    /// decided otherwise. Servers behind one address are one.
+    Servers(ServersArguments),
     /// Check configuration, whitelist, certificate, upstream and cache directory
     Check(CheckArguments),
     /// Filter a packages feed from standard input to standard output
@@ -159,6 +169,7 @@ impl Action {
             }
             Self::Diff(diff) => Some(&mut diff.sources.variables),
             Self::News(news) => Some(&mut news.variables),
+            Self::Servers(servers) => Some(&mut servers.variables),
             Self::Demo(_) | Self::Filter(_) | Self::PanelIni(_) | Self::Completions(_) | Self::Man(_) => None,
         }
     }

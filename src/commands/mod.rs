@@ -16,6 +16,7 @@ mod news;
 mod panel_ini;
 mod runtime;
 pub mod serve;
+mod servers;
 mod table;
 mod terminal;
 mod whitelist_file;
@@ -115,6 +116,7 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         }
         Action::PanelIni(arguments) => panel_ini::panel_ini(&arguments),
         Action::News(arguments) => news::news(arguments),
+        Action::Servers(arguments) => servers::servers(arguments),
         Action::Healthcheck(settings) => healthcheck::healthcheck(settings),
         Action::Completions(arguments) => manual::completions(arguments.shell),
         Action::Man(arguments) => manual::man(arguments.directory.as_deref()),

@@ -50,7 +50,7 @@ const MAX_LEN: usize = 256;
 
 /// Returns true if a request comes from a program that watches the proxy, by its `User-Agent`.
 pub fn is_monitor(headers: &HeaderMap) -> bool {
-    headers.get(header::USER_AGENT).is_some_and(|agent| names_monitor(agent))
+    headers.get(header::USER_AGENT).is_some_and(names_monitor)
 }
 
 fn names_monitor(agent: &HeaderValue) -> bool {

@@ -5,7 +5,6 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use proptest::prelude::*;
 use tokio::time::advance;
 
 use super::rows::{FORGOTTEN_AFTER, MAX_ROWS};
@@ -16,6 +15,8 @@ use crate::seller::Seller;
 use crate::shops::ShopFiles;
 use crate::sim;
 use crate::watch::Check;
+
+mod model_tests;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -31,7 +32,7 @@ struct Fixture {
 
 /// An answer under way.
 #[derive(Clone)]
-struct Begun {
+struct AnswerUnderWay {
     address: IpAddr,
     shop: ShopName,
     order: RulesOrder,
@@ -85,13 +86,13 @@ impl Fixture {
         self.write(ShopName::DEFAULT, text);
     }
 
-    fn begin(&self, n: usize, shop: &str) -> Begun {
+    fn begin(&self, n: usize, shop: &str) -> AnswerUnderWay {
         let shop = Arc::clone(self.shops.current().get(shop).expect("a shop"));
         let list = shop.list().expect("a list");
-        Begun { address: address(n), shop: shop.name.clone(), order: list.order_of(&list.rules()) }
+        AnswerUnderWay { address: address(n), shop: shop.name.clone(), order: list.order_of(&list.rules()) }
     }
 
-    fn end(&self, Begun { address, shop, order }: Begun) {
+    fn end(&self, AnswerUnderWay { address, shop, order }: AnswerUnderWay) {
         self.servers.record(address, &shop, order);
     }
 
@@ -288,133 +289,4 @@ async fn the_report_is_json() {
     expected["counts"] = serde_json::json!([gold]);
     expected["servers"] = serde_json::json!([]);
     assert_eq!(json(Some("gold")), expected);
-}
-
-/// What can happen.
-#[derive(Debug, Clone)]
-enum Step {
-    /// The list gets these entries: a code with its first and last day in January 2100, 0 for none; retired ones with them.
-    Edit {
-        shown: Vec<(char, u32, u32)>,
-        retired: bool,
-    },
-    /// A server is answered at once.
-    Answer(usize),
-    /// A server's answer begins, and ends later.
-    Begin(usize),
-    End,
-    /// A day passes, seen or unseen.
-    Day,
-    Look,
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let entry = (prop::sample::select(vec!['a', 'b', 'c']), 0..6u32, 0..6u32);
-    let shown = prop::collection::btree_map(
-        prop::sample::select(vec!['a', 'b', 'c']),
-        entry.prop_map(|(_, from, until)| (from, until)),
-        0..3,
-    );
-    let shown =
-        shown.prop_map(|map| map.into_iter().map(|(code, (from, until))| (code, from, until)).collect());
-    let step = prop_oneof![
-        3 => (shown, any::<bool>()).prop_map(|(shown, retired)| Step::Edit { shown, retired }),
-        3 => (0..3usize).prop_map(Step::Answer),
-        1 => (0..3usize).prop_map(Step::Begin),
-        1 => Just(Step::End),
-        1 => Just(Step::Day),
-        2 => Just(Step::Look),
-    ];
-    prop::collection::vec(step, 1..40)
-}
-
-/// The rule in a few lines: whoever was answered since what is shown last changed is current.
-struct Model {
-    entries: Vec<(char, u32, u32)>,
-    day: u32,
-    shown: Vec<bool>,
-    changes: usize,
-    /// Number of changes when the last complete answer of each server began.
-    answered: BTreeMap<u8, usize>,
-}
-
-impl Model {
-    fn judge(&mut self) {
-        let counts = |from, until| (from == 0 || from <= self.day) && (until == 0 || self.day <= until);
-        let is_named = |code| self.entries.iter().any(|(c, from, until)| *c == code && counts(*from, *until));
-        let now = ['a', 'b'].map(is_named).to_vec();
-        self.changes += usize::from(now != self.shown);
-        self.shown = now;
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
-    #[test]
-    fn who_is_behind_is_what_the_model_says(steps in steps()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        runtime.expect("a runtime").block_on(play(steps));
-    }
-}
-
-async fn play(steps: Vec<Step>) {
-    let fixture = Fixture::new();
-    let mut model = Model {
-        entries: vec![('a', 0, 0)],
-        day: 1,
-        shown: vec![true, false],
-        changes: 0,
-        answered: BTreeMap::new(),
-    };
-    let mut under_way = Vec::new();
-    for step in steps {
-        match step {
-            Step::Edit { shown, retired } => {
-                // A window that ends before it begins is an error.
-                if shown.iter().any(|(_, from, until)| *until != 0 && from > until) {
-                    continue;
-                }
-                let bound = |name: &str, day: u32| match day {
-                    0 => String::new(),
-                    day => format!(", {name} = 2100-01-{day:02}"),
-                };
-                let entry = |(code, from, until): &(char, u32, u32)| {
-                    format!("{{ code = \"{code}\"{}{} }}", bound("from", *from), bound("until", *until))
-                };
-                let entries = shown.iter().map(entry).collect::<Vec<_>>().join(", ");
-                let retired = if retired { "retired = [\"z\"]" } else { "" };
-                fixture.edit(&format!("extensions = [{entries}]\n{retired}"));
-                model.entries = shown;
-                model.judge();
-            }
-            Step::Answer(n) => {
-                fixture.answer(n);
-                model.answered.insert(n as u8, model.changes);
-            }
-            Step::Begin(n) => under_way.push((n, fixture.begin(n, ShopName::DEFAULT), model.changes)),
-            Step::End => {
-                if let Some((n, begun, changes)) = under_way.pop() {
-                    fixture.end(begun);
-                    model.answered.insert(n as u8, changes);
-                }
-            }
-            Step::Day => {
-                advance(DAY).await;
-                model.day += 1;
-                model.judge();
-            }
-            Step::Look => look(&fixture, &model),
-        }
-        // Far enough from the seven days.
-        if model.day > 6 {
-            break;
-        }
-    }
-    look(&fixture, &model);
-}
-
-fn look(fixture: &Fixture, model: &Model) {
-    let expected: Vec<_> =
-        model.answered.iter().map(|(n, changes)| (*n, *changes == model.changes)).collect();
-    assert_eq!(fixture.current(), expected);
 }

@@ -205,7 +205,7 @@ fn panel_ini_prints_variables() {
 fn help_names_every_command() {
     let output = run(&["--help"], b"");
     assert_eq!(output.status.code(), Some(0));
-    for command in ["serve", "demo", "init", "filter", "panel-ini", "news", "healthcheck"] {
+    for command in ["serve", "demo", "init", "filter", "panel-ini", "news", "servers", "healthcheck"] {
         assert!(text(&output.stdout).contains(&format!("\n  {command} ")), "{}", text(&output.stdout));
     }
     assert!(text(&run(&["--version"], b"").stdout).starts_with("catalog-proxy "));

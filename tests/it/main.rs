@@ -46,6 +46,7 @@ mod reload;
 mod renames;
 mod resources;
 mod secrets;
+mod servers;
 mod shops;
 mod smuggling;
 mod start_limits;
