@@ -19,7 +19,7 @@ pub use self::settings::{AdminListen, LogFormat, Settings};
 pub use self::size::Size;
 pub use self::tools::{
     CheckArguments, Completions, Diff, Edit, Explain, Init, List, ListFormat, ListOrder, ListedPart, Man,
-    Platform, SellerArgument, Sources, TableFormat, TextFormat,
+    Platform, SellerArgument, ShopChoice, Sources, TableFormat, TextFormat,
 };
 pub use self::variables::Variables;
 
@@ -97,7 +97,7 @@ pub enum Action {
     /// Every extension of the catalog that Plesk sells is one line, commented out, with its name: take the `#` away from
     /// those that your shop sells. It goes to standard output, so no file is touched: `catalog-proxy init >
     /// whitelist.toml` (the shell replaces a file that is there).
-    #[command(mut_arg("whitelist", |arg| arg.hide(true)))]
+    #[command(mut_arg("whitelist", |arg| arg.hide(true)), mut_arg("shops", |arg| arg.hide(true)))]
     Init(Init),
     /// List the catalog's extensions: who sells them, and whether customers see them
     List(List),
@@ -186,6 +186,12 @@ pub struct PanelIni {
     /// Where Plesk servers reach the proxy
     #[arg(long, value_name = "URL", default_value = "http://proxy:8080")]
     pub url: String,
+    /// Shop by its name, `default` for the one at / [default: the shop at /]
+    #[arg(long, value_name = "NAME")]
+    pub shop: Option<String>,
+    /// Directory with a whitelist NAME.toml for each shop, to check the name [default: none]
+    #[arg(long, value_name = "DIR", env = "CATALOG_PROXY_SHOPS")]
+    pub shops: Option<PathBuf>,
     /// Your shop: where Buy buttons lead
     #[arg(long, value_name = "URL")]
     pub buy_url: Option<String>,

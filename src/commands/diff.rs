@@ -1,5 +1,6 @@
 //! `diff`: what an edited whitelist would show, retire and hide.
 
+use std::path::Path;
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -7,14 +8,16 @@ use serde::Serialize;
 use super::CommandError;
 use super::catalog_source::Listing;
 use super::list::style;
+use super::shop_selection::ShopList;
 use super::table::TextTable;
 use super::terminal::{Style, Terminal, print, print_json};
-use super::whitelist_file::{WhitelistFile, whitelist_path};
+use super::whitelist_file::WhitelistFile;
 use crate::cli::{Diff, TableFormat};
 use crate::config::Config;
 use crate::feed::listing::Listed;
 use crate::policy::{Changes, Day, HostsKey, Pattern, Verdict, WhitelistEntry};
 use crate::seller::Seller;
+use crate::shops::ShopName;
 use crate::stderr;
 
 /// One difference: of a package's state, or between the files without an effect on any package.
@@ -30,23 +33,63 @@ struct ListedChange<'a> {
     /// Why no package changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     no_effect: Option<String>,
+    /// Shop whose whitelist is the old one; nothing if a file was given as that.
+    shop: Option<&'a str>,
     #[serde(skip)]
     verdict: Option<Verdict>,
 }
 
-/// Prints which packages an edited whitelist shows, retires and hides.
+/// Prints which packages an edited whitelist shows, retires and hides in the place of the shops' own.
 ///
 /// # Errors
 /// If there is no catalog, or one of the files is no whitelist.
 pub(crate) fn diff(arguments: &Diff) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
     let today = Day::of(SystemTime::now());
-    let old = arguments.old.as_deref().map_or_else(|| whitelist_path(&config), Ok)?;
-    let [old, new] = [old, &arguments.new].map(|path| WhitelistFile::read(path, HostsKey::Allowed, today));
-    let (old, new) = (old?, new?);
+    let read = |path: &Path| WhitelistFile::read(path, HostsKey::Allowed, today);
+    let olds: Vec<_> = match &arguments.old {
+        Some(old) => vec![(None, read(old)?)],
+        None => ShopList::read_all(&config, &arguments.shops.names, today)?
+            .into_iter()
+            .map(|ShopList { name, file }| (Some(name), file))
+            .collect(),
+    };
+    let new = read(&arguments.new)?;
     let catalog = Listing::load(&arguments.sources, &config)?;
-    let mut changes = states(&old, &new, &catalog);
-    changes.extend(without_effect(&old, &new, &catalog));
+    let shops: Vec<_> =
+        olds.iter().map(|(shop, old)| (shop.as_ref(), changes(shop.as_ref(), old, &new, &catalog))).collect();
+    match arguments.format {
+        TableFormat::Json => {
+            print_json("changes", &shops.iter().flat_map(|(_, changes)| changes).collect::<Vec<_>>())
+        }
+        TableFormat::Table => {
+            print(&text(&shops, Terminal::stdout()))?;
+            for (shop, changes) in &shops {
+                let shop =
+                    shop.filter(|_| shops.len() > 1).map(|shop| format!("{shop}: ")).unwrap_or_default();
+                let count = |verdict| changes.iter().filter(|change| change.verdict == verdict).count();
+                stderr::message(format_args!(
+                    "{shop}{} would be shown, {} retired, {} hidden, {} without effect",
+                    count(Some(Verdict::Shown)),
+                    count(Some(Verdict::Retired)),
+                    count(Some(Verdict::Hidden)),
+                    count(None)
+                ));
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Returns what would change in one shop, sorted: packages by their new state, then entries without an effect.
+fn changes<'a>(
+    shop: Option<&'a ShopName>,
+    old: &WhitelistFile,
+    new: &WhitelistFile,
+    catalog: &'a Listing,
+) -> Vec<ListedChange<'a>> {
+    let mut changes = states(old, new, catalog);
+    changes.extend(without_effect(old, new, catalog));
     changes.sort_by(|one, other| {
         (one.verdict.is_none(), one.verdict, &one.code).cmp(&(
             other.verdict.is_none(),
@@ -54,21 +97,8 @@ pub(crate) fn diff(arguments: &Diff) -> Result<(), CommandError> {
             &other.code,
         ))
     });
-    match arguments.format {
-        TableFormat::Json => print_json("changes", &changes),
-        TableFormat::Table => {
-            print(&text(&changes, Terminal::stdout()))?;
-            let count = |verdict| changes.iter().filter(|change| change.verdict == verdict).count();
-            stderr::message(format_args!(
-                "{} would be shown, {} retired, {} hidden, {} without effect",
-                count(Some(Verdict::Shown)),
-                count(Some(Verdict::Retired)),
-                count(Some(Verdict::Hidden)),
-                count(None)
-            ));
-            Ok(())
-        }
-    }
+    changes.iter_mut().for_each(|change| change.shop = shop.map(ShopName::as_str));
+    changes
 }
 
 /// Returns the packages whose state changes.
@@ -82,6 +112,7 @@ fn states<'a>(old: &WhitelistFile, new: &WhitelistFile, catalog: &'a Listing) ->
             was: Some(was.name()),
             state: Some(state.name()),
             no_effect: None,
+            shop: None,
             verdict: Some(state),
         })
     };
@@ -132,6 +163,7 @@ fn without_effect<'a>(
                 was: None,
                 state: None,
                 no_effect: Some(reason),
+                shop: None,
                 verdict: None,
             }
         })
@@ -144,14 +176,22 @@ pub(crate) fn always_shown(seller: Seller) -> String {
     format!("{why}, so it is shown whether listed or not")
 }
 
-fn text(changes: &[ListedChange<'_>], terminal: Terminal) -> String {
-    let mut table = TextTable::new(&["CODE", "NAME", "CHANGE"]).whole("CHANGE");
-    for change in changes {
+/// What would change, shop by shop.
+type ShopChanges<'a> = (Option<&'a ShopName>, Vec<ListedChange<'a>>);
+
+fn text(shops: &[ShopChanges<'_>], terminal: Terminal) -> String {
+    let header: &[&str] =
+        if shops.len() > 1 { &["SHOP", "CODE", "NAME", "CHANGE"] } else { &["CODE", "NAME", "CHANGE"] };
+    let mut table = TextTable::new(header).whole("CHANGE");
+    for change in shops.iter().flat_map(|(_, changes)| changes) {
         let (word, style) = match (change.state, change.was, change.verdict) {
             (Some(state), Some(was), Some(verdict)) => (format!("{state} (was {was})"), style(verdict)),
             _ => (change.no_effect.clone().unwrap_or_default(), Style::Dim),
         };
-        table.row([(&change.code, Style::Bold), (change.name.unwrap_or("-"), Style::Plain), (&word, style)]);
+        let shop = change.shop.filter(|_| shops.len() > 1).map(|shop| (shop, Style::Plain));
+        let cells =
+            [(change.code.as_str(), Style::Bold), (change.name.unwrap_or("-"), Style::Plain), (&word, style)];
+        table.row(shop.into_iter().chain(cells));
     }
     if table.is_empty() { String::new() } else { table.render(terminal) }
 }

@@ -16,6 +16,7 @@ mod news;
 mod panel_ini;
 mod runtime;
 pub mod serve;
+mod shop_selection;
 mod table;
 mod terminal;
 mod whitelist_file;
@@ -33,6 +34,7 @@ use crate::editing::Verb;
 use crate::given::Source;
 use crate::logging::LevelError;
 use crate::policy::Verdict;
+use crate::shops::ShopsError;
 use crate::stderr;
 use crate::upstream::RootsError;
 use crate::upstream::outbound::OutboundError;
@@ -166,12 +168,18 @@ impl From<ConfigError> for CommandError {
 impl From<AppError> for CommandError {
     fn from(error: AppError) -> Self {
         match error {
-            AppError::Shops(error) => Self::wrong(error),
+            AppError::Shops(error) => error.into(),
             AppError::Certificate(error) => error.into(),
             AppError::Roots(error) => error.into(),
             AppError::Outbound(error) => error.into(),
             error @ (AppError::Listen { .. } | AppError::Io(_) | AppError::Task(_)) => Self::failed(error),
         }
+    }
+}
+
+impl From<ShopsError> for CommandError {
+    fn from(error: ShopsError) -> Self {
+        Self::wrong(error)
     }
 }
 

@@ -5,10 +5,12 @@
 //! its own. So it is given those of the old one first, and where that fails the file is written in place. A rename
 //! loses the time of birth only.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::OFlags;
 use tempfile::NamedTempFile;
@@ -41,13 +43,13 @@ pub enum Obstacle {
     Rename(io::Error),
 }
 
-/// Lock on a file against other edits of this program.
+/// A file that is edited, locked against other edits of this program.
 #[derive(Debug)]
 pub struct Editing {
     /// Path with all links resolved.
     path: PathBuf,
     directory: PathBuf,
-    _lock: Option<File>,
+    _lock: Option<Arc<File>>,
 }
 
 impl Editing {
@@ -56,12 +58,39 @@ impl Editing {
     /// # Errors
     /// If there is no such file.
     pub fn begin(path: &Path) -> io::Result<Self> {
+        let mut editing = [Self::unlocked(path)?];
+        Self::lock(&mut editing);
+        let [editing] = editing;
+        Ok(editing)
+    }
+
+    /// Finds a file that is to be locked with others.
+    ///
+    /// # Errors
+    /// If there is no such file.
+    pub fn unlocked(path: &Path) -> io::Result<Self> {
         let path = fs::canonicalize(path)?;
         let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
-        // The file itself is replaced, so the lock is on what stays. Where there are no locks (some network
-        // file systems), comparing before the rename has to do.
-        let lock = File::open(&directory).and_then(|directory| directory.lock().map(|()| directory)).ok();
-        Ok(Self { path, directory, _lock: lock })
+        Ok(Self { path, directory, _lock: None })
+    }
+
+    /// Locks files. Waits until other edits of them have ended.
+    ///
+    /// The files themselves are replaced, so the locks are on the directories, which stay. Where there are no locks
+    /// (some network file systems), comparing before the rename has to do.
+    pub fn lock(files: &mut [Self]) {
+        // INVARIANT: each directory is locked once, and all in one order, or two edits would wait for each other.
+        let mut directories = BTreeMap::<_, (File, Vec<&mut Self>)>::new();
+        for file in files {
+            let Ok(directory) = File::open(&file.directory) else { continue };
+            let Ok(metadata) = directory.metadata() else { continue };
+            let identity = (metadata.dev(), metadata.ino());
+            directories.entry(identity).or_insert_with(|| (directory, Vec::new())).1.push(file);
+        }
+        for (directory, files) in directories.into_values() {
+            let lock = directory.lock().ok().map(|()| Arc::new(directory));
+            files.into_iter().for_each(|file| file._lock.clone_from(&lock));
+        }
     }
 
     /// Writes `new` if the file still says `old`, keeping everything else that the file has.
@@ -238,6 +267,24 @@ mod tests {
         assert_ne!(after.ino(), before.ino());
         assert!(fs::symlink_metadata(&link).expect("a link").is_symlink());
         assert_eq!(names(directory.path()), 2);
+    }
+
+    #[test]
+    fn several_files_are_locked_at_once() {
+        let (directory, path) = directory();
+        let [other, link] = ["other.toml", "link.toml"].map(|name| directory.path().join(name));
+        fs::write(&other, "old").expect("a file");
+        symlink("other.toml", &link).expect("a link");
+        let mut files = [&path, &other, &link].map(|path| Editing::unlocked(path).expect("a file"));
+        Editing::lock(&mut files);
+        let lock_of_another = || File::open(directory.path()).map(|directory| directory.try_lock());
+        assert!(lock_of_another().expect("a directory").is_err());
+        for file in &files[..2] {
+            assert!(matches!(file.replace(b"old", b"new").expect("a write"), Replaced::Renamed));
+        }
+        assert!(matches!(files[2].replace(b"old", b"new").expect("no write"), Replaced::Changed));
+        drop(files);
+        assert!(lock_of_another().expect("a directory").is_ok());
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Session {
     }
 
     /// Runs some command lines and writes them down with what they print.
-    fn play(&self, lines: &[&str]) -> String {
+    pub fn play(&self, lines: &[&str]) -> String {
         let mut played = String::new();
         for line in lines {
             let Output { status, stdout, stderr } = self.run(line);
@@ -77,7 +77,7 @@ impl Session {
 }
 
 /// Compares with the file of that name in `snapshots`.
-fn assert_played(name: &str, played: &str) {
+pub fn assert_played(name: &str, played: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);

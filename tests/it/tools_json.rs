@@ -96,6 +96,9 @@ fn look(path: &str, value: &Value, seen: &mut BTreeMap<String, Vec<BTreeMap<Stri
 fn the_members_are_those_that_are_printed() {
     let session = session();
     session.write("odd.json", ODD);
+    fs::create_dir(session.path("shops")).unwrap();
+    session.write("shops/gold.toml", "extensions = [\"docker\"]\nhosts = [\"gold.example\"]\n");
+    session.write("shops/silver.toml", "extensions = []\n");
     session.write(
         "stars.toml",
         "extensions = [\"x*\", { code = \"xovi\", from = 2020-01-01 }, \"gone\"]\nhidden = [\"bare\"]\n",
@@ -112,7 +115,9 @@ fn the_members_are_those_that_are_printed() {
         "explain link --feed odd.json",
         "explain twice --feed odd.json",
         "diff new.toml --feed assets/sample/packages.json",
+        "explain docker --feed assets/sample/packages.json --shops shops --shop gold,silver",
         "diff stars.toml --feed odd.json",
+        "diff stars.toml new.toml --feed odd.json",
         "check --feed assets/sample/packages.json --whitelist stars.toml",
         "check --feed odd.json --whitelist stars.toml",
         "news --cache-dir cache",
@@ -123,7 +128,13 @@ fn the_members_are_those_that_are_printed() {
         let members = printed.as_object().unwrap();
         assert_eq!((&members["format"], members.len()), (&Value::from(2), 2), "{line}");
         let (name, value) = members.iter().find(|(name, _)| *name != "format").unwrap();
-        look(name, value, &mut seen);
+        match value.as_array() {
+            Some(explanations) if name == "explanations" => {
+                assert_eq!(explanations.len(), 2, "{line}");
+                explanations.iter().for_each(|value| look("explanation", value, &mut seen));
+            }
+            _ => look(name, value, &mut seen),
+        }
     }
     let documented = documented();
     let paths: Vec<_> = seen.keys().map(String::as_str).collect();
