@@ -19,7 +19,7 @@ pub use self::settings::{AdminListen, LogFormat, Settings};
 pub use self::size::Size;
 pub use self::tools::{
     CheckArguments, Completions, Diff, Edit, Explain, Init, List, ListFormat, ListOrder, ListedPart, Man,
-    Platform, SellerArgument, ShopChoice, Sources, TableFormat, TextFormat,
+    Platform, SellerArgument, ShopChoice, ShopsArguments, Sources, TableFormat, TextFormat,
 };
 pub use self::variables::Variables;
 
@@ -101,6 +101,8 @@ pub enum Action {
     Init(Init),
     /// List the catalog's extensions: who sells them, and whether customers see them
     List(List),
+    /// List the shops: where each is served, how much it shows, what is wrong
+    Shops(ShopsArguments),
     /// Say why an extension is shown or hidden
     Explain(Explain),
     /// Show extensions in the shop
@@ -153,6 +155,7 @@ impl Action {
             Self::Check(check) => Some(&mut check.settings.variables),
             Self::Init(init) => Some(&mut init.sources.variables),
             Self::List(list) => Some(&mut list.sources.variables),
+            Self::Shops(shops) => Some(&mut shops.sources.variables),
             Self::Explain(explain) => Some(&mut explain.sources.variables),
             Self::Allow(edit) | Self::Retire(edit) | Self::Hide(edit) | Self::Forget(edit) => {
                 Some(&mut edit.sources.variables)

@@ -165,6 +165,17 @@ pub struct List {
     pub sources: Sources,
 }
 
+/// Arguments of `shops`.
+#[derive(Debug, Args)]
+pub struct ShopsArguments {
+    /// Columns for people, or JSON for programs
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: TableFormat,
+    /// Catalog and shops to read.
+    #[command(flatten)]
+    pub sources: Sources,
+}
+
 /// Arguments of `check`.
 #[allow(rustdoc::bare_urls, reason = "these texts are the help as well")]
 #[derive(Debug, Args)]

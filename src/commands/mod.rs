@@ -17,6 +17,7 @@ mod panel_ini;
 mod runtime;
 pub mod serve;
 mod shop_selection;
+mod shops;
 mod table;
 mod terminal;
 mod whitelist_file;
@@ -102,6 +103,7 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Action::Demo(arguments) => demo::demo(arguments.listen),
         Action::Init(arguments) => init::init(&arguments),
         Action::List(arguments) => list::list(&arguments),
+        Action::Shops(arguments) => shops::shops(&arguments),
         Action::Explain(arguments) => explain::explain(&arguments),
         Action::Allow(arguments) => edit::edit(Verb::Place(Verdict::Shown), &arguments),
         Action::Retire(arguments) => edit::edit(Verb::Place(Verdict::Retired), &arguments),

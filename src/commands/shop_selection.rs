@@ -104,6 +104,16 @@ pub(crate) fn in_directory(directory: Option<&Path>) -> Result<Shops, ShopsError
     shops::inspect(&ShopFiles { default: None, directory: directory.map(Path::to_owned) })
 }
 
+/// Describes the dispute of a notice as one of the shops sees it, if it takes part.
+pub(crate) fn dispute(notice: &ShopNotice, shop: &ShopName) -> Option<String> {
+    let ShopNotice::Disputed { host, claims, .. } = notice else { return None };
+    let others: Vec<_> = claims.iter().filter(|other| *other != shop).collect();
+    let others = joined(&others);
+    let message =
+        || format!("the host {host} is claimed by {others} as well, so feeds on it are refused (503)");
+    claims.contains(shop).then(message)
+}
+
 fn listed(shops: &[SelectedShop]) -> Vec<ShopName> {
     shops.iter().map(|shop| shop.name.clone()).collect()
 }

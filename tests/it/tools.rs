@@ -94,7 +94,7 @@ const WHITELIST: &str = include_str!("../../whitelist.toml");
 fn help() {
     let session = Session::new(WHITELIST);
     let edits = ["allow", "retire", "hide", "forget"];
-    let others = ["init", "list", "explain", "diff", "check", "news", "completions", "man"];
+    let others = ["init", "list", "shops", "explain", "diff", "check", "news", "completions", "man"];
     for command in edits.into_iter().chain(others) {
         let played = session.play(&[&format!("{command} -h")]);
         // Those of `serve` belong to other tests.

@@ -158,6 +158,29 @@ fn panel_ini_knows_shops() {
 }
 
 #[test]
+fn shops_are_listed_with_what_is_wrong() {
+    let session = session();
+    let shops = "shops --feed packages.json";
+    let mut played = session.play(&[
+        shops,
+        &format!("{shops} --shops shops"),
+        &format!("{shops} --shops shops --whitelist whitelist.toml"),
+        "shops --shops shops --upstream http://127.0.0.1:1",
+    ]);
+    session.write("shops/bronze.toml", "extensions = []\nhosts = [\"gold.example\", \"b.example\"]\n");
+    session.write("shops/iron.toml", "extensions = [\n  1,\n]\n");
+    session.write("shops/Gold.toml", "extensions = []\n");
+    played += &session.play(&[
+        &format!("{shops} --shops shops --whitelist no-such.toml"),
+        &format!("{shops} --shops shops --format json"),
+        &format!("{shops} --shops no-such"),
+        "shops --feed no-such.json --shops shops",
+        &format!("{shops} --whitelist off"),
+    ]);
+    assert_played("shops", &played);
+}
+
+#[test]
 fn check_looks_at_all_shops() {
     let session = session();
     let check = "check --feed packages.json --shops shops";

@@ -7,11 +7,11 @@ use crate::commands::CommandError;
 use crate::commands::catalog_source::Listing;
 use crate::commands::diff::always_shown;
 use crate::commands::former_codes::{FormerCodes, unknown};
-use crate::commands::shop_selection::{SelectedShop, ShopList, in_directory, select};
+use crate::commands::shop_selection::{SelectedShop, ShopList, dispute, in_directory, select};
 use crate::commands::whitelist_file::{GivenFiles, WhitelistFile};
 use crate::config::Config;
 use crate::policy::{Day, HostsKey, Pattern, Verdict, WhitelistEntry};
-use crate::printable::{joined, printable};
+use crate::printable::printable;
 use crate::seller::Seller;
 use crate::shops::{ShopName, ShopNotice, ShopsError};
 use crate::whitelist::load::LoadError;
@@ -107,15 +107,14 @@ impl CheckReport {
                 let name = printable(&path.display().to_string()).into_owned();
                 self.about(Level::Warning, &name, format!("not served: {reason}"));
             }
-            ShopNotice::Disputed { host, claims, paths } => {
+            ShopNotice::Disputed { claims, paths, .. } => {
                 for (shop, path) in claims.iter().zip(paths).filter(|(shop, _)| checked.contains(shop)) {
-                    let others: Vec<_> = claims.iter().filter(|other| *other != shop).collect();
-                    let others = joined(&others);
-                    let message = format!(
-                        "the host {host} is claimed by {others} as well, so feeds on it are refused (503)"
-                    );
                     self.shop = Some(shop.clone());
-                    self.about(Level::Error, &path.display().to_string(), message);
+                    self.about(
+                        Level::Error,
+                        &path.display().to_string(),
+                        dispute(notice, shop).unwrap_or_default(),
+                    );
                 }
                 self.shop = None;
             }
