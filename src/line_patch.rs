@@ -36,7 +36,8 @@ pub(crate) fn take_back(text: &str, lines: &[String]) -> Option<String> {
     let mut end = lines.len();
     // From the last on, so that the places of those before stay as they are.
     while let Some(last) = lines[..end].iter().rposition(|(sign, _)| is_change(*sign)) {
-        let first = lines[..last].iter().rposition(|(sign, _)| !is_change(*sign)).map_or(0, |before| before + 1);
+        let first =
+            lines[..last].iter().rposition(|(sign, _)| !is_change(*sign)).map_or(0, |before| before + 1);
         let stays = |line: &&(char, &str)| line.0 == ' ';
         let leading = lines[..first].iter().rev().take_while(stays).count();
         let trailing = lines[last + 1..].iter().take_while(stays).count();
@@ -117,7 +118,12 @@ mod tests {
         check("a\r\nb", "a\r\nb\r\nc", "a\r\nb\r\nc", Some("a\r\nb"));
         check("", "x\n", "x\n", Some(""));
         let long = |middle: &str| format!("1\n2\n3\n4\n{middle}5\n6\n7\n8\n");
-        check(&long(""), &format!("0\n{}9\n", long("x\n")), &format!("0\n{}9\n", long("x\ny\n")), Some(&long("y\n")));
+        check(
+            &long(""),
+            &format!("0\n{}9\n", long("x\n")),
+            &format!("0\n{}9\n", long("x\ny\n")),
+            Some(&long("y\n")),
+        );
     }
 
     proptest! {

@@ -85,11 +85,7 @@ impl Gate {
     ///
     /// # Errors
     /// If too many wrong tokens are held.
-    pub(super) async fn person(
-        &self,
-        peer: IpAddr,
-        headers: &HeaderMap,
-    ) -> Result<Option<Person>, Problem> {
+    pub(super) async fn person(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Option<Person>, Problem> {
         match self.caller(peer, headers) {
             Caller::Person(person) => Ok(Some(person)),
             Caller::Nobody => Ok(None),
@@ -118,7 +114,10 @@ impl Gate {
         let person = self.known(peer, headers).await?;
         match person.role {
             Some(_) => Ok(()),
-            None => Err(Problem::forbidden(format!("{} is in neither [viewers] nor [editors]", escaped(&person.name)))),
+            None => Err(Problem::forbidden(format!(
+                "{} is in neither [viewers] nor [editors]",
+                escaped(&person.name)
+            ))),
         }
     }
 

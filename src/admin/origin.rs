@@ -117,13 +117,35 @@ mod tests {
         for host in ["127.0.0.1", "127.0.0.1:8081", "10.20.30.40:1", "[::1]", "[::1]:8081", "[fe80::1]:80"] {
             check(host, true);
         }
-        for host in ["localhost", "LOCALHOST:9999", "localhost.", "panel.example", "Panel.Example:443", "panel.example."] {
+        for host in [
+            "localhost",
+            "LOCALHOST:9999",
+            "localhost.",
+            "panel.example",
+            "Panel.Example:443",
+            "panel.example.",
+        ] {
             check(host, true);
         }
-        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "xlocalhost", "panel.example.evil"] {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "xlocalhost",
+            "panel.example.evil",
+        ] {
             check(host, false);
         }
-        for host in ["127.1", "0x7f.0.0.1", "2130706433", "", "[evil]", "a@127.0.0.1", "panel.example@evil.example", "sub.panel.example"] {
+        for host in [
+            "127.1",
+            "0x7f.0.0.1",
+            "2130706433",
+            "",
+            "[evil]",
+            "a@127.0.0.1",
+            "panel.example@evil.example",
+            "sub.panel.example",
+        ] {
             check(host, false);
         }
         let none = Request::builder().body(()).expect("a request");
@@ -171,9 +193,21 @@ mod tests {
         check("10.0.0.1:8081", &[(origin, "https://panel.example")], true);
         check("10.0.0.1:8081", &[(origin, "https://Panel.Example:8443")], true);
         for other in [
-            "http://10.0.0.1", "http://10.0.0.1:8082", "https://10.0.0.1", "http://evil.example", "http://10.0.0.1:8081.evil.example",
-            "10.0.0.1:8081", "http://", "", "file://", "http://10.0.0.1:8081/", "http://a@10.0.0.1:8081", "http://panel.example.evil",
-            "ftp://10.0.0.1:8081", "http://panel.example@evil.example", "http://10.0.0.1:99999",
+            "http://10.0.0.1",
+            "http://10.0.0.1:8082",
+            "https://10.0.0.1",
+            "http://evil.example",
+            "http://10.0.0.1:8081.evil.example",
+            "10.0.0.1:8081",
+            "http://",
+            "",
+            "file://",
+            "http://10.0.0.1:8081/",
+            "http://a@10.0.0.1:8081",
+            "http://panel.example.evil",
+            "ftp://10.0.0.1:8081",
+            "http://panel.example@evil.example",
+            "http://10.0.0.1:99999",
         ] {
             check("10.0.0.1:8081", &[(origin, other)], other == "http://10.0.0.1:8081");
         }

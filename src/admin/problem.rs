@@ -40,7 +40,10 @@ impl Problem {
     }
 
     pub(super) fn too_many_failures() -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens at once; a right one is taken at any time")
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many wrong tokens at once; a right one is taken at any time",
+        )
     }
 
     pub(super) fn method_not_allowed(allow: &'static str) -> Self {
@@ -68,7 +71,10 @@ impl Problem {
         match status {
             // SECURITY: a challenge with `Basic` would open the browser's own dialog, also for what a script asks.
             StatusCode::UNAUTHORIZED => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"catalog-proxy\""));
+                headers.insert(
+                    header::WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Bearer realm=\"catalog-proxy\""),
+                );
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(header::RETRY_AFTER, RETRY_AFTER);

@@ -231,7 +231,8 @@ mod tests {
 
     #[test]
     fn a_token_has_a_name_and_a_role() {
-        let text = format!("[editors]\nalice = {}\nbob = \"header\"\n[viewers]\nann = {}\n", line("a"), line("v"));
+        let text =
+            format!("[editors]\nalice = {}\nbob = \"header\"\n[viewers]\nann = {}\n", line("a"), line("v"));
         let tokens = parse(&text, None).expect("a file");
         let found = |token: &str| tokens.person(token).map(|person| (person.name, person.role));
         assert_eq!(found("a"), Some(("alice".to_owned(), Some(Role::Editor))));
@@ -257,8 +258,14 @@ mod tests {
         };
         check("[editors]\nalice = \"secret\"", "2:9: expected \"sha256:\"");
         check("[editors]\nalice = \"sha256:12\"", "2:9");
-        check(&format!("[editors]\nalice = \"{}\"", line("a").trim_matches('"').replace("sha256", "md5")), "2:9");
-        check(&format!("[editors]\na = {0}\n[viewers]\na = {0}", line("a")), "4:1: \"a\" is an editor and a viewer");
+        check(
+            &format!("[editors]\nalice = \"{}\"", line("a").trim_matches('"').replace("sha256", "md5")),
+            "2:9",
+        );
+        check(
+            &format!("[editors]\na = {0}\n[viewers]\na = {0}", line("a")),
+            "4:1: \"a\" is an editor and a viewer",
+        );
         check("[editors]\nalice = 1", "2:9");
         check("[editor]\nalice = \"header\"", "unknown field");
         check("[editors]\n\"a:b\" = \"header\"", "2:1: a name has no colon");

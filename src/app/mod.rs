@@ -33,12 +33,12 @@ use crate::proxy::respond::Caching;
 use crate::proxy::trust::Trusted;
 use crate::server::{self, Connections, Quotas, listener};
 use crate::servers::Servers;
+use crate::shops;
 use crate::shops::{ShopFiles, ShopsError};
 use crate::systemd::Manager;
 use crate::upstream::outbound::{Outbound, OutboundError};
 use crate::upstream::{RootsError, Upstream};
 use crate::watch::Watch;
-use crate::shops;
 use tasks::{EndedEarly, Tasks};
 
 /// Some scrapers, probes and people. They are counted apart, so that they get through whatever clients do; many more than
@@ -135,7 +135,8 @@ impl App {
         };
         let certificate = config.tls.as_ref().map(Certificate::load).transpose()?;
         let access = config.access.clone();
-        let tokens = access.tokens.as_ref().map(|path| WatchedTokens::load(path.value.clone())).transpose()?;
+        let tokens =
+            access.tokens.as_ref().map(|path| WatchedTokens::load(path.value.clone())).transpose()?;
         let mut watches = vec![upstream.watch_roots(&metrics)?];
         if let Some(certificate) = &certificate {
             watches.push(certificate.watch(metrics.panics("certificate"))?);

@@ -1,5 +1,6 @@
 //! Definition of the command line.
 
+mod edits;
 mod news;
 mod servers;
 mod settings;
@@ -15,13 +16,14 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use self::edits::{EditsArguments, TokenArguments};
 pub use self::news::NewsArguments;
 pub use self::servers::ServersArguments;
 pub use self::settings::{AdminListen, LogFormat, Settings};
 pub use self::size::Size;
 pub use self::tools::{
     CheckArguments, Completions, Diff, Edit, Explain, Init, List, ListFormat, ListOrder, ListedPart, Man,
-    Platform, SellerArgument, Sources, TableFormat, TextFormat,
+    Platform, SellerArgument, ShopChoice, ShopsArguments, Sources, TableFormat, TextFormat,
 };
 pub use self::variables::Variables;
 
@@ -99,10 +101,12 @@ pub enum Action {
     /// Every extension of the catalog that Plesk sells is one line, commented out, with its name: take the `#` away from
     /// those that your shop sells. It goes to standard output, so no file is touched: `catalog-proxy init >
     /// whitelist.toml` (the shell replaces a file that is there).
-    #[command(mut_arg("whitelist", |arg| arg.hide(true)))]
+    #[command(mut_arg("whitelist", |arg| arg.hide(true)), mut_arg("shops", |arg| arg.hide(true)))]
     Init(Init),
     /// List the catalog's extensions: who sells them, and whether customers see them
     List(List),
+    /// List the shops: where each is served, how much it shows, what is wrong
+    Shops(ShopsArguments),
     /// Say why an extension is shown or hidden
     Explain(Explain),
     /// Show extensions in the shop
@@ -138,6 +142,12 @@ pub enum Action {
     /// A server is current if its last complete answer with the packages of the shop window came after the shop last
     /// decided otherwise. Servers behind one address are one.
     Servers(ServersArguments),
+    /// Print who edited which whitelist when
+    ///
+    /// Reads the edit log in the cache directory: edits over the admin port, and changes of the files themselves.
+    Edits(EditsArguments),
+    /// Make a token for the admin port, and print the line for --admin-tokens
+    Token(TokenArguments),
     /// Check configuration, whitelist, certificate, upstream and cache directory
     Check(CheckArguments),
     /// Filter a packages feed from standard input to standard output
@@ -163,6 +173,7 @@ impl Action {
             Self::Check(check) => Some(&mut check.settings.variables),
             Self::Init(init) => Some(&mut init.sources.variables),
             Self::List(list) => Some(&mut list.sources.variables),
+            Self::Shops(shops) => Some(&mut shops.sources.variables),
             Self::Explain(explain) => Some(&mut explain.sources.variables),
             Self::Allow(edit) | Self::Retire(edit) | Self::Hide(edit) | Self::Forget(edit) => {
                 Some(&mut edit.sources.variables)
@@ -170,7 +181,13 @@ impl Action {
             Self::Diff(diff) => Some(&mut diff.sources.variables),
             Self::News(news) => Some(&mut news.variables),
             Self::Servers(servers) => Some(&mut servers.variables),
-            Self::Demo(_) | Self::Filter(_) | Self::PanelIni(_) | Self::Completions(_) | Self::Man(_) => None,
+            Self::Edits(edits) => Some(&mut edits.variables),
+            Self::Demo(_)
+            | Self::Filter(_)
+            | Self::PanelIni(_)
+            | Self::Token(_)
+            | Self::Completions(_)
+            | Self::Man(_) => None,
         }
     }
 }
@@ -197,6 +214,12 @@ pub struct PanelIni {
     /// Where Plesk servers reach the proxy
     #[arg(long, value_name = "URL", default_value = "http://proxy:8080")]
     pub url: String,
+    /// Shop by its name, `default` for the one at / [default: the shop at /]
+    #[arg(long, value_name = "NAME")]
+    pub shop: Option<String>,
+    /// Directory with a whitelist NAME.toml for each shop, to check the name [default: none]
+    #[arg(long, value_name = "DIR", env = "CATALOG_PROXY_SHOPS")]
+    pub shops: Option<PathBuf>,
     /// Your shop: where Buy buttons lead
     #[arg(long, value_name = "URL")]
     pub buy_url: Option<String>,

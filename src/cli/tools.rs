@@ -31,9 +31,12 @@ pub struct Sources {
     /// Largest feed accepted, decoded [default: 64MiB]
     #[arg(long, value_name = "SIZE", env = "CATALOG_PROXY_MAX_FEED_SIZE")]
     pub max_feed_size: Option<Size>,
-    /// Whitelist file [default: whitelist.toml]
+    /// Whitelist file of the shop at /, or `off` [default: whitelist.toml]
     #[arg(long, value_name = "FILE", env = "CATALOG_PROXY_WHITELIST")]
     pub whitelist: Option<PathBuf>,
+    /// Directory with a whitelist NAME.toml for each shop at /NAME/ [default: none]
+    #[arg(long, value_name = "DIR", env = "CATALOG_PROXY_SHOPS")]
+    pub shops: Option<PathBuf>,
     /// Configuration file of the proxy (TOML)
     #[arg(long, value_name = "FILE", env = "CATALOG_PROXY_CONFIG")]
     pub config: Option<PathBuf>,
@@ -50,12 +53,21 @@ impl Sources {
             upstream: self.upstream.clone(),
             upstream_ca: self.upstream_ca.clone(),
             whitelist: self.whitelist.clone(),
+            shops: self.shops.clone(),
             cache_dir: self.cache_dir.clone(),
             max_feed_size: self.max_feed_size,
             variables: self.variables.clone(),
             ..Settings::default()
         }
     }
+}
+
+/// Shops that a command is about.
+#[derive(Debug, Default, Args)]
+pub struct ShopChoice {
+    /// Shop by its name, `default` for the one at /; several with commas [default: the shop at /]
+    #[arg(long = "shop", value_name = "NAME", value_delimiter = ',')]
+    pub names: Vec<String>,
 }
 
 /// Kind of Plesk servers: the vendor's catalog differs between them.
@@ -145,7 +157,21 @@ pub struct List {
     /// Columns for people, JSON for programs, or CSV for spreadsheets
     #[arg(long, value_enum, default_value = "table")]
     pub format: ListFormat,
+    /// Shops that it is about.
+    #[command(flatten)]
+    pub shops: ShopChoice,
     /// Catalog and whitelist to read.
+    #[command(flatten)]
+    pub sources: Sources,
+}
+
+/// Arguments of `shops`.
+#[derive(Debug, Args)]
+pub struct ShopsArguments {
+    /// Columns for people, or JSON for programs
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: TableFormat,
+    /// Catalog and shops to read.
     #[command(flatten)]
     pub sources: Sources,
 }
@@ -166,6 +192,9 @@ pub struct CheckArguments {
     /// Lines for people, or JSON for programs
     #[arg(long, value_enum, default_value = "text")]
     pub format: TextFormat,
+    /// Whitelist to check by its shop's name, `default` for the one at /; several with commas [default: all]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub shop: Vec<String>,
     /// Settings to check.
     #[command(flatten, next_help_heading = "Settings of serve")]
     pub settings: Settings,
@@ -176,11 +205,15 @@ pub struct CheckArguments {
 pub struct Diff {
     /// Edited whitelist
     pub new: PathBuf,
-    /// Whitelist to compare it with [default: the one in use]
+    /// Whitelist to compare it with [default: the shop's]
+    #[arg(conflicts_with = "names")]
     pub old: Option<PathBuf>,
     /// Columns for people, or JSON for programs
     #[arg(long, value_enum, default_value = "table")]
     pub format: TableFormat,
+    /// Shops that it is about.
+    #[command(flatten)]
+    pub shops: ShopChoice,
     /// Catalog and whitelist to read.
     #[command(flatten)]
     pub sources: Sources,
@@ -201,6 +234,9 @@ pub struct Edit {
     /// Do it though the catalog has no such extension, or it would change nothing
     #[arg(long)]
     pub force: bool,
+    /// Shops that it is about.
+    #[command(flatten)]
+    pub shops: ShopChoice,
     /// Catalog and whitelist to read.
     #[command(flatten)]
     pub sources: Sources,
@@ -222,6 +258,9 @@ pub struct Explain {
     /// Lines for people, or JSON for programs
     #[arg(long, value_enum, default_value = "text")]
     pub format: TextFormat,
+    /// Shops that it is about.
+    #[command(flatten)]
+    pub shops: ShopChoice,
     /// Catalog and whitelist to read.
     #[command(flatten)]
     pub sources: Sources,

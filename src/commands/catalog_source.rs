@@ -23,6 +23,7 @@ use crate::feed::listing::{self, Listed};
 use crate::feed::{FeedKind, packages};
 use crate::policy::Pattern;
 use crate::printable::printable;
+use crate::report::not_in_catalog;
 use crate::stderr;
 use crate::upstream::Upstream;
 use crate::upstream::outbound::Outbound;
@@ -165,12 +166,6 @@ impl Listing {
     pub(crate) fn unknown(&self, code: &str) -> String {
         not_in_catalog(code, &self.origin, catalog::suggest(&self.packages, code))
     }
-}
-
-/// Formats the message about a code that a catalog does not have, with the one that was probably meant.
-pub(crate) fn not_in_catalog(code: &str, origin: &str, meant: Option<&str>) -> String {
-    let meant = meant.map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default();
-    format!("{code:?} is not in the catalog ({origin}){meant}")
 }
 
 /// Returns the upstream's URL.

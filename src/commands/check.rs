@@ -1,17 +1,17 @@
-//! `check`: verifies configuration, whitelist, certificate, upstream and cache directory. One line a finding.
+//! `check`: verifies configuration, whitelists, certificate, upstream and cache directory. One line a finding.
+
+mod lists;
 
 use std::fmt;
 use std::path::Path;
-use std::time::SystemTime;
 
 use serde::Serialize;
 
 use super::catalog_source::{Asking, Listing, block_on, origin};
-use super::diff::always_shown;
-use super::former_codes::{FormerCodes, unknown};
-use super::panel_ini::{is_usable, objections};
+use super::former_codes::FormerCodes;
+use super::panel_ini::{base_url, is_usable, objections};
 use super::terminal::{Style, Terminal, print, print_json};
-use super::whitelist_file::{GivenFiles, WhitelistFile};
+use super::whitelist_file::GivenFiles;
 use super::{CommandError, Subject};
 use crate::certificate::{Certificate, Overdue};
 use crate::cli::{CheckArguments, Platform, TextFormat};
@@ -20,11 +20,9 @@ use crate::feed::listing::Listed;
 use crate::given::Source;
 use crate::logging;
 use crate::place::Place;
-use crate::policy::{Day, HostsKey, Pattern, Verdict, WhitelistEntry};
-use crate::printable::printable;
 use crate::seller::Seller;
-use crate::whitelist::load::LoadError;
-use crate::whitelist::mount;
+use crate::shops::ShopName;
+use lists::{CheckedShops, ListContext};
 
 /// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -42,6 +40,8 @@ enum Level {
 #[derive(Debug, Serialize)]
 struct CheckFinding {
     level: Level,
+    /// Shop whose whitelist the finding is about.
+    shop: Option<String>,
     /// File, URL or flag that the finding is about.
     about: String,
     line: Option<usize>,
@@ -52,6 +52,8 @@ struct CheckFinding {
 /// Everything that the checks found.
 #[derive(Debug, Default)]
 struct CheckReport {
+    /// Shop that is being checked, if it is one.
+    shop: Option<ShopName>,
     findings: Vec<CheckFinding>,
     /// Files, URLs and flags that are in order, each with a description. Only the text format has them.
     good: Vec<(String, String)>,
@@ -65,26 +67,34 @@ pub(crate) fn check(arguments: CheckArguments) -> Result<(), CommandError> {
     let mut report = CheckReport::default();
     let format = arguments.format;
     let (settings, platform) = (arguments.settings, arguments.platform);
-    let given = GivenFiles { config: settings.config.clone(), whitelist: settings.whitelist.clone() };
+    let given = GivenFiles::from(&settings);
     let config = Config::load(settings);
+    let checked = config.as_ref().map(|config| CheckedShops::find(config, &arguments.shop));
+    let checked = checked.unwrap_or_else(|_| Ok(CheckedShops::default()))?;
     if let Some(url) = &arguments.url {
-        report.base_url(url, config.as_ref().is_ok_and(|config| config.tls.is_some()));
+        report.base_urls(url, config.as_ref().is_ok_and(|config| config.tls.is_some()), &checked.names());
     }
     match config {
-        Ok(config) => report.everything(&config, &given, arguments.feed.as_deref(), platform)?,
+        Ok(config) => {
+            report.settings(&config);
+            let lists = report.lists(&checked);
+            if let Some(catalog) = report.catalog(&config, arguments.feed.as_deref(), platform)? {
+                let former = FormerCodes::read(&config, platform);
+                let context = ListContext { catalog: &catalog, former: &former, given: &given };
+                lists.iter().for_each(|list| report.codes(list, &context));
+                report.sort(&checked);
+            }
+            if let Some(directory) = &config.cache_dir {
+                report.cache_dir(directory);
+            }
+        }
         Err(error) => report.configuration(error),
     }
     report.finish(format)
 }
 
 impl CheckReport {
-    fn everything(
-        &mut self,
-        config: &Config,
-        given: &GivenFiles,
-        feed: Option<&Path>,
-        platform: Platform,
-    ) -> Result<(), CommandError> {
+    fn settings(&mut self, config: &Config) {
         if let Err(error) = logging::levels(config.log_level.as_ref()) {
             self.value(&error.at, error.message());
         }
@@ -99,16 +109,6 @@ impl CheckReport {
                 source => self.about(Level::Warning, &source.to_string(), objection),
             }
         }
-        let file = config.whitelist.as_ref().and_then(|path| self.whitelist(path));
-        let catalog = self.catalog(config, feed, platform)?;
-        if let (Some(file), Some(catalog)) = (&file, &catalog) {
-            let former = FormerCodes::read(config, platform);
-            self.codes(file, catalog, &former, given);
-        }
-        if let Some(directory) = &config.cache_dir {
-            self.cache_dir(directory);
-        }
-        Ok(())
     }
 
     fn configuration(&mut self, error: ConfigError) {
@@ -141,31 +141,6 @@ impl CheckReport {
             self.about(level, &name, overdue.to_string());
         }
         self.good.push((name, "a certificate and its key".to_owned()));
-    }
-
-    fn whitelist(&mut self, path: &Path) -> Option<WhitelistFile> {
-        let name = path.display().to_string();
-        match WhitelistFile::read(path, HostsKey::Refused, Day::of(SystemTime::now())) {
-            Err(LoadError::Parse { finding, .. }) => {
-                self.at(Level::Error, &name, finding.place, finding.message)
-            }
-            Err(LoadError::Read { reason, .. }) => {
-                self.about(Level::Error, &name, format!("cannot be read: {reason}"));
-            }
-            Ok(file) => {
-                for warning in &file.warnings {
-                    self.at(Level::Warning, &name, warning.place, warning.message.clone());
-                }
-                if mount::is_mount_point(path) {
-                    let message = "is itself a mount point, so edits that replace the file will not be seen: \
-                                   mount its directory instead";
-                    self.about(Level::Warning, &name, message);
-                }
-                self.good.push((name, counted(file.policy.entries().len(), "entry", "entries")));
-                return Some(file);
-            }
-        }
-        None
     }
 
     /// Returns the catalog to check codes against. If the upstream has none, that is the newest feed on disk.
@@ -217,45 +192,6 @@ impl CheckReport {
         }
     }
 
-    fn codes(
-        &mut self,
-        file: &WhitelistFile,
-        catalog: &Listing,
-        former: &FormerCodes<'_>,
-        given: &GivenFiles,
-    ) {
-        let name = file.path.display().to_string();
-        for (nth, entry) in file.policy.entries().iter().enumerate() {
-            let is_named =
-                file.policy.entries()[..nth].iter().any(|earlier| earlier.pattern == entry.pattern);
-            let pattern = entry.pattern.to_string();
-            // These were warned about already.
-            if pattern.trim() != pattern || is_named {
-                continue;
-            }
-            if entry.window.until.is_some_and(|until| until < file.day) {
-                let message = format!("{pattern:?} ended: it counts {}", entry.window);
-                self.at(Level::Note, &name, entry.place, message);
-                continue;
-            }
-            match &entry.pattern {
-                Pattern::Exact(code) => {
-                    let Some((level, message)) = self::code(code, entry, file, catalog, former, given) else {
-                        continue;
-                    };
-                    self.at(level, &name, entry.place, message);
-                }
-                Pattern::Star(_) if catalog.matching(&entry.pattern).is_empty() => {
-                    let message = format!("{pattern:?} matches nothing in the catalog ({})", catalog.origin);
-                    self.at(Level::Warning, &name, entry.place, message);
-                }
-                Pattern::Star(_) => {}
-            }
-        }
-        // By place, whichever check it was that found it.
-        self.findings.sort_by_key(|finding| (finding.about != name, finding.line, finding.column));
-    }
-
     fn cache_dir(&mut self, directory: &Path) {
         // The proxy makes it if need be, so then the nearest that there is counts.
         let here = |ancestor: &Path| if ancestor == Path::new("") { ".".into() } else { ancestor.to_owned() };
@@ -269,7 +205,8 @@ impl CheckReport {
         }
     }
 
-    fn base_url(&mut self, url: &str, tls: bool) {
+    /// Checks the URL at which Plesk servers reach the proxy, with the prefix of each shop.
+    fn base_urls(&mut self, url: &str, tls: bool, shops: &[ShopName]) {
         let base = url.trim_end_matches('/');
         if !is_usable(base) {
             return self.about(
@@ -282,9 +219,19 @@ impl CheckReport {
             let message = "the proxy speaks HTTPS (--tls-cert), so it must begin with https://";
             self.about(Level::Warning, base, message);
         }
-        for objection in objections(base) {
-            self.about(Level::Warning, base, objection);
+        // One that has a prefix already is that of one shop.
+        let has_prefix = shops.iter().any(|shop| base.ends_with(&format!("/{shop}")));
+        let named = shops.iter().filter(|shop| !shop.is_default() && !has_prefix);
+        let prefixed: Vec<_> = named.map(|shop| base_url(base, shop)).collect();
+        let of_plain = objections(base, shops);
+        for url in &prefixed {
+            let objections = objections(url, shops).into_iter();
+            // What is wrong without the prefix already is told once.
+            objections
+                .filter(|_| of_plain.is_empty())
+                .for_each(|objection| self.about(Level::Warning, url, objection));
         }
+        of_plain.into_iter().for_each(|objection| self.about(Level::Warning, base, objection));
     }
 
     /// Turns a failure into a finding.
@@ -299,19 +246,24 @@ impl CheckReport {
     }
 
     fn at(&mut self, level: Level, about: &str, place: Place, message: impl Into<String>) {
-        let (line, column) = (Some(place.line), Some(place.column));
-        self.findings.push(CheckFinding {
-            level,
-            about: about.to_owned(),
-            line,
-            column,
-            message: message.into(),
-        });
+        self.add(level, about, Some(place), message.into());
     }
 
     fn about(&mut self, level: Level, about: &str, message: impl Into<String>) {
-        let (about, message) = (about.to_owned(), message.into());
-        self.findings.push(CheckFinding { level, about, line: None, column: None, message });
+        self.add(level, about, None, message.into());
+    }
+
+    fn add(&mut self, level: Level, about: &str, place: Option<Place>, message: String) {
+        let shop = self.shop.as_ref().map(ToString::to_string);
+        let (line, column) = (place.map(|place| place.line), place.map(|place| place.column));
+        self.findings.push(CheckFinding { level, shop, about: about.to_owned(), line, column, message });
+    }
+
+    /// Sorts findings by file and place, whichever check it was that found them: those about whitelists come first.
+    fn sort(&mut self, checked: &CheckedShops) {
+        let files: Vec<_> = checked.shops.iter().map(|shop| shop.path.display().to_string()).collect();
+        let nth = |about: &str| files.iter().position(|file| file == about).unwrap_or(files.len());
+        self.findings.sort_by_key(|finding| (nth(&finding.about), finding.line, finding.column));
     }
 
     fn finish(self, format: TextFormat) -> Result<(), CommandError> {
@@ -346,42 +298,6 @@ impl CheckReport {
         });
         bad.chain(good).collect()
     }
-}
-
-/// Returns what is wrong with an entry for one code.
-fn code(
-    code: &str,
-    entry: &WhitelistEntry,
-    file: &WhitelistFile,
-    catalog: &Listing,
-    former: &FormerCodes<'_>,
-    given: &GivenFiles,
-) -> Option<(Level, String)> {
-    let Some(listed) = catalog.find(code) else {
-        let successor = former.successor(code, catalog);
-        let mut message = unknown(code, successor, catalog);
-        if let Some(listed) = successor {
-            // What customers see anyway, or with an entry that is there, needs no other one.
-            let is_as_meant = file.verdict(listed) == entry.verdict;
-            let verb = match entry.verdict {
-                Verdict::Shown => "allow",
-                Verdict::Retired => "retire",
-                Verdict::Hidden => "hide",
-            };
-            let new = listed.package.code.as_deref().filter(|_| !is_as_meant);
-            let again = new.map(|new| format!("{} && ", given.edit_command(verb, new))).unwrap_or_default();
-            message += &printable(&format!("; {again}{}", given.edit_command("forget", code)));
-        }
-        return Some((Level::Error, message));
-    };
-    let seller = listed.package.seller;
-    // What its vendor sells, or is free, is shown without an entry, unless a star says otherwise.
-    let is_needless = seller != Seller::Plesk
-        && entry.verdict == Verdict::Shown
-        && !file.policy.entries().iter().any(|other| {
-            other.pattern != entry.pattern && other.pattern.matches(code) && other.verdict != Verdict::Shown
-        });
-    is_needless.then(|| (Level::Warning, format!("{code:?} is {}", always_shown(seller))))
 }
 
 fn counted(count: usize, one: &str, many: &str) -> String {

@@ -61,7 +61,7 @@ pub(crate) fn demo(listen: SocketAddr) -> Result<(), CommandError> {
             listen: vec![listen].into(),
             upstream: Origin { scheme: Scheme::HTTP, authority }.into(),
             whitelist: Some(whitelist.clone().into()),
-            shops: Some(shops.into()),
+            shops: Some(shops.clone().into()),
             ..Config::default()
         };
         let app = App::bind(&config).await?;
@@ -72,15 +72,21 @@ pub(crate) fn demo(listen: SocketAddr) -> Result<(), CommandError> {
         let answer = |request: Request<Incoming>, _| std::future::ready(vendor(&request));
         tokio::spawn(server::serve(sample, connections, None, answer, stopped));
         for address in app.addresses() {
-            print(&what_to_try(address, app.admin_address(), &config.upstream, &whitelist))?;
+            print(&what_to_try(address, app.admin_address(), &config.upstream, [&whitelist, &shops]))?;
         }
         Ok(app.run(shutdown_signal().map_err(CommandError::failed)?).await?)
     })
 }
 
-fn what_to_try(address: SocketAddr, admin: Option<SocketAddr>, sample: &Origin, whitelist: &Path) -> String {
+fn what_to_try(
+    address: SocketAddr,
+    admin: Option<SocketAddr>,
+    sample: &Origin,
+    [whitelist, shops]: [&Path; 2],
+) -> String {
     let program = std::env::args().next().unwrap_or_else(|| "catalog-proxy".to_owned());
-    let sources = format!("--upstream http://{} --whitelist {}", sample.authority, whitelist.display());
+    let (whitelist, shops) = (whitelist.display(), shops.display());
+    let sources = format!("--upstream http://{} --whitelist {whitelist} --shops {shops}", sample.authority);
     let metrics = admin.map_or_else(String::new, |admin| format!("  curl -s http://{admin}/metrics\n"));
     format!(
         "The sample catalog has 42 packages, 16 of them sold by Plesk. The whitelist shows 2 of those and retires 1;\n\
@@ -89,7 +95,8 @@ fn what_to_try(address: SocketAddr, admin: Option<SocketAddr>, sample: &Origin, 
          \x20 curl -s http://{address}/gold/api/v4/packages | grep -o '\"code\":\"[^\"]*\"'\n\
          \x20 curl -s 'http://{address}/api/v4/packages?platform=unix' | grep -o xovi | head -1   # updates only\n\
          \x20 curl -si http://{address}/api/v4/categories | head -20\n\
-         \x20 {program} list {sources}\n\
+         \x20 {program} shops {sources}\n\
+         \x20 {program} list --shop default,gold {sources}\n\
          \x20 {program} allow xovi {sources}   # then ask again: xovi is in the shop at once\n\
          {metrics}\
          Ctrl-C ends it.\n"

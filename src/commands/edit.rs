@@ -11,16 +11,18 @@ use tokio::time::timeout;
 
 use super::CommandError;
 use super::catalog_source::{Asking, Listing, block_on, origin};
+use super::shop_selection::{SelectedShop, select};
 use super::terminal::print;
-use super::whitelist_file::{GivenFiles, whitelist_path};
+use super::whitelist_file::GivenFiles;
 use crate::cli::{Edit, Sources};
 use crate::config::Config;
-use crate::editing::{self, AcceptedCodes, CodeEdit, EditContext, Verb};
+use crate::editing::{self, AcceptedCodes, CodeEdit, EditContext, EditedList, Verb};
 use crate::policy::{Day, HostsKey, document};
-use crate::printable::printable;
+use crate::printable::{joined, printable};
 use crate::stderr;
 use crate::whitelist::load::read_editable;
 use crate::whitelist::replace::{Editing, Replaced};
+use report::EditReport;
 
 /// Longest wait for the upstream. It only provides names and suggestions, and somebody waits at the terminal.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -33,60 +35,150 @@ const DIFF_LIMIT: Duration = Duration::from_secs(1);
 const WHEN: &str = "The proxy shows it within a second; a Plesk server does when it next renews its own copy of \
                     the catalog, about every three days.";
 
-/// Edits the whitelist, or says what would change.
+/// Edits the whitelists of one or more shops, or says what would change.
 ///
 /// # Errors
-/// If a code is unknown, or the file cannot be edited. Then nothing is changed.
+/// If a code is unknown, or a file cannot be edited. Then nothing is changed, unless one of several files cannot be
+/// written.
 pub(crate) fn edit(verb: Verb, arguments: &Edit) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
-    let path = whitelist_path(&config)?;
+    let shops = select(&config, &arguments.shops.names)?;
     // A file that is not there should be told before anyone waits for the upstream.
-    read_editable(path)?;
+    shops.iter().try_for_each(|shop| read_editable(&shop.path).map(drop))?;
     let codes = codes::read(arguments, io::stdin().lock())?;
     let catalog = at_hand(&arguments.sources, &config)?;
-    let given = GivenFiles::from(&arguments.sources);
-    let cannot = |error| CommandError::failed(format!("cannot write {}: {error}", path.display()));
-    // What is not written needs no lock, and no place to write to.
-    let editing = (!arguments.dry_run).then(|| Editing::begin(path).map_err(cannot)).transpose()?;
-    let edits = CodeEdit::all(verb, &codes);
-    let context = EditContext {
-        catalog: catalog.as_ref().map(|listing| listing.packages.as_slice()),
-        accepted: if arguments.force { AcceptedCodes::Any } else { AcceptedCodes::Known },
-        hosts_key: HostsKey::Allowed,
-        today: Day::of(SystemTime::now()),
+    let request = EditRequest {
+        edits: CodeEdit::all(verb, &codes),
+        context: EditContext {
+            catalog: catalog.as_ref().map(|listing| listing.packages.as_slice()),
+            accepted: if arguments.force { AcceptedCodes::Any } else { AcceptedCodes::Known },
+            hosts_key: HostsKey::Allowed,
+            today: Day::of(SystemTime::now()),
+        },
+        origin: catalog.as_ref().map(|listing| listing.origin.as_str()),
     };
-    let origin = catalog.as_ref().map(|listing| listing.origin.as_str());
-    for _ in 0..MAX_ROUNDS {
-        let bytes = read_editable(path)?;
-        let text = document::text(&bytes)
-            .map_err(|finding| CommandError::wrong(format!("{}:{finding}", path.display())))?;
-        let edited = editing::edit(text, &edits, &context)
-            .map_err(|refusal| report::refused(refusal, path, origin))?;
-        let (done, is_edit) = (report::done(&edited, path), edited.text != text);
-        if let (true, Some(editing)) = (is_edit, &editing) {
-            match editing.replace(&bytes, edited.text.as_bytes()).map_err(cannot)? {
-                Replaced::Changed => continue,
-                Replaced::Renamed => {}
+    // What is not written needs no lock, and no place to write to.
+    let files = if arguments.dry_run { Vec::new() } else { lock(&shops)? };
+    let mut planned = request.plan_all(&shops)?;
+    let mut written = Ok(());
+    for (n, file) in files.iter().enumerate() {
+        written = planned[n].write(file, &request);
+        if written.is_err() {
+            planned.truncate(n);
+            break;
+        }
+    }
+    let report = EditReport { given: &GivenFiles::from(&arguments.sources), is_of_several: shops.len() > 1 };
+    let changes = |edit: &PlannedEdit<'_>| match arguments.dry_run {
+        true => changed_lines(&edit.shop.path.display().to_string(), &edit.before, &edit.edited.text),
+        false => String::new(),
+    };
+    let done = |edit: &PlannedEdit<'_>| report.done(&edit.edited, edit.shop) + &changes(edit);
+    print(&planned.iter().map(done).collect::<String>())?;
+    let warnings = planned.iter().flat_map(|edit| report.warnings(&edit.edited, &edit.shop.name));
+    warnings.for_each(stderr::message);
+    let is_edit = planned.iter().any(PlannedEdit::is_edit);
+    if arguments.dry_run {
+        stderr::message("Nothing was written: this was a dry run.");
+    } else if is_edit && io::stderr().is_terminal() {
+        stderr::message(WHEN);
+    }
+    written.map_err(|error: CommandError| {
+        let names: Vec<_> =
+            planned.iter().filter(|edit| edit.is_edit()).map(|edit| &edit.shop.name).collect();
+        match names.is_empty() {
+            true => error,
+            false => CommandError {
+                message: format!("{}; edited before that: {}", error.message, joined(&names)),
+                ..error
+            },
+        }
+    })
+}
+
+/// Locks the files of shops.
+fn lock(shops: &[SelectedShop]) -> Result<Vec<Editing>, CommandError> {
+    let unlocked =
+        |shop: &SelectedShop| Editing::unlocked(&shop.path).map_err(|error| shop.not_written(&error));
+    let mut files: Vec<_> = shops.iter().map(unlocked).collect::<Result<_, _>>()?;
+    Editing::lock(&mut files);
+    Ok(files)
+}
+
+/// What is wanted of each shop.
+struct EditRequest<'a> {
+    edits: Vec<CodeEdit>,
+    context: EditContext<'a>,
+    /// Where the catalog is from.
+    origin: Option<&'a str>,
+}
+
+/// Edit of one shop's file that can be made.
+struct PlannedEdit<'a> {
+    shop: &'a SelectedShop,
+    before: String,
+    edited: EditedList,
+}
+
+impl EditRequest<'_> {
+    /// Makes the edits of all shops in memory.
+    fn plan_all<'s>(&self, shops: &'s [SelectedShop]) -> Result<Vec<PlannedEdit<'s>>, CommandError> {
+        let (mut planned, mut refusals) = (Vec::new(), Vec::new());
+        for shop in shops {
+            let before = shop.read()?;
+            match editing::edit(&before, &self.edits, &self.context) {
+                Ok(edited) => planned.push(PlannedEdit { shop, before, edited }),
+                Err(refusal) => refusals.push((shop.path.as_path(), refusal)),
+            }
+        }
+        match refusals.is_empty() {
+            true => Ok(planned),
+            false => Err(report::refused(refusals, self.origin)),
+        }
+    }
+}
+
+impl PlannedEdit<'_> {
+    fn is_edit(&self) -> bool {
+        self.before != self.edited.text
+    }
+
+    /// Writes the file. If somebody else has changed it since it was read, the edit is made anew.
+    fn write(&mut self, file: &Editing, request: &EditRequest<'_>) -> Result<(), CommandError> {
+        let (shop, path) = (self.shop, self.shop.path.display());
+        for _ in 0..MAX_ROUNDS {
+            if !self.is_edit() {
+                return Ok(());
+            }
+            let replaced = file.replace(self.before.as_bytes(), self.edited.text.as_bytes());
+            match replaced.map_err(|error| shop.not_written(&error))? {
+                Replaced::Renamed => return Ok(()),
                 Replaced::InPlace(obstacle) => {
-                    stderr::message(format_args!("note: {} was written in place: {obstacle}", path.display()))
+                    stderr::message(format_args!("note: {path} was written in place: {obstacle}"));
+                    return Ok(());
+                }
+                Replaced::Changed => {
+                    self.before = shop.read()?;
+                    self.edited = editing::edit(&self.before, &request.edits, &request.context)
+                        .map_err(|refusal| report::refused(vec![(&shop.path, refusal)], request.origin))?;
                 }
             }
         }
-        if editing.is_none() {
-            let name = path.display().to_string();
-            print(&(done + &changed_lines(&name, text, &edited.text)))?;
-        } else {
-            print(&done)?;
-        }
-        report::warnings(&edited, &given).iter().for_each(stderr::message);
-        if editing.is_none() {
-            stderr::message("Nothing was written: this was a dry run.");
-        } else if is_edit && io::stderr().is_terminal() {
-            stderr::message(WHEN);
-        }
-        return Ok(());
+        Err(CommandError::failed(format!("{path}: somebody else keeps changing it")))
     }
-    Err(CommandError::failed(format!("{}: somebody else keeps changing it", path.display())))
+}
+
+impl SelectedShop {
+    /// Reads the text of its file.
+    fn read(&self) -> Result<String, CommandError> {
+        let bytes = read_editable(&self.path)?;
+        let text = document::text(&bytes).map(str::to_owned);
+        text.map_err(|finding| CommandError::wrong(format!("{}:{finding}", self.path.display())))
+    }
+
+    fn not_written(&self, error: &io::Error) -> CommandError {
+        CommandError::failed(format!("cannot write {}: {error}", self.path.display()))
+    }
 }
 
 /// Writes the changed lines of a file as a unified diff.

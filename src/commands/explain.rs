@@ -9,19 +9,22 @@ use super::CommandError;
 use super::catalog_source::Listing;
 use super::former_codes::{FormerCodes, unknown};
 use super::list::style;
+use super::shop_selection::ShopList;
 use super::terminal::{Style, Terminal, print, print_json};
-use super::whitelist_file::{GivenFiles, WhitelistFile, whitelist_path};
+use super::whitelist_file::{GivenFiles, WhitelistFile};
 use crate::cli::{Explain, TextFormat};
 use crate::config::Config;
+use crate::feed::listing::Listed;
 use crate::news::renames::FormerCode;
-use crate::policy::{Day, HostsKey, Reason, Verdict, ViewKind, WhitelistEntry};
+use crate::policy::{Day, Reason, Verdict, ViewKind, WhitelistEntry};
 use crate::printable::{joined, printable};
 use crate::seller::{self, Seller};
 
-/// Explanation of one code.
+/// Explanation of one code in one shop.
 #[derive(Debug, Serialize)]
 struct Explanation<'a> {
     code: &'a str,
+    shop: &'a str,
     name: Option<&'a str>,
     uuid: Option<&'a str>,
     /// Codes that the package had before, the last one first.
@@ -81,50 +84,40 @@ struct ChangeCommand {
 /// If there is no such extension, no catalog or no whitelist.
 pub(crate) fn explain(arguments: &Explain) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
-    let file = WhitelistFile::read(whitelist_path(&config)?, HostsKey::Allowed, Day::of(SystemTime::now()))?;
+    let lists = ShopList::read_all(&config, &arguments.shops.names, Day::of(SystemTime::now()))?;
     let catalog = Listing::load(&arguments.sources, &config)?;
     let code = arguments.code.as_str();
     let former = FormerCodes::read(&config, arguments.sources.platform);
-    let entries: Vec<_> =
-        file.matching(code).into_iter().map(|entry| MatchingEntry::of(entry, &file, code)).collect();
     let Some(listed) = catalog.find(code) else {
-        let place = entries.first().map(|entry| format!("{entry}: ")).unwrap_or_default();
+        let entry = |ShopList { file, .. }: &ShopList| {
+            let entry = *file.matching(code).first()?;
+            Some(format!("{}: ", MatchingEntry::of(entry, file, code)))
+        };
+        let place = lists.iter().find_map(entry).unwrap_or_default();
         let message = unknown(code, former.successor(code, &catalog), &catalog);
         return Err(CommandError::failed(format!("{place}{message}")));
     };
-    let (verdict, reason) = (file.verdict(listed), file.reason(listed));
     let given = GivenFiles::from(&arguments.sources);
-    let verbs = [(Verdict::Shown, "allow"), (Verdict::Retired, "retire"), (Verdict::Hidden, "hide")];
-    let commands = verbs.into_iter().filter(|(other, _)| *other != verdict);
     let others = catalog.packages.iter().filter(|other| other.package.code.as_deref() == Some(code));
-    let others = others.filter(|other| !std::ptr::eq(*other, listed));
-    let explanation = Explanation {
-        code,
-        name: listed.name.as_deref(),
-        uuid: listed.uuid.as_deref(),
+    let also: Vec<_> = others
+        .filter(|other| !std::ptr::eq(*other, listed))
+        .map(|other| other.package.seller.name())
+        .collect();
+    let explain = |list| Explanation {
         was_called: former.of(code),
-        seller: listed.package.seller.name(),
-        state: verdict.name(),
-        decided: reason.is_decision(),
-        reason: reason.to_string(),
-        in_shop: verdict.is_in(ViewKind::Shop),
-        in_updates: verdict.is_in(ViewKind::Update),
-        buy_url: listed.buy_url.as_deref(),
-        host: listed.buy_url.as_deref().and_then(seller::host),
-        entries,
-        also: others.map(|other| other.package.seller.name()).collect(),
-        commands: commands
-            .map(|(other, verb)| ChangeCommand {
-                state: other.name(),
-                command: given.edit_command(verb, code),
-            })
-            .collect(),
+        also: also.clone(),
+        ..Explanation::of(code, listed, list, &given)
     };
-    match arguments.format {
-        TextFormat::Json => print_json("explanation", &explanation),
-        TextFormat::Text => {
-            let because = because(reason, verdict, !explanation.entries.is_empty());
-            print(&explanation.text(listed.package.seller, verdict, because, &file, Terminal::stdout()))
+    let explanations: Vec<_> = lists.iter().map(explain).collect();
+    match (arguments.format, explanations.as_slice()) {
+        (TextFormat::Json, [explanation]) => print_json("explanation", explanation),
+        (TextFormat::Json, explanations) => print_json("explanations", &explanations),
+        (TextFormat::Text, explanations) => {
+            let text = |(explanation, list): (&Explanation<'_>, &ShopList)| {
+                let shop = if lists.len() > 1 { format!("{}: ", list.name) } else { String::new() };
+                format!("{shop}{}", explanation.text(listed, &list.file, Terminal::stdout()))
+            };
+            print(&explanations.iter().zip(&lists).map(text).collect::<String>())
         }
     }
 }
@@ -157,15 +150,41 @@ fn because(reason: Reason<'_>, verdict: Verdict, has_entries: bool) -> String {
     }
 }
 
-impl Explanation<'_> {
-    fn text(
-        &self,
-        seller: Seller,
-        verdict: Verdict,
-        because: String,
-        file: &WhitelistFile,
-        terminal: Terminal,
-    ) -> String {
+impl<'a> Explanation<'a> {
+    /// Explains a package without what other packages and former codes add.
+    fn of(code: &'a str, listed: &'a Listed, list: &'a ShopList, given: &GivenFiles) -> Self {
+        let ShopList { name: shop, file } = list;
+        let (verdict, reason) = (file.verdict(listed), file.reason(listed));
+        let verbs = [(Verdict::Shown, "allow"), (Verdict::Retired, "retire"), (Verdict::Hidden, "hide")];
+        let commands = verbs.into_iter().filter(|(other, _)| *other != verdict);
+        let commands = commands.map(|(other, verb)| ChangeCommand {
+            state: other.name(),
+            command: given.edit_command(verb, code, shop),
+        });
+        let entries = file.matching(code).into_iter().map(|entry| MatchingEntry::of(entry, file, code));
+        Self {
+            code,
+            shop: shop.as_str(),
+            name: listed.name.as_deref(),
+            uuid: listed.uuid.as_deref(),
+            was_called: Vec::new(),
+            seller: listed.package.seller.name(),
+            state: verdict.name(),
+            decided: reason.is_decision(),
+            reason: reason.to_string(),
+            in_shop: verdict.is_in(ViewKind::Shop),
+            in_updates: verdict.is_in(ViewKind::Update),
+            buy_url: listed.buy_url.as_deref(),
+            host: listed.buy_url.as_deref().and_then(seller::host),
+            entries: entries.collect(),
+            also: Vec::new(),
+            commands: commands.collect(),
+        }
+    }
+
+    fn text(&self, listed: &Listed, file: &WhitelistFile, terminal: Terminal) -> String {
+        let (seller, verdict) = (listed.package.seller, file.verdict(listed));
+        let because = because(file.reason(listed), verdict, !self.entries.is_empty());
         let name = self.name.map(|name| format!(" ({})", printable(name))).unwrap_or_default();
         let host = self.host.as_deref().unwrap_or("no host");
         let sold = match seller {

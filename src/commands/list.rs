@@ -3,36 +3,19 @@
 use std::cmp::Ordering;
 use std::time::SystemTime;
 
-use serde::Serialize;
-
 use super::CommandError;
 use super::catalog_source::Listing;
+use super::shop_selection::ShopList;
 use super::table::TextTable;
 use super::terminal::{Style, Terminal, print, print_json};
-use super::whitelist_file::{WhitelistFile, whitelist_path};
+use super::whitelist_file::WhitelistFile;
 use crate::cli::{List, ListFormat, ListOrder, ListedPart, SellerArgument};
 use crate::config::Config;
-use crate::feed::listing::Listed;
-use crate::policy::{Day, HostsKey, Verdict, ViewKind};
+use crate::policy::{Day, Verdict, ViewKind};
 use crate::printable::escaped;
+use crate::report::PackageRow;
 use crate::seller::Seller;
 use crate::stderr;
-
-/// One package in the list.
-#[derive(Debug, Serialize)]
-struct ListRow<'a> {
-    code: Option<&'a str>,
-    name: Option<&'a str>,
-    uuid: Option<&'a str>,
-    seller: &'static str,
-    state: &'static str,
-    /// True if an entry of the whitelist names it, or a star does.
-    decided: bool,
-    reason: String,
-    buy_url: Option<&'a str>,
-    #[serde(skip)]
-    verdict: Verdict,
-}
 
 /// Prints the packages that the arguments select.
 ///
@@ -41,37 +24,72 @@ struct ListRow<'a> {
 pub(crate) fn list(arguments: &List) -> Result<(), CommandError> {
     let config = Config::load(arguments.sources.settings())?;
     let day = arguments.at.unwrap_or_else(|| Day::of(SystemTime::now()));
-    let file = WhitelistFile::read(whitelist_path(&config)?, HostsKey::Allowed, day)?;
+    let lists = ShopList::read_all(&config, &arguments.shops.names, day)?;
     let catalog = Listing::load(&arguments.sources, &config)?;
     let word = arguments.word.as_deref().unwrap_or_default().to_lowercase();
-    let mut rows: Vec<_> = catalog
+    let rows_of = |listed| {
+        lists
+            .iter()
+            .map(|list| PackageRow::of(listed, list.name.as_str(), &list.file.rules))
+            .collect::<Vec<_>>()
+    };
+    // The rows of one package stay together. What one of the shops has is listed.
+    let mut packages: Vec<_> = catalog
         .packages
         .iter()
-        .map(|listed| ListRow::of(listed, &file))
-        .filter(|row| row.is_in(&arguments.part))
-        .filter(|row| arguments.seller.is_none_or(|name| Seller::from(name).name() == row.seller))
-        .filter(|row| row.has(&word))
+        .map(rows_of)
+        .filter(|rows| rows.iter().any(|row| is_in(row, &arguments.part)))
+        .filter(|rows| arguments.seller.is_none_or(|name| Seller::from(name).name() == rows[0].seller))
+        .filter(|rows| has(&rows[0], &word))
         .collect();
-    rows.sort_by(|one, other| one.order(other, arguments.sort));
+    packages.sort_by(|one, other| order(one, other, arguments.sort));
+    let single = || {
+        let rows = packages.iter().flatten();
+        rows.filter(|row| is_in(row, &arguments.part)).collect::<Vec<_>>()
+    };
     match arguments.format {
-        ListFormat::Json => print_json("packages", &rows),
-        ListFormat::Csv => print(&csv(&rows)),
+        ListFormat::Json => print_json("packages", &single()),
+        ListFormat::Csv => print(&csv(&single())),
         ListFormat::Table => {
-            let mut table = TextTable::new(&["CODE", "NAME", "SELLER", "STATE", "BUY LINK"]);
-            for row in &rows {
-                table.row([
-                    (row.code.unwrap_or("-"), Style::Bold),
-                    (row.name.unwrap_or("-"), Style::Plain),
-                    (row.seller, Style::Plain),
-                    (row.state, style(row.verdict)),
-                    (row.buy_url.unwrap_or("-"), Style::Dim),
-                ]);
+            print(&table(&packages, &lists).render(Terminal::stdout()))?;
+            for ShopList { name, file } in &lists {
+                let shop = if lists.len() > 1 { format!("{name}: ") } else { String::new() };
+                stderr::message(format_args!("{shop}{}", summary(&catalog, file)));
             }
-            print(&table.render(Terminal::stdout()))?;
-            stderr::message(summary(&catalog, &file));
             Ok(())
         }
     }
+}
+
+/// Makes the table: a row a package, and a column with the state for each shop.
+fn table(packages: &[Vec<PackageRow<'_>>], lists: &[ShopList]) -> TextTable {
+    let states = match lists {
+        [_] => vec!["STATE"],
+        lists => lists.iter().map(|list| list.name.as_str()).collect(),
+    };
+    let mut table = TextTable::new(&[&["CODE", "NAME", "SELLER"], &states[..], &["BUY LINK"]].concat());
+    for rows in packages {
+        let PackageRow { code, name, seller, buy_url, .. } = rows[0];
+        let cells =
+            [(code.unwrap_or("-"), Style::Bold), (name.unwrap_or("-"), Style::Plain), (seller, Style::Plain)];
+        let states = rows.iter().map(|row| (row.state, style(row.verdict)));
+        table.row(cells.into_iter().chain(states).chain([(buy_url.unwrap_or("-"), Style::Dim)]));
+    }
+    table
+}
+
+/// Compares the rows of two packages.
+fn order(one: &[PackageRow<'_>], other: &[PackageRow<'_>], order: ListOrder) -> Ordering {
+    let (first, second) = (&one[0], &other[0]);
+    let name = |row: &PackageRow<'_>| row.name.map(str::to_lowercase);
+    let verdicts = |rows: &[PackageRow<'_>]| rows.iter().map(|row| row.verdict).collect::<Vec<_>>();
+    let by_order = match order {
+        ListOrder::Code => Ordering::Equal,
+        ListOrder::Name => name(first).cmp(&name(second)),
+        ListOrder::Seller => first.seller.cmp(second.seller),
+        ListOrder::State => verdicts(one).cmp(&verdicts(other)),
+    };
+    by_order.then_with(|| (first.code, first.name).cmp(&(second.code, second.name)))
 }
 
 /// Returns the style of a state's name.
@@ -104,61 +122,34 @@ fn summary(catalog: &Listing, file: &WhitelistFile) -> String {
 /// Formats rows as CSV (RFC 4180). A cell that a spreadsheet would take for a formula gets an apostrophe before it.
 ///
 /// SECURITY: codes, names and links come from the network, and a formula can send out what else is in the sheet.
-fn csv(rows: &[ListRow<'_>]) -> String {
+fn csv(rows: &[&PackageRow<'_>]) -> String {
     let cell = |text: &str| {
         let mark = if text.starts_with(['=', '+', '-', '@']) { "'" } else { "" };
         format!("\"{mark}{}\"", escaped(text).replace('"', "\"\""))
     };
-    let mut out = "code,name,uuid,seller,state,decided,reason,buy_url\r\n".to_owned();
+    let mut out = "code,name,uuid,seller,state,decided,reason,buy_url,shop\r\n".to_owned();
     for row in rows {
-        let ListRow { code, name, uuid, seller, state, decided, reason, buy_url, .. } = row;
+        let PackageRow { code, name, uuid, seller, state, decided, reason, buy_url, shop, .. } = row;
         let [code, name, uuid, buy_url] = [code, name, uuid, buy_url].map(|text| cell(text.unwrap_or("")));
-        out += &format!("{code},{name},{uuid},{seller},{state},{decided},{},{buy_url}\r\n", cell(reason));
+        out +=
+            &format!("{code},{name},{uuid},{seller},{state},{decided},{},{buy_url},{shop}\r\n", cell(reason));
     }
     out
 }
 
-impl<'a> ListRow<'a> {
-    fn of(listed: &'a Listed, file: &WhitelistFile) -> Self {
-        let (verdict, reason) = (file.verdict(listed), file.reason(listed));
-        Self {
-            code: listed.package.code.as_deref(),
-            name: listed.name.as_deref(),
-            uuid: listed.uuid.as_deref(),
-            seller: listed.package.seller.name(),
-            state: verdict.name(),
-            decided: reason.is_decision(),
-            reason: reason.to_string(),
-            buy_url: listed.buy_url.as_deref(),
-            verdict,
-        }
-    }
+fn is_in(row: &PackageRow<'_>, part: &ListedPart) -> bool {
+    let is_undecided = !row.decided && row.code.is_some() && row.seller == Seller::Plesk.name();
+    (!part.shown || row.verdict == Verdict::Shown)
+        && (!part.retired || row.verdict == Verdict::Retired)
+        && (!part.hidden || row.verdict == Verdict::Hidden)
+        && (!part.undecided || is_undecided)
+        && (!part.updates || row.verdict.is_in(ViewKind::Update))
+}
 
-    fn is_in(&self, part: &ListedPart) -> bool {
-        let is_undecided = !self.decided && self.code.is_some() && self.seller == Seller::Plesk.name();
-        (!part.shown || self.verdict == Verdict::Shown)
-            && (!part.retired || self.verdict == Verdict::Retired)
-            && (!part.hidden || self.verdict == Verdict::Hidden)
-            && (!part.undecided || is_undecided)
-            && (!part.updates || self.verdict.is_in(ViewKind::Update))
-    }
-
-    /// Returns true if code or name contain a word in small letters.
-    fn has(&self, word: &str) -> bool {
-        let texts = [self.code, self.name];
-        word.is_empty() || texts.into_iter().flatten().any(|text| text.to_lowercase().contains(word))
-    }
-
-    fn order(&self, other: &Self, order: ListOrder) -> Ordering {
-        let by_name = || self.name.map(str::to_lowercase).cmp(&other.name.map(str::to_lowercase));
-        let first = match order {
-            ListOrder::Code => Ordering::Equal,
-            ListOrder::Name => by_name(),
-            ListOrder::Seller => self.seller.cmp(other.seller),
-            ListOrder::State => self.verdict.cmp(&other.verdict),
-        };
-        first.then_with(|| (self.code, self.name).cmp(&(other.code, other.name)))
-    }
+/// Returns true if code or name contain a word in small letters.
+fn has(row: &PackageRow<'_>, word: &str) -> bool {
+    let texts = [row.code, row.name];
+    word.is_empty() || texts.into_iter().flatten().any(|text| text.to_lowercase().contains(word))
 }
 
 impl From<SellerArgument> for Seller {
@@ -177,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_spreadsheet_gets_no_formula() {
-        let row = ListRow {
+        let row = PackageRow {
             code: Some("=1+1"),
             name: Some("A \"B\", C\u{1b}"),
             uuid: None,
@@ -186,11 +177,11 @@ mod tests {
             decided: false,
             reason: "it is free, and no entry names it".to_owned(),
             buy_url: Some("@x"),
+            shop: "gold",
             verdict: Verdict::Shown,
         };
-        let line = csv(&[row]).lines().nth(1).expect("a row").to_owned();
-        let expected =
-            r#""'=1+1","A ""B"", C\u{1b}","",free,shown,false,"it is free, and no entry names it","'@x""#;
+        let line = csv(&[&row]).lines().nth(1).expect("a row").to_owned();
+        let expected = r#""'=1+1","A ""B"", C\u{1b}","",free,shown,false,"it is free, and no entry names it","'@x",gold"#;
         assert_eq!(line, expected);
     }
 }

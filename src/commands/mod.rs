@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod diff;
 mod edit;
+mod edits;
 mod explain;
 mod filter;
 mod former_codes;
@@ -17,8 +18,11 @@ mod panel_ini;
 mod runtime;
 pub mod serve;
 mod servers;
+mod shop_selection;
+mod shops;
 mod table;
 mod terminal;
+mod token;
 mod whitelist_file;
 
 use std::fmt;
@@ -34,6 +38,7 @@ use crate::editing::Verb;
 use crate::given::Source;
 use crate::logging::LevelError;
 use crate::policy::Verdict;
+use crate::shops::ShopsError;
 use crate::stderr;
 use crate::upstream::RootsError;
 use crate::upstream::outbound::OutboundError;
@@ -101,6 +106,7 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Action::Demo(arguments) => demo::demo(arguments.listen),
         Action::Init(arguments) => init::init(&arguments),
         Action::List(arguments) => list::list(&arguments),
+        Action::Shops(arguments) => shops::shops(&arguments),
         Action::Explain(arguments) => explain::explain(&arguments),
         Action::Allow(arguments) => edit::edit(Verb::Place(Verdict::Shown), &arguments),
         Action::Retire(arguments) => edit::edit(Verb::Place(Verdict::Retired), &arguments),
@@ -117,6 +123,8 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Action::PanelIni(arguments) => panel_ini::panel_ini(&arguments),
         Action::News(arguments) => news::news(arguments),
         Action::Servers(arguments) => servers::servers(arguments),
+        Action::Edits(arguments) => edits::edits(arguments),
+        Action::Token(arguments) => token::token(&arguments.name),
         Action::Healthcheck(settings) => healthcheck::healthcheck(settings),
         Action::Completions(arguments) => manual::completions(arguments.shell),
         Action::Man(arguments) => manual::man(arguments.directory.as_deref()),
@@ -168,13 +176,19 @@ impl From<ConfigError> for CommandError {
 impl From<AppError> for CommandError {
     fn from(error: AppError) -> Self {
         match error {
-            AppError::Shops(error) => Self::wrong(error),
+            AppError::Shops(error) => error.into(),
             AppError::Tokens(error) => Self::wrong(error),
             AppError::Certificate(error) => error.into(),
             AppError::Roots(error) => error.into(),
             AppError::Outbound(error) => error.into(),
             error @ (AppError::Listen { .. } | AppError::Io(_) | AppError::Task(_)) => Self::failed(error),
         }
+    }
+}
+
+impl From<ShopsError> for CommandError {
+    fn from(error: ShopsError) -> Self {
+        Self::wrong(error)
     }
 }
 

@@ -52,7 +52,7 @@ fn table(entries: &[PastChange]) -> TextTable {
             None => change.code.clone(),
         };
         table.row([
-            (at, Style::Dim),
+            (at.as_str(), Style::Dim),
             (api, Style::Plain),
             (change.change.name(), Style::Plain),
             (&code, Style::Bold),

@@ -1,10 +1,14 @@
 //! `panel-ini`: the lines for Plesk's panel.ini, or the variables for its container.
 
+use std::path::Path;
+
 use url::Url;
 
 use super::CommandError;
+use super::shop_selection::named_shop;
 use super::terminal::print;
 use crate::cli::PanelIni;
+use crate::shops::ShopName;
 use crate::stderr;
 
 /// Longest base URL to advise: Plesk's cache key holds 128 characters, and its longest catalog URL takes
@@ -17,11 +21,13 @@ const SECTION: &str = "extensions";
 /// Prints the lines for panel.ini, or the variables.
 ///
 /// # Errors
-/// If Plesk cannot use one of the URLs.
+/// If Plesk cannot use one of the URLs, or there is no such shop.
 pub(crate) fn panel_ini(arguments: &PanelIni) -> Result<(), CommandError> {
-    // Plesk appends its paths, which begin with a slash.
-    let base = arguments.url.trim_end_matches('/');
-    let mut settings = vec![PanelSetting::new("catalog.url", "--url", base)?];
+    let shop = arguments.shop.as_deref().map(|name| shop(name, arguments.shops.as_deref())).transpose()?;
+    let shop = shop.unwrap_or(ShopName::default_shop());
+    PanelSetting::new("catalog.url", "--url", arguments.url.trim_end_matches('/'))?;
+    let base = base_url(&arguments.url, &shop);
+    let mut settings = vec![PanelSetting::new("catalog.url", "--url", &base)?];
     if let Some(shop) = &arguments.buy_url {
         settings.push(PanelSetting::new("buyUrl", "--buy-url", shop)?);
     }
@@ -29,7 +35,7 @@ pub(crate) fn panel_ini(arguments: &PanelIni) -> Result<(), CommandError> {
         true => settings.iter().map(PanelSetting::variable).collect::<String>(),
         false => format!("[{SECTION}]\n{}", settings.iter().map(PanelSetting::line).collect::<String>()),
     })?;
-    for objection in objections(base) {
+    for objection in objections(&base, &[shop]) {
         stderr::message(format_args!("warning: {base} {objection}"));
     }
     Ok(())
@@ -41,8 +47,27 @@ struct PanelSetting<'a> {
     value: &'a str,
 }
 
-/// Returns what is wrong with a base URL that Plesk accepts.
-pub(super) fn objections(base: &str) -> Vec<String> {
+/// Checks the name of a shop, whose file must be there if the directory is known.
+fn shop(name: &str, directory: Option<&Path>) -> Result<ShopName, CommandError> {
+    if name == ShopName::DEFAULT {
+        return Ok(ShopName::default_shop());
+    }
+    if let Some(directory) = directory {
+        return named_shop(name, directory);
+    }
+    ShopName::parse(name)
+        .map_err(|error| CommandError::wrong(format!("{name:?}: {error}")).about("--shop".to_owned()))
+}
+
+/// Returns the base URL of a shop at a proxy's URL.
+pub(super) fn base_url(url: &str, shop: &ShopName) -> String {
+    // Plesk appends its paths, which begin with a slash.
+    let url = url.trim_end_matches('/');
+    if shop.is_default() { url.to_owned() } else { format!("{url}/{shop}") }
+}
+
+/// Returns what is wrong with a base URL that Plesk accepts. Its path may be the prefix of a shop.
+pub(super) fn objections(base: &str, shops: &[ShopName]) -> Vec<String> {
     let mut objections = Vec::new();
     if base.len() > MAX_BASE_URL_LEN {
         let len = base.len();
@@ -55,9 +80,12 @@ pub(super) fn objections(base: &str) -> Vec<String> {
         objections
             .push("has a query or fragment: Plesk appends paths like /api/v4/packages to it".to_owned());
     }
-    if url.path() != "/" {
-        objections
-            .push("has a path: Plesk appends its own, and the proxy expects no other before it".to_owned());
+    let is_prefix = |path: &str| shops.iter().any(|shop| !shop.is_default() && path == shop.as_str());
+    if url.path() != "/" && !url.path().strip_prefix('/').is_some_and(is_prefix) {
+        objections.push(
+            "has a path: Plesk appends its own, and the proxy expects none before it but a shop's prefix (--shop)"
+                .to_owned(),
+        );
     }
     if !url.username().is_empty() || url.password().is_some() {
         objections
@@ -104,6 +132,26 @@ impl<'a> PanelSetting<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_base_url_may_have_the_prefix_of_a_shop() {
+        let shops = ["gold", "exactly-16-chars"].map(|name| ShopName::parse(name).expect("a name"));
+        let check = |base: &str, expected: &[&str]| {
+            let objections = objections(base, &shops);
+            assert_eq!(objections.len(), expected.len(), "{base}: {objections:?}");
+            for (objection, part) in objections.iter().zip(expected) {
+                assert!(objection.starts_with(part), "{base}: {objection}");
+            }
+        };
+        check("http://10.20.30.40:8080/gold", &[]);
+        check("http://proxy:8080", &[]);
+        check("http://proxy:8080/silver", &["has a path"]);
+        check("http://proxy:8080/default", &["has a path"]);
+        check("http://proxy:8080/gold/", &["has a path"]);
+        check("http://10.20.30.40:8080/exactly-16-chars", &["has 40 characters; with more than 30"]);
+        assert_eq!(base_url("http://proxy:8080//", &shops[0]), "http://proxy:8080/gold");
+        assert_eq!(base_url("http://proxy:8080/", &ShopName::default_shop()), "http://proxy:8080");
+    }
 
     #[test]
     fn quotes_what_ini_would_misread() {

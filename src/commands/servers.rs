@@ -16,12 +16,13 @@ use super::CommandError;
 use super::catalog_source::block_on;
 use super::healthcheck::reachable;
 use super::table::TextTable;
-use super::terminal::{Style, Terminal, print, printable};
+use super::terminal::{Style, Terminal, print};
 use crate::body;
 use crate::cli::{ServersArguments, Settings, TableFormat};
 use crate::config::{Admin, Config, Origin};
 use crate::given::{Given, Source};
 use crate::printable::escaped_json;
+use crate::printable::printable;
 use crate::servers::{ServerCounts, ServerRow, ServerState, ServersReport};
 use crate::shops::ShopName;
 use crate::stderr;
@@ -236,7 +237,7 @@ fn text(report: &ServersReport, terminal: Terminal) -> String {
             ServerState::Behind => ("behind", Style::Yellow),
         };
         table.row([
-            (shop, Style::Plain),
+            (shop.as_str(), Style::Plain),
             (&address.to_string(), Style::Bold),
             (state, style),
             (last_seen, Style::Dim),

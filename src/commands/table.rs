@@ -20,7 +20,7 @@ const CODE_TITLE: &str = "CODE";
 /// Rows of cells under a header.
 #[derive(Debug)]
 pub(crate) struct TextTable {
-    header: Vec<&'static str>,
+    header: Vec<String>,
     /// Title of the column that is never cut.
     whole: Option<&'static str>,
     rows: Vec<Vec<(String, Style)>>,
@@ -28,8 +28,8 @@ pub(crate) struct TextTable {
 
 impl TextTable {
     /// Creates a table with the titles of its columns.
-    pub(crate) fn new(header: &[&'static str]) -> Self {
-        Self { header: header.to_vec(), whole: None, rows: Vec::new() }
+    pub(crate) fn new(header: &[&str]) -> Self {
+        Self { header: header.iter().map(ToString::to_string).collect(), whole: None, rows: Vec::new() }
     }
 
     /// Exempts the column with this title from being cut.
@@ -38,8 +38,9 @@ impl TextTable {
     }
 
     /// Appends a row.
-    pub(crate) fn row<const N: usize>(&mut self, cells: [(&str, Style); N]) {
-        self.rows.push(cells.map(|(text, style)| (printable(text).into_owned(), style)).into());
+    pub(crate) fn row<'c>(&mut self, cells: impl IntoIterator<Item = (&'c str, Style)>) {
+        let printed = |(text, style): (&str, Style)| (printable(text).into_owned(), style);
+        self.rows.push(cells.into_iter().map(printed).collect());
     }
 
     /// Returns true if there are no rows.
@@ -51,7 +52,7 @@ impl TextTable {
     pub(crate) fn render(&self, terminal: Terminal) -> String {
         let widths = self.widths(terminal.width);
         let mut out = String::new();
-        let header = self.header.iter().map(|title| (*title, Style::Dim));
+        let header = self.header.iter().map(|title| (title.as_str(), Style::Dim));
         line(&mut out, terminal, &widths, header);
         for row in &self.rows {
             line(&mut out, terminal, &widths, row.iter().map(|(text, style)| (text.as_str(), *style)));

@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::CommandError;
-use crate::cli::Sources;
-use crate::config::Config;
+use crate::cli::{Settings, Sources};
 use crate::feed::listing::Listed;
 use crate::policy::document::Finding;
 use crate::policy::{Day, HostsKey, Policy, Reason, Rules, Verdict, WhitelistEntry};
+use crate::shops::ShopName;
 use crate::whitelist::load::{LoadError, read_file};
 
 /// A valid whitelist.
@@ -25,35 +24,41 @@ pub(crate) struct WhitelistFile {
     pub(crate) warnings: Vec<Finding>,
 }
 
-/// Returns the file of the whitelist that a command is about.
-///
-/// # Errors
-/// If there is no shop at `/`.
-pub(crate) fn whitelist_path(config: &Config) -> Result<&Path, CommandError> {
-    let path = config.whitelist.as_ref().map(|given| given.as_path());
-    path.ok_or_else(|| CommandError::wrong("there is no shop at /, so name one with --shop"))
-}
-
 /// Files that a command was given, and that a command which edits the same whitelist has to be given as well.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct GivenFiles {
     pub(crate) config: Option<PathBuf>,
     pub(crate) whitelist: Option<PathBuf>,
+    pub(crate) shops: Option<PathBuf>,
 }
 
 impl From<&Sources> for GivenFiles {
     fn from(sources: &Sources) -> Self {
-        Self { config: sources.config.clone(), whitelist: sources.whitelist.clone() }
+        let Sources { config, whitelist, shops, .. } = sources;
+        Self { config: config.clone(), whitelist: whitelist.clone(), shops: shops.clone() }
+    }
+}
+
+impl From<&Settings> for GivenFiles {
+    fn from(settings: &Settings) -> Self {
+        let Settings { config, whitelist, shops, .. } = settings;
+        Self { config: config.clone(), whitelist: whitelist.clone(), shops: shops.clone() }
     }
 }
 
 impl GivenFiles {
-    /// Returns the command that edits the whitelist with a verb such as `allow`, as it is typed into a shell.
-    pub(crate) fn edit_command(&self, verb: &str, code: &str) -> String {
-        let flags = [("--config", &self.config), ("--whitelist", &self.whitelist)];
-        let flags =
-            flags.iter().filter_map(|(flag, path)| Some(format!(" {flag} {}", word(path.as_deref()?))));
-        let (flags, code) = (flags.collect::<String>(), word(Path::new(code)));
+    /// Returns the command that edits a shop's whitelist with a verb such as `allow`, as it is typed into a shell.
+    pub(crate) fn edit_command(&self, verb: &str, code: &str, shop: &ShopName) -> String {
+        let flag = |name, path: &Option<PathBuf>| Some(format!(" {name} {}", word(path.as_deref()?)));
+        let mut flags = flag("--config", &self.config).unwrap_or_default();
+        match shop.is_default() {
+            true => flags += &flag("--whitelist", &self.whitelist).unwrap_or_default(),
+            false => {
+                flags += &flag("--shops", &self.shops).unwrap_or_default();
+                flags += &format!(" --shop {shop}");
+            }
+        }
+        let code = word(Path::new(code));
         match code.starts_with('-') {
             true => format!("catalog-proxy {verb}{flags} -- {code}"),
             false => format!("catalog-proxy {verb} {code}{flags}"),
@@ -100,5 +105,25 @@ impl WhitelistFile {
             self.policy.entries().iter().filter(|entry| entry.pattern.matches(code)).collect();
         entries.sort_by_key(|entry| Some(entry.span.start) != decides);
         entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_name_the_flags_that_reach_the_same_file() {
+        let check = |[config, whitelist, shops]: [&str; 3], shop: &str, code: &str, expected: &str| {
+            let path = |text: &str| (!text.is_empty()).then(|| text.into());
+            let given = GivenFiles { config: path(config), whitelist: path(whitelist), shops: path(shops) };
+            let shop = ShopName::parse(shop).unwrap_or_else(|_| ShopName::default_shop());
+            assert_eq!(given.edit_command("hide", code, &shop), format!("catalog-proxy hide {expected}"));
+        };
+        check(["", "", ""], "default", "git", "git");
+        check(["", "my list.toml", ""], "default", "o-*", "'o-*' --whitelist 'my list.toml'");
+        check(["", "w.toml", "shops"], "default", "git", "git --whitelist w.toml");
+        check(["", "w.toml", "shops"], "gold", "git", "git --shops shops --shop gold");
+        check(["p.toml", "", ""], "gold", "-x", "--config p.toml --shop gold -- -x");
     }
 }

@@ -417,7 +417,10 @@ mod tests {
         check(&["--notify-url", "hooks.example/x"], "--notify-url: not an http or https URL");
         check(&["--admin-tls"], "--admin-tls: needs --tls-cert and --tls-key");
         check(&["--admin-user-header", "X-User"], "--admin-user-header: needs --admin-trusted-proxy");
-        check(&["--admin-user-header", "X User"], "--admin-user-header: \"X User\" is no name of a header field");
+        check(
+            &["--admin-user-header", "X User"],
+            "--admin-user-header: \"X User\" is no name of a header field",
+        );
         check(&["--admin-trusted-proxy", "::1"], "--admin-trusted-proxy: needs --admin-user-header");
         check(&["--admin-host", "proxy.example:8081"], "expected a host name like proxy.example");
         check(&["--frsh-for", "1m"], "--fresh-for");

@@ -194,7 +194,9 @@ impl EditLog {
                 let mut missing = Vec::new();
                 for (shop, seen) in seen {
                     let Some(seen) = seen else { continue };
-                    let Some(at) = records.iter().rposition(|record| record.shop == shop.as_str()) else { continue };
+                    let Some(at) = records.iter().rposition(|record| record.shop == shop.as_str()) else {
+                        continue;
+                    };
                     let last = &records[at];
                     if last.after == seen {
                         continue;
@@ -208,7 +210,12 @@ impl EditLog {
                         continue;
                     }
                     let digests = (Some(last.after.clone()), seen);
-                    missing.push(EditRecord::by_file(shop, EditedCodes::default(), digests, wall_clock::now()));
+                    missing.push(EditRecord::by_file(
+                        shop,
+                        EditedCodes::default(),
+                        digests,
+                        wall_clock::now(),
+                    ));
                 }
                 missing.iter().for_each(log);
                 state.unwritten = missing.len() + told.len();
@@ -289,10 +296,7 @@ fn log(record: &EditRecord) {
     let EditedCodes { show, retire, hide, forget } = codes;
     let named = |codes: &Vec<String>| (!codes.is_empty()).then(|| joined(codes).to_string());
     let [show, retire, hide, forget] = [show, retire, hide, forget].map(named);
-    info!(
-        id, by, from, shop, show, retire, hide, forget, note, undoes, before, after,
-        "whitelist edited"
-    );
+    info!(id, by, from, shop, show, retire, hide, forget, note, undoes, before, after, "whitelist edited");
 }
 
 /// Reads the edits in a cache directory, the oldest first.

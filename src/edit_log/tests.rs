@@ -117,7 +117,10 @@ fn an_edit_that_was_not_made_leaves_no_line() {
     let log = open(path.path(), &shops(A, NONE));
     log.observe(&shops(A, NONE), &shops(A, A));
     let now = told(&log.records());
-    assert_eq!(now, "alice gold none>a, alice gold a>none, file gold none>a", "as if it had been off all the time");
+    assert_eq!(
+        now, "alice gold none>a, alice gold a>none, file gold none>a",
+        "as if it had been off all the time"
+    );
 }
 
 #[test]

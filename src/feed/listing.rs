@@ -84,7 +84,11 @@ pub(crate) fn categories(body: &[u8]) -> Vec<ListedCategory> {
             let [code, name] = raw_members(element.get(), ["code", "name"]).map(string);
             TopPackage { code, name }
         };
-        ListedCategory { code: string(code), name: string(name), packages: packages.iter().map(top).collect() }
+        ListedCategory {
+            code: string(code),
+            name: string(name),
+            packages: packages.iter().map(top).collect(),
+        }
     };
     elements(body).iter().map(category).collect()
 }
@@ -152,7 +156,10 @@ mod tests {
         };
         let categories = categories(body);
         assert_eq!(categories.len(), 3);
-        assert_eq!((categories[0].code.as_deref(), categories[0].name.as_deref()), (Some("cms"), Some("CMS")));
+        assert_eq!(
+            (categories[0].code.as_deref(), categories[0].name.as_deref()),
+            (Some("cms"), Some("CMS"))
+        );
         assert_eq!(categories[0].packages[1..], [top(None, None), top(None, None)]);
         assert_eq!(categories[0].packages[0].code.as_deref(), Some("a"));
         assert_eq!((categories[1].code.as_deref(), categories[2].name.as_deref()), (None, Some("x")));

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::hosts::{disputes, hosts};
+use super::hosts::hosts;
 use super::log::{log_failure, log_shop};
+use super::notice::{NotServed, ShopNotice, disputes};
 use super::{LoadedList, Shop, ShopName, Shops, WatchedShops};
 use crate::digest::{Digest, FileDigest};
 use crate::policy::HostsKey;
-use crate::printable::escaped;
 use crate::reloading::{FileContents, Parsed, Part, Reloadable, Reloading, Settle};
 use crate::wall_clock;
 use crate::watch::{self, Check};
@@ -72,6 +72,15 @@ pub fn load(files: ShopFiles) -> Result<Arc<WatchedShops>, ShopsError> {
               replace the file will not be seen: mount its directory instead");
     }
     Ok(shops)
+}
+
+/// Reads all shops once, to look at them: none of them has to be good.
+///
+/// # Errors
+/// If the directory cannot be read.
+pub fn inspect(files: &ShopFiles) -> Result<Shops, ShopsError> {
+    let content = FileContents { parts: &Shops::read(files), last: None, check: Check::IfChanged };
+    Shops::assemble(files, content).map(|parsed| parsed.value)
 }
 
 /// Returns shops of made-up texts.
@@ -140,6 +149,37 @@ impl Reloadable for Shops {
     }
 
     fn parse(files: &ShopFiles, content: FileContents<'_, Self>) -> Result<Parsed<Self>, ShopsError> {
+        let is_first = content.last.is_none();
+        let parsed = Self::assemble(files, content)?;
+        if is_first {
+            refuse_to_start(&parsed.value.shops)?;
+        }
+        Ok(parsed)
+    }
+
+    fn log_loaded(_: &ShopFiles, before: Option<&Self>, now: &Self) {
+        let Some(before) = before else {
+            now.all().for_each(|shop| log_failure(None, shop));
+            return;
+        };
+        for shop in now.all() {
+            let old = before.shops.get(&shop.name);
+            if old.is_none_or(|old| !Arc::ptr_eq(old, shop)) {
+                log_shop(old.map(|old| &**old), shop);
+            }
+        }
+        for shop in before.all().filter(|shop| !now.shops.contains_key(&shop.name)) {
+            info!(shop = %shop.name, path = %shop.path.display(), "shop forgotten: its file is gone");
+        }
+    }
+}
+
+impl Shops {
+    /// Puts the shops together, whether any of them is good or not.
+    ///
+    /// # Errors
+    /// If the directory cannot be read the first time.
+    fn assemble(files: &ShopFiles, content: FileContents<'_, Self>) -> Result<Parsed<Self>, ShopsError> {
         let FileContents { parts, last, check } = content;
         let read = ShopTexts::of(files, parts);
         let load = last.map_or(0, |last| last.load) + 1;
@@ -163,7 +203,7 @@ impl Reloadable for Shops {
                 return Err(ShopsError::Directory { path: directory, reason: (*reason).clone() });
             }
             Err(reason) => {
-                notices.push(format!("cannot read the shops' directory {}: {reason}", directory.display()));
+                notices.push(ShopNotice::Directory { path: directory, reason: (*reason).clone() });
                 draft.is_partial |= last.is_some_and(|last| last.directory_error.as_ref() != Some(reason));
                 draft.keep_all();
             }
@@ -171,29 +211,10 @@ impl Reloadable for Shops {
         let NextShops { shops, mut warnings, is_partial, .. } = draft;
         let hosts = hosts(&shops);
         notices.extend(disputes(&shops, &hosts));
-        if last.is_none() {
-            refuse_to_start(&shops)?;
-        }
         let known = last.map_or(&[][..], |last| &last.notices);
-        warnings.extend(notices.iter().filter(|notice| !known.contains(notice)).cloned());
+        warnings.extend(notices.iter().filter(|notice| !known.contains(notice)).map(ShopNotice::to_string));
         let directory_error = read.named.err().cloned();
         Ok(Parsed { value: Self { shops, hosts, load, directory_error, notices }, warnings, is_partial })
-    }
-
-    fn log_loaded(_: &ShopFiles, before: Option<&Self>, now: &Self) {
-        let Some(before) = before else {
-            now.all().for_each(|shop| log_failure(None, shop));
-            return;
-        };
-        for shop in now.all() {
-            let old = before.shops.get(&shop.name);
-            if old.is_none_or(|old| !Arc::ptr_eq(old, shop)) {
-                log_shop(old.map(|old| &**old), shop);
-            }
-        }
-        for shop in before.all().filter(|shop| !now.shops.contains_key(&shop.name)) {
-            info!(shop = %shop.name, path = %shop.path.display(), "shop forgotten: its file is gone");
-        }
     }
 }
 
@@ -306,15 +327,14 @@ fn shops_of<'a>(
     named: &[(&str, &'a Part)],
     directory: &Path,
     last: Option<&Shops>,
-    notices: &mut Vec<String>,
+    notices: &mut Vec<ShopNotice>,
 ) -> Vec<(ShopName, &'a Part)> {
     let mut shops = Vec::new();
     for (file, content) in named {
         match ShopName::parse(file.strip_suffix(".toml").unwrap_or(file)) {
             Ok(name) => shops.push((name, *content)),
             Err(error) => {
-                let path = directory.join(file).display().to_string();
-                notices.push(format!("{}: not served: {error}", escaped(&path)));
+                notices.push(ShopNotice::NotServed { path: directory.join(file), reason: error.into() });
             }
         }
     }
@@ -323,7 +343,7 @@ fn shops_of<'a>(
     shops.sort_by_key(|(name, _)| std::cmp::Reverse(is_served(name)));
     for (name, _) in shops.drain(MAX_SHOPS.min(shops.len())..) {
         let path = directory.join(format!("{name}.toml"));
-        notices.push(format!("{}: not served: there are {MAX_SHOPS} shops already", path.display()));
+        notices.push(ShopNotice::NotServed { path, reason: NotServed::TooMany });
     }
     shops
 }

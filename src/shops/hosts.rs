@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::{Shop, ShopName};
-use crate::printable::joined;
 
 /// Returns who claims each host. Shops whose file is gone yield to those whose file is there.
 pub(super) fn hosts(shops: &BTreeMap<ShopName, Arc<Shop>>) -> HashMap<String, Vec<ShopName>> {
@@ -26,22 +25,4 @@ fn claims(shops: &[&Arc<Shop>]) -> HashMap<String, Vec<ShopName>> {
         }
     }
     claims
-}
-
-/// Returns a notice for each host that several shops claim.
-pub(super) fn disputes(
-    shops: &BTreeMap<ShopName, Arc<Shop>>,
-    hosts: &HashMap<String, Vec<ShopName>>,
-) -> Vec<String> {
-    let mut disputes: Vec<_> = hosts
-        .iter()
-        .filter(|(_, claims)| claims.len() > 1)
-        .map(|(host, claims)| {
-            let files: Vec<_> =
-                claims.iter().filter_map(|name| Some(shops.get(name)?.path.display().to_string())).collect();
-            format!("the host {host} is claimed by {}, so feeds on it are refused (503)", joined(&files))
-        })
-        .collect();
-    disputes.sort_unstable();
-    disputes
 }

@@ -9,6 +9,7 @@ mod list;
 mod locate;
 mod log;
 mod name;
+mod notice;
 #[cfg(test)]
 mod tests;
 
@@ -20,10 +21,11 @@ use crate::digest::Digest;
 use crate::policy::Rules;
 use crate::reloading::Reloading;
 use crate::whitelist::load::LoadError;
-pub use directory::{MAX_SHOPS, ShopFiles, ShopsError, load};
+pub use directory::{MAX_SHOPS, ShopFiles, ShopsError, inspect, load};
 pub use list::{LoadedList, RulesOrder};
 pub use locate::{Location, Owner};
 pub use name::{ShopName, ShopNameError};
+pub use notice::{NotServed, ShopNotice};
 
 /// All shops, reloaded when their files change.
 pub type WatchedShops = Reloading<Shops>;
@@ -40,7 +42,7 @@ pub struct Shops {
     /// Why the directory could not be read, if it could not.
     directory_error: Option<String>,
     /// What is wrong with files and hosts as a whole, each told once.
-    notices: Vec<String>,
+    notices: Vec<ShopNotice>,
 }
 
 /// One shop. It outlives its file until a reload is forced.
@@ -131,6 +133,11 @@ impl Shops {
     /// If they cannot be loaded.
     pub fn of_texts(default: Option<&str>, named: &[(&str, &str)]) -> Result<Self, ShopsError> {
         directory::of_texts(default, named)
+    }
+
+    /// Returns what is wrong with files and hosts as a whole.
+    pub fn notices(&self) -> &[ShopNotice] {
+        &self.notices
     }
 
     /// Returns why the directory could not be read, if it could not.

@@ -326,6 +326,24 @@ fn starts_with_one_good_list_at_least() {
     assert_eq!(error, "cannot read the shops' directory /no/such: No such file or directory (os error 2)");
 }
 
+fn notices(shops: &Shops) -> Vec<String> {
+    shops.notices().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn one_who_only_looks_sees_broken_shops_too() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let files = ShopFiles { default: None, directory: Some(directory.path().to_owned()) };
+    assert_eq!(inspect(&files).expect("shops").all().count(), 0);
+    fs::write(directory.path().join("gold.toml"), "extensions = [\n1]").expect("a file");
+    load(files.clone()).expect_err("no good list");
+    let shops = inspect(&files).expect("shops");
+    let error = shops.get("gold").and_then(|gold| gold.last_error.as_ref()).expect("an error").to_string();
+    assert!(error.contains("gold.toml:2:1: "), "{error}");
+    let files = ShopFiles { default: None, directory: Some(directory.path().join("none")) };
+    assert!(inspect(&files).expect_err("no directory").to_string().starts_with("cannot read the shops'"));
+}
+
 #[test]
 fn names_that_are_none_and_the_65th_are_not_served() {
     let names: Vec<_> = (0..=MAX_SHOPS).map(|n| format!("shop-{n:02}.toml")).collect();
@@ -335,7 +353,7 @@ fn names_that_are_none_and_the_65th_are_not_served() {
     let shops = fake.shops.current();
     assert_eq!(shops.all().count(), MAX_SHOPS);
     assert_eq!(
-        shops.notices,
+        notices(&shops),
         [
             "shops/Gold.toml: not served: a shop's name has 1 to 16 characters of a-z, 0-9 and -",
             "shops/api.toml: not served: this name is taken: the proxy or the catalog serves something else under it",
@@ -356,8 +374,9 @@ fn files_whose_names_are_no_shops_are_noted() {
     let files = ShopFiles { default: None, directory: Some(directory.path().to_owned()) };
     let shops = load(files).expect("shops").current();
     assert_eq!(shops.all().map(|shop| shop.name.as_str()).collect::<Vec<_>>(), ["gold"]);
-    assert_eq!(shops.notices.len(), 2, "{:?}", shops.notices);
-    assert!(shops.notices.iter().all(|notice| !notice.contains('\n') && notice.contains("not served")));
+    let notices = notices(&shops);
+    assert_eq!(notices.len(), 2, "{notices:?}");
+    assert!(notices.iter().all(|notice| !notice.contains('\n') && notice.contains("not served")));
 }
 
 #[test]
@@ -418,7 +437,7 @@ fn a_host_is_one_shops() {
     assert_eq!(fake.owner("h", "/two/x"), "two /x");
     let shops = fake.shops.current();
     assert_eq!(
-        shops.notices,
+        notices(&shops),
         ["the host h is claimed by shops/one.toml, shops/two.toml, so feeds on it are refused (503)"]
     );
     // A shop whose file is gone yields to one that is there, and has its hosts while nobody else claims them.

@@ -5,10 +5,12 @@
 //! its own. So it is given those of the old one first, and where that fails the file is written in place. A rename
 //! loses the time of birth only.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -46,13 +48,13 @@ pub enum Obstacle {
     Rename(io::Error),
 }
 
-/// Lock on a file against other edits of this program.
+/// A file that is edited, locked against other edits of this program.
 #[derive(Debug)]
 pub struct Editing {
     /// Path with all links resolved.
     path: PathBuf,
     directory: PathBuf,
-    _lock: Option<File>,
+    _lock: Option<Arc<File>>,
 }
 
 impl Editing {
@@ -61,8 +63,10 @@ impl Editing {
     /// # Errors
     /// If there is no such file.
     pub fn begin(path: &Path) -> io::Result<Self> {
-        // Where there are no locks (some network file systems), comparing before the rename has to do.
-        Self::lock_with(path, |directory| Ok(directory.lock().is_ok()))
+        let mut editing = [Self::unlocked(path)?];
+        Self::lock(&mut editing);
+        let [editing] = editing;
+        Ok(editing)
     }
 
     /// As [`Editing::begin`], but waits for `limit` at most.
@@ -70,30 +74,50 @@ impl Editing {
     /// # Errors
     /// If there is no such file, or somebody else's edit does not end.
     pub fn begin_within(path: &Path, limit: Duration) -> io::Result<Self> {
+        let mut editing = Self::unlocked(path)?;
+        let Ok(directory) = File::open(&editing.directory) else { return Ok(editing) };
         let deadline = Instant::now() + limit;
-        Self::lock_with(path, |directory| {
-            loop {
-                match directory.try_lock() {
-                    Ok(()) => return Ok(true),
-                    Err(TryLockError::Error(_)) => return Ok(false),
-                    Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(LOCK_PAUSE),
-                    Err(TryLockError::WouldBlock) => {
-                        return Err(io::Error::new(io::ErrorKind::WouldBlock, "somebody else is editing it"));
-                    }
+        loop {
+            match directory.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(_)) => return Ok(editing),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(io::Error::new(io::ErrorKind::WouldBlock, "somebody else is editing it"));
                 }
             }
-        })
+        }
+        editing._lock = Some(Arc::new(directory));
+        Ok(editing)
     }
 
-    /// Locks the directory, because the file itself is replaced.
-    fn lock_with(path: &Path, lock: impl FnOnce(&File) -> io::Result<bool>) -> io::Result<Self> {
+    /// Finds a file that is to be locked with others.
+    ///
+    /// # Errors
+    /// If there is no such file.
+    pub fn unlocked(path: &Path) -> io::Result<Self> {
         let path = fs::canonicalize(path)?;
         let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
-        let locked = match File::open(&directory) {
-            Ok(file) => lock(&file)?.then_some(file),
-            Err(_) => None,
-        };
-        Ok(Self { path, directory, _lock: locked })
+        Ok(Self { path, directory, _lock: None })
+    }
+
+    /// Locks files. Waits until other edits of them have ended.
+    ///
+    /// The files themselves are replaced, so the locks are on the directories, which stay. Where there are no locks
+    /// (some network file systems), comparing before the rename has to do.
+    pub fn lock(files: &mut [Self]) {
+        // INVARIANT: each directory is locked once, and all in one order, or two edits would wait for each other.
+        let mut directories = BTreeMap::<_, (File, Vec<&mut Self>)>::new();
+        for file in files {
+            let Ok(directory) = File::open(&file.directory) else { continue };
+            let Ok(metadata) = directory.metadata() else { continue };
+            let identity = (metadata.dev(), metadata.ino());
+            directories.entry(identity).or_insert_with(|| (directory, Vec::new())).1.push(file);
+        }
+        for (directory, files) in directories.into_values() {
+            let lock = directory.lock().ok().map(|()| Arc::new(directory));
+            files.into_iter().for_each(|file| file._lock.clone_from(&lock));
+        }
     }
 
     /// Writes `new` if the file still says `old`, keeping everything else that the file has.
@@ -270,6 +294,24 @@ mod tests {
         assert_ne!(after.ino(), before.ino());
         assert!(fs::symlink_metadata(&link).expect("a link").is_symlink());
         assert_eq!(names(directory.path()), 2);
+    }
+
+    #[test]
+    fn several_files_are_locked_at_once() {
+        let (directory, path) = directory();
+        let [other, link] = ["other.toml", "link.toml"].map(|name| directory.path().join(name));
+        fs::write(&other, "old").expect("a file");
+        symlink("other.toml", &link).expect("a link");
+        let mut files = [&path, &other, &link].map(|path| Editing::unlocked(path).expect("a file"));
+        Editing::lock(&mut files);
+        let lock_of_another = || File::open(directory.path()).map(|directory| directory.try_lock());
+        assert!(lock_of_another().expect("a directory").is_err());
+        for file in &files[..2] {
+            assert!(matches!(file.replace(b"old", b"new").expect("a write"), Replaced::Renamed));
+        }
+        assert!(matches!(files[2].replace(b"old", b"new").expect("no write"), Replaced::Changed));
+        drop(files);
+        assert!(lock_of_another().expect("a directory").is_ok());
     }
 
     #[test]

@@ -20,8 +20,10 @@ fn good() -> Vec<(&'static str, String)> {
 async fn every_rule_of_a_change() {
     let port = AdminPort::start_with(|config, _| {
         config.access.hosts = vec!["panel.example".to_owned()];
-        config.access.user_header =
-            Some(UserHeader { name: "x-user".parse().unwrap(), trusted: vec!["127.0.0.1/32".parse().unwrap()] });
+        config.access.user_header = Some(UserHeader {
+            name: "x-user".parse().unwrap(),
+            trusted: vec!["127.0.0.1/32".parse().unwrap()],
+        });
     })
     .await;
     let digest = port.digest("default").await;
@@ -53,7 +55,8 @@ async fn every_rule_of_a_change() {
         assert!(answer.header("content-security-policy").contains("default-src 'none'"));
     };
     let nothing = show("docker").to_string();
-    let row = async |field: &str, value: Option<&str>, expected| check(&[(field, value)], &nothing, expected).await;
+    let row =
+        async |field: &str, value: Option<&str>, expected| check(&[(field, value)], &nothing, expected).await;
     row("x", None, 200).await;
     // Who.
     row("authorization", None, 401).await;
@@ -75,7 +78,8 @@ async fn every_rule_of_a_change() {
     let own = format!("http://{}", port.proxy.admin);
     row("origin", Some(&own), 200).await;
     row("origin", Some("https://panel.example"), 200).await;
-    for origin in ["null", "http://rebound.example", "http://127.0.0.1", "https://panel.example.evil.example"] {
+    for origin in ["null", "http://rebound.example", "http://127.0.0.1", "https://panel.example.evil.example"]
+    {
         row("origin", Some(origin), 403).await;
     }
     check(&[("origin", Some("null")), ("sec-fetch-site", Some("same-origin"))], &nothing, 403).await;
@@ -89,7 +93,9 @@ async fn every_rule_of_a_change() {
     row("if-match", Some(&digest), 412).await;
     row("if-match", Some(&format!("W/{tag}")), 200).await;
     row("if-match", Some(&format!("\"0\", {tag}")), 200).await;
-    for wrong in ["[]", "{", "{\"show\":\"docker\"}", "{\"sho\":[]}", "{\"show\":[1]}", "{\"show\":[],\"show\":[]}"] {
+    for wrong in
+        ["[]", "{", "{\"show\":\"docker\"}", "{\"sho\":[]}", "{\"show\":[1]}", "{\"show\":[],\"show\":[]}"]
+    {
         check(&[], wrong, 400).await;
     }
     check(&[], &json!({ "show": ["x".repeat(70_000)] }).to_string(), 413).await;
@@ -120,7 +126,10 @@ async fn a_preview_needs_what_reading_needs_and_comes_from_our_page() {
     let preview = body(&answer);
     assert_eq!(answer.status, 200);
     let rows: Vec<_> = preview["changes"].as_array().unwrap().iter().collect();
-    assert_eq!((&rows[0]["code"], &rows[0]["state"], &rows[1]["was"]), (&json!("xovi"), &json!("shown"), &json!("shown")));
+    assert_eq!(
+        (&rows[0]["code"], &rows[0]["state"], &rows[1]["was"]),
+        (&json!("xovi"), &json!("shown"), &json!("shown"))
+    );
     assert_eq!(preview["digest"], json!(port.digest("default").await));
     assert!(preview["lines"].as_array().unwrap().contains(&json!("+hidden = [")), "{preview}");
     assert_eq!(preview["warnings"][0]["code"], "git");
@@ -147,13 +156,18 @@ async fn reading_is_open_unless_there_are_viewers() {
         assert_eq!(status(&format!("/api/v1/{name}"), Some(&editor)).await, 200, "{name}");
     }
     // With viewers everything but the probes and metrics needs a token.
-    let tokens = format!("[editors]\n{}[viewers]\n{}", token_line("alice", EDITOR), token_line("ann", VIEWER));
+    let tokens =
+        format!("[editors]\n{}[viewers]\n{}", token_line("alice", EDITOR), token_line("ann", VIEWER));
     fs::write(port.path("tokens.toml"), tokens).unwrap();
     until("reading is restricted", async || status("/api/v1/packages", None).await == 401).await;
     let viewer = format!("Bearer {VIEWER}");
     for name in open.into_iter().chain(["servers", "edits"]) {
         let target = format!("/api/v1/{name}");
-        let statuses = (status(&target, None).await, status(&target, Some(&viewer)).await, status(&target, Some(&editor)).await);
+        let statuses = (
+            status(&target, None).await,
+            status(&target, Some(&viewer)).await,
+            status(&target, Some(&editor)).await,
+        );
         assert_eq!(statuses, (401, 200, 200), "{name}");
     }
     let fields = [("authorization", &*viewer), JSON, ("if-match", "\"x\"")];
@@ -163,7 +177,12 @@ async fn reading_is_open_unless_there_are_viewers() {
         let answer = port.call("GET", probe, &[("host", "any.example")], "").await;
         assert_eq!(answer.status, 200, "{probe}");
     }
-    assert_eq!(port.call("GET", "/api/v1/shops", &[("host", "any.example"), ("authorization", &viewer)], "").await.status, 421);
+    assert_eq!(
+        port.call("GET", "/api/v1/shops", &[("host", "any.example"), ("authorization", &viewer)], "")
+            .await
+            .status,
+        421
+    );
 }
 
 #[tokio::test]

@@ -33,11 +33,20 @@ async fn an_edit_is_in_force_when_it_is_answered() {
     assert_eq!(answer.header("etag"), format!("\"{new}\""));
     assert_eq!(port.digest("default").await, new);
     let text = port.list();
-    assert!(text.starts_with("# ours\nextensions = [") && text.contains("# for Bob") && !text.contains("spring"), "{text}");
+    assert!(
+        text.starts_with("# ours\nextensions = [") && text.contains("# for Bob") && !text.contains("spring"),
+        "{text}"
+    );
     let log = port.log();
     let edit = log.last().unwrap();
-    assert_eq!((&edit["by"], &edit["from"], &edit["note"]), (&json!("alice"), &json!("127.0.0.1"), &json!("spring")));
-    assert_eq!((&edit["show"], &edit["retire"], &edit["hide"], &edit["forget"]), (&json!(["xovi"]), &json!(["docker"]), &json!(["git"]), &json!([])));
+    assert_eq!(
+        (&edit["by"], &edit["from"], &edit["note"]),
+        (&json!("alice"), &json!("127.0.0.1"), &json!("spring"))
+    );
+    assert_eq!(
+        (&edit["show"], &edit["retire"], &edit["hide"], &edit["forget"]),
+        (&json!(["xovi"]), &json!(["docker"]), &json!(["git"]), &json!([]))
+    );
     assert_eq!((&edit["before"], &edit["after"]), (&json!(digest), &json!(new)));
     assert_eq!(edited["edit"]["id"], edit["id"]);
 
@@ -60,8 +69,18 @@ async fn an_edit_is_in_force_when_it_is_answered() {
     let redo = format!("/api/v1/edits/{}/undo", port.log().last().unwrap()["id"].as_str().unwrap());
     assert_eq!(port.change(&redo, &now, &json!({})).await.status, 200);
     assert_eq!(port.list(), text);
-    let edits = body(&port.call("GET", "/api/v1/edits?shop=default", &[("authorization", &format!("Bearer {}", crate::admin_port::EDITOR))], "").await);
-    let by: Vec<_> = edits["edits"].as_array().unwrap().iter().map(|edit| edit["by"].as_str().unwrap()).collect();
+    let edits = body(
+        &port
+            .call(
+                "GET",
+                "/api/v1/edits?shop=default",
+                &[("authorization", &format!("Bearer {}", crate::admin_port::EDITOR))],
+                "",
+            )
+            .await,
+    );
+    let by: Vec<_> =
+        edits["edits"].as_array().unwrap().iter().map(|edit| edit["by"].as_str().unwrap()).collect();
     assert_eq!(by, ["file", "alice", "alice", "alice"]);
 }
 

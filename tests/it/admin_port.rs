@@ -105,7 +105,11 @@ impl AdminPort {
     /// Sends a change as alice.
     pub async fn change(&self, target: &str, based_on: &str, wanted: &Value) -> Answer {
         let tag = format!("\"{based_on}\"");
-        let fields = [("authorization", &*format!("Bearer {EDITOR}")), ("content-type", "application/json"), ("if-match", &tag)];
+        let fields = [
+            ("authorization", &*format!("Bearer {EDITOR}")),
+            ("content-type", "application/json"),
+            ("if-match", &tag),
+        ];
         self.call("POST", target, &fields, &wanted.to_string()).await
     }
 

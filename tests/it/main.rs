@@ -60,5 +60,6 @@ mod tools_edges;
 mod tools_files;
 mod tools_json;
 mod tools_output;
+mod tools_shops;
 mod trust;
 mod waiting;

@@ -61,7 +61,7 @@ impl Session {
     }
 
     /// Runs some command lines and writes them down with what they print.
-    fn play(&self, lines: &[&str]) -> String {
+    pub fn play(&self, lines: &[&str]) -> String {
         let mut played = String::new();
         for line in lines {
             let Output { status, stdout, stderr } = self.run(line);
@@ -77,7 +77,7 @@ impl Session {
 }
 
 /// Compares with the file of that name in `snapshots`.
-fn assert_played(name: &str, played: &str) {
+pub fn assert_played(name: &str, played: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
@@ -94,7 +94,20 @@ const WHITELIST: &str = include_str!("../../whitelist.toml");
 fn help() {
     let session = Session::new(WHITELIST);
     let edits = ["allow", "retire", "hide", "forget"];
-    let others = ["init", "list", "explain", "diff", "check", "news", "servers", "completions", "man"];
+    let others = [
+        "init",
+        "list",
+        "shops",
+        "explain",
+        "diff",
+        "check",
+        "news",
+        "servers",
+        "edits",
+        "token",
+        "completions",
+        "man",
+    ];
     for command in edits.into_iter().chain(others) {
         let played = session.play(&[&format!("{command} -h")]);
         // Those of `serve` belong to other tests.

@@ -25,6 +25,9 @@ fn session() -> Session {
     let mut files = DOCS.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let session = Session::new(files.next().unwrap());
     session.write("new.toml", files.next().unwrap());
+    fs::create_dir(session.path("shops")).unwrap();
+    session.write("shops/gold.toml", files.next().unwrap());
+    session.write("shops/silver.toml", files.next().unwrap());
     symlink(concat!(env!("CARGO_MANIFEST_DIR"), "/assets"), session.path("assets")).unwrap();
     fs::create_dir(session.path("cache")).unwrap();
     let line = |(version, json): (usize, &str)| {
@@ -42,7 +45,7 @@ fn the_examples_are_what_one_gets() {
     let session = session();
     let blocks = DOCS.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let examples: Vec<_> = blocks.flat_map(|block| block.split("$ catalog-proxy ").skip(1)).collect();
-    assert_eq!(examples.len(), 6);
+    assert_eq!(examples.len(), 7);
     for expected in examples {
         let (line, expected) = expected.split_once('\n').unwrap();
         let output = session.run(line);
@@ -96,6 +99,7 @@ fn look(path: &str, value: &Value, seen: &mut BTreeMap<String, Vec<BTreeMap<Stri
 fn the_members_are_those_that_are_printed() {
     let session = session();
     session.write("odd.json", ODD);
+    session.write("shops/Silver.toml", "extensions = []\n");
     session.write(
         "stars.toml",
         "extensions = [\"x*\", { code = \"xovi\", from = 2020-01-01 }, \"gone\"]\nhidden = [\"bare\"]\n",
@@ -112,9 +116,12 @@ fn the_members_are_those_that_are_printed() {
         "explain link --feed odd.json",
         "explain twice --feed odd.json",
         "diff new.toml --feed assets/sample/packages.json",
+        "explain docker --feed assets/sample/packages.json --shops shops --whitelist whitelist.toml --shop gold,default",
         "diff stars.toml --feed odd.json",
+        "diff stars.toml new.toml --feed odd.json",
         "check --feed assets/sample/packages.json --whitelist stars.toml",
         "check --feed odd.json --whitelist stars.toml",
+        "shops --feed odd.json --shops shops",
         "news --cache-dir cache",
     ] {
         let output = session.run(&format!("{line} --format json"));
@@ -123,7 +130,13 @@ fn the_members_are_those_that_are_printed() {
         let members = printed.as_object().unwrap();
         assert_eq!((&members["format"], members.len()), (&Value::from(2), 2), "{line}");
         let (name, value) = members.iter().find(|(name, _)| *name != "format").unwrap();
-        look(name, value, &mut seen);
+        match value.as_array() {
+            Some(explanations) if name == "explanations" => {
+                assert_eq!(explanations.len(), 2, "{line}");
+                explanations.iter().for_each(|value| look("explanation", value, &mut seen));
+            }
+            _ => look(name, value, &mut seen),
+        }
     }
     let documented = documented();
     let paths: Vec<_> = seen.keys().map(String::as_str).collect();

@@ -10,7 +10,6 @@ use crate::cache::fetch_error::FetchError;
 use crate::cache::{Cache, Key};
 use crate::feed::FeedKind;
 use crate::feed::listing::{self, Listed};
-use crate::policy::{Rules, Verdict, VerdictCounts};
 use crate::proxy::query;
 
 /// What is asked for while the cache has nothing: as Plesk 18 asks for its shop window.
@@ -31,21 +30,6 @@ pub(super) struct Catalog {
 /// The last catalog that was listed: a large one takes some milliseconds.
 #[derive(Debug, Default)]
 pub(super) struct LastCatalog(Mutex<Option<(Arc<Feed>, Arc<Catalog>)>>);
-
-impl Catalog {
-    /// Counts the packages that some rules show, retire and hide.
-    pub(super) fn counts(&self, rules: &Rules) -> VerdictCounts {
-        let mut counts = VerdictCounts::default();
-        for listed in &self.packages {
-            match rules.verdict(listed.package.code.as_deref(), listed.package.seller) {
-                Verdict::Shown => counts.shown += 1,
-                Verdict::Retired => counts.retired += 1,
-                Verdict::Hidden => counts.hidden += 1,
-            }
-        }
-        counts
-    }
-}
 
 impl LastCatalog {
     /// Returns the newest packages of the shop window, if the cache has any.

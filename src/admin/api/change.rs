@@ -100,7 +100,12 @@ impl Api {
             let planned = plan(&shop, &text, &wanted, &catalog)?;
             let lines = changed_lines(&text, &planned.text);
             let lines = lines.iter().map(|line| line.trim_end_matches(['\r', '\n'])).collect::<Vec<_>>();
-            Ok((raw(lines), difference(&shop.name, [&text, &planned.text], &catalog), planned.warnings, digest))
+            Ok((
+                raw(lines),
+                difference(&shop.name, [&text, &planned.text], &catalog),
+                planned.warnings,
+                digest,
+            ))
         });
         let (lines, changes, warnings, digest) = previewed.await.map_err(|_| Problem::interrupted())??;
         let digest = digest.to_string();
@@ -114,7 +119,11 @@ impl Api {
     }
 
     /// Makes an edit, and answers when it is in force.
-    pub(super) async fn edit(&self, request: Request<Incoming>, peer: IpAddr) -> Result<Response<Body>, Problem> {
+    pub(super) async fn edit(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> Result<Response<Body>, Problem> {
         let person = self.gate.admit_editor(peer, request.headers()).await?;
         request::check_content_type(request.headers())?;
         let (head, body) = request.into_parts();
@@ -221,7 +230,8 @@ fn replace(
     since: &dyn Fn(&str) -> Value,
 ) -> Result<Made, Problem> {
     let shop = &target.shop;
-    let editing = Editing::begin_within(&shop.path, LOCK_LIMIT).map_err(|error| cannot_write(shop, &error))?;
+    let editing =
+        Editing::begin_within(&shop.path, LOCK_LIMIT).map_err(|error| cannot_write(shop, &error))?;
     let (text, before) = read(shop)?;
     // What is wrong with the file is told before anything else: until it is mended no other version helps.
     check_list(shop, &text)?;
@@ -368,6 +378,7 @@ fn compare(shop: &ShopName, (before, after): (&Policy, &str), catalog: &Catalog)
     let Ok((after, _)) = Policy::parse(after.as_bytes(), HostsKey::Allowed) else { return Value::Null };
     let day = today();
     let (old, new) = (before.on(day), after.on(day));
-    let sides = [DatedPolicy { policy: before, rules: &old, day }, DatedPolicy { policy: &after, rules: &new, day }];
+    let sides =
+        [DatedPolicy { policy: before, rules: &old, day }, DatedPolicy { policy: &after, rules: &new, day }];
     serde_json::to_value(changes(Some(shop.as_str()), sides, &catalog.packages, ORIGIN)).unwrap_or_default()
 }

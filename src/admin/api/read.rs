@@ -19,7 +19,7 @@ use crate::edit_log::{EditLog, EditRecord};
 use crate::feed::listing;
 use crate::policy::{ViewKind, ViewRules};
 use crate::proxy::probes;
-use crate::report::PackageRow;
+use crate::report::{PackageRow, shop_rows};
 use crate::servers::ServersReport;
 use crate::shops::Shop;
 use crate::wall_clock;
@@ -33,23 +33,8 @@ impl Api {
         // Shops are there without a catalog too.
         let catalog = self.catalog.at_hand(&self.proxy.cache).await;
         let shops = self.proxy.shops.current();
-        let row = |shop: &Shop| {
-            let counts = catalog.as_ref().zip(shop.rules()).map(|(catalog, rules)| catalog.counts(&rules));
-            let prefix = if shop.name.is_default() { "/".to_owned() } else { format!("/{}", shop.name) };
-            json!({
-                "shop": shop.name.as_str(),
-                "prefix": prefix,
-                "hosts": shop.hosts(),
-                "file": shop.path.display().to_string(),
-                "shown": counts.map(|counts| counts.shown),
-                "retired": counts.map(|counts| counts.retired),
-                "hidden": counts.map(|counts| counts.hidden),
-                "problem": shop.last_error.as_ref().map(ToString::to_string),
-                "gone": shop.is_gone,
-                "digest": shop.list().map(|list| list.digest.to_string()),
-            })
-        };
-        Ok(json([("shops", raw(shops.all().map(|shop| row(shop)).collect::<Vec<_>>()))]))
+        let rows = shop_rows(&shops, catalog.as_ref().map(|catalog| &*catalog.packages));
+        Ok(json([("shops", raw(rows))]))
     }
 
     /// Answers with all packages of the catalog and their states in a shop.
@@ -73,8 +58,7 @@ impl Api {
     pub(super) async fn categories(&self, shop: &Shop) -> Result<Response<Body>, Problem> {
         let rules = list(shop)?.rules();
         let cache = &self.proxy.cache;
-        let (key, feed, packages) =
-            catalog::categories(cache).await.map_err(|error| no_catalog(&error))?;
+        let (key, feed, packages) = catalog::categories(cache).await.map_err(|error| no_catalog(&error))?;
         let rules = ViewRules { rules, kind: ViewKind::Shop };
         let view = cache.view(&feed, Some(&packages), &rules).await.map_err(|error| no_catalog(&error))?;
         let name = shop.name.to_string();
@@ -103,7 +87,9 @@ impl Api {
         let log = Arc::clone(&self.edit_log);
         let read = blocking::run(move || {
             let mut edits = log.records();
-            edits.retain(|edit| is_after(&edit.at, start) && shop.as_ref().is_none_or(|shop| *shop == edit.shop));
+            edits.retain(|edit| {
+                is_after(&edit.at, start) && shop.as_ref().is_none_or(|shop| *shop == edit.shop)
+            });
             let rows: Vec<_> = edits.iter().map(EditRecord::row).collect();
             json([("edits", raw(rows)), ("kept", raw(kept(&log)))])
         });

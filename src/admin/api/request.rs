@@ -150,7 +150,9 @@ pub(super) async fn read<T: DeserializeOwned + Default>(body: Incoming) -> Resul
         Ok(Ok(collected)) => collected.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
         Ok(Err(_)) => return Err(Problem::new(StatusCode::BAD_REQUEST, "the body was cut off")),
-        Err(_) => return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 10 s")),
+        Err(_) => {
+            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 10 s"));
+        }
     };
     if collected.trim_ascii().is_empty() {
         return Ok(T::default());
@@ -179,7 +181,11 @@ mod tests {
             }
             let condition = Condition::of(&headers).ok();
             let digests = condition.as_ref().map(|condition| condition.digests().to_vec());
-            assert_eq!(digests.as_deref(), expected.map(|tags| tags.iter().map(|tag| (*tag).to_owned()).collect::<Vec<_>>()).as_deref(), "{fields:?}");
+            assert_eq!(
+                digests.as_deref(),
+                expected.map(|tags| tags.iter().map(|tag| (*tag).to_owned()).collect::<Vec<_>>()).as_deref(),
+                "{fields:?}"
+            );
         };
         check(&[], None);
         check(&[""], None);

@@ -34,7 +34,8 @@ impl Api {
         let wanted: WantedUndo = request::read(body).await?;
         let (log, wanted_id) = (Arc::clone(&self.edit_log), id.to_owned());
         let found = blocking::run(move || log.find(&wanted_id)).await.map_err(|_| Problem::interrupted())?;
-        let edit = found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "the edit log has no such edit"))?;
+        let edit =
+            found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "the edit log has no such edit"))?;
         if edit.lines.is_empty() {
             return Err(too_late("an edit of the file itself is taken back in the file"));
         }
@@ -53,7 +54,8 @@ fn too_late(detail: &str) -> Problem {
 
 /// Makes the text as it would be without an edit: its lines are taken back if they are all there, else its codes.
 fn plan(shop: &Shop, text: &str, edit: &EditRecord, packages: &[Listed]) -> Result<Planned, Problem> {
-    let no_more = || too_late("the list was changed there since, so this edit cannot be taken back as a whole");
+    let no_more =
+        || too_late("the list was changed there since, so this edit cannot be taken back as a whole");
     let parse = |text: &str| Policy::parse(text.as_bytes(), hosts_key(shop)).ok().map(|(policy, _)| policy);
     let now = parse(text).ok_or_else(no_more)?;
     if !still_holds(now.entries(), &edit.codes) {
@@ -66,7 +68,8 @@ fn plan(shop: &Shop, text: &str, edit: &EditRecord, packages: &[Listed]) -> Resu
         is_right.then_some((taken_back, codes))
     };
     let by_lines = take_back(text, &edit.lines).and_then(&checked);
-    let (text, codes) = by_lines.or_else(|| checked(by_codes(shop, text, edit, packages)?)).ok_or_else(no_more)?;
+    let (text, codes) =
+        by_lines.or_else(|| checked(by_codes(shop, text, edit, packages)?)).ok_or_else(no_more)?;
     Ok(Planned { text, codes, undoes: Some(edit.id.clone()), warnings: Vec::new() })
 }
 

@@ -56,7 +56,9 @@ async fn who_may_edit() {
     check(OTHER, &[("authorization", BASIC[0])], Ok("alice")).await;
     check(OTHER, &[("authorization", BASIC[1])], Err(403)).await;
     check(OTHER, &[("authorization", BASIC[2])], Err(401)).await;
-    for wrong in ["Bearer x", "Bearer", "Bearer ", "Basic x", "Basic", "e", "", "Token e", "Bearer e, Bearer e"] {
+    for wrong in
+        ["Bearer x", "Bearer", "Bearer ", "Basic x", "Basic", "e", "", "Token e", "Bearer e, Bearer e"]
+    {
         check(OTHER, &[("authorization", wrong)], Err(401)).await;
     }
     check(OTHER, &[BEARER, BEARER], Err(401)).await;

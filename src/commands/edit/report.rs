@@ -1,10 +1,10 @@
 //! What the commands say about an edit.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::commands::CommandError;
-use crate::commands::catalog_source::not_in_catalog;
-use crate::commands::diff::always_shown;
+use crate::commands::shop_selection::SelectedShop;
 use crate::commands::whitelist_file::GivenFiles;
 use crate::editing::{
     CodeEffect, CodeOutcome, EditRefusal, EditSubject, EditedList, MissingIn, StateByDefault, Stranded,
@@ -12,45 +12,69 @@ use crate::editing::{
 };
 use crate::policy::Verdict;
 use crate::printable::{joined, printable};
+use crate::report::{always_shown, not_in_catalog};
+use crate::shops::ShopName;
 
 /// Said where a comment may be taken for one about the next code.
 const COMMENT_STAYS: &str = " (the comment beside it stays)";
 
-/// Formats what was done, one line a code.
-pub(super) fn done(edited: &EditedList, path: &Path) -> String {
-    edited.outcomes.iter().map(|outcome| line(outcome, path)).collect()
+/// What is said about an edit that can be made.
+pub(super) struct EditReport<'a> {
+    /// Files that a suggested command has to be given as well.
+    pub(super) given: &'a GivenFiles,
+    /// True if it is one of several edits, so that each line names the shop.
+    pub(super) is_of_several: bool,
 }
 
-/// Formats a warning for each edit that cuts servers off from updates.
-pub(super) fn warnings(edited: &EditedList, given: &GivenFiles) -> Vec<String> {
-    let warning = |Stranded { code, packages }: &Stranded| {
-        let what = match code.ends_with('*') {
-            true => format!("one of {}", extensions(*packages)),
-            false => "it".to_owned(),
-        };
-        let retire = given.edit_command("retire", code);
-        let code = printable(code);
-        format!(
-            "warning: {code}: servers that have {what} get no updates any more; to keep updates: {retire}"
-        )
-    };
-    edited.stranded.iter().map(warning).collect()
-}
-
-/// Turns a refusal into the error of the command; `origin` is where the catalog is from.
-pub(super) fn refused(refusal: EditRefusal, path: &Path, origin: Option<&str>) -> CommandError {
-    let file = path.display();
-    match refusal {
-        EditRefusal::Unknown(codes) => {
-            let lines: String =
-                codes.iter().map(|code| format!("{}\n", unknown(code, path, origin))).collect();
-            CommandError::failed(format!("{lines}Nothing was changed; --force does it all the same."))
-        }
-        EditRefusal::Invalid(finding) => CommandError::wrong(format!("{file}:{finding}")),
-        refusal @ (EditRefusal::Star(_) | EditRefusal::TwoVerbs(_)) => CommandError::wrong(refusal),
-        EditRefusal::Layout => CommandError::failed(format!("{file}: {refusal}")),
-        EditRefusal::TooLarge => CommandError::failed(format!("{file}: {refusal}; nothing was changed")),
+impl EditReport<'_> {
+    /// Formats what was done, one line a code.
+    pub(super) fn done(&self, edited: &EditedList, shop: &SelectedShop) -> String {
+        let prefix = self.prefix(&shop.name);
+        edited.outcomes.iter().map(|outcome| format!("{prefix}{}", line(outcome, &shop.path))).collect()
     }
+
+    /// Formats a warning for each code whose edit cuts servers off from updates.
+    pub(super) fn warnings(&self, edited: &EditedList, shop: &ShopName) -> Vec<String> {
+        let prefix = self.prefix(shop);
+        let warning = |Stranded { code, packages }: &Stranded| {
+            let what = match code.ends_with('*') {
+                true => format!("one of {}", extensions(*packages)),
+                false => "it".to_owned(),
+            };
+            let retire = self.given.edit_command("retire", code, shop);
+            let code = printable(code);
+            format!(
+                "warning: {prefix}{code}: servers that have {what} get no updates any more; to keep updates: {retire}"
+            )
+        };
+        edited.stranded.iter().map(warning).collect()
+    }
+
+    fn prefix(&self, shop: &ShopName) -> String {
+        if self.is_of_several { format!("{shop}: ") } else { String::new() }
+    }
+}
+
+/// Turns refusals into the error of the command; `origin` is where the catalog is from.
+pub(super) fn refused(refusals: Vec<(&Path, EditRefusal)>, origin: Option<&str>) -> CommandError {
+    let mut lines = Vec::new();
+    for (path, refusal) in refusals {
+        let file = path.display();
+        match refusal {
+            EditRefusal::Unknown(codes) => lines.extend(codes.iter().map(|code| unknown(code, path, origin))),
+            EditRefusal::Invalid(finding) => return CommandError::wrong(format!("{file}:{finding}")),
+            EditRefusal::Star(_) | EditRefusal::TwoVerbs(_) => return CommandError::wrong(refusal),
+            EditRefusal::Layout => return CommandError::failed(format!("{file}: {refusal}")),
+            EditRefusal::TooLarge => {
+                return CommandError::failed(format!("{file}: {refusal}; nothing was changed"));
+            }
+        }
+    }
+    // What the catalog does not have is the same in all shops.
+    let mut told = BTreeSet::new();
+    let lines = lines.into_iter().filter(|line| told.insert(line.clone()));
+    let lines: String = lines.map(|line| line + "\n").collect();
+    CommandError::failed(format!("{lines}Nothing was changed; --force does it all the same."))
 }
 
 fn unknown(unknown: &UnknownCode, path: &Path, origin: Option<&str>) -> String {

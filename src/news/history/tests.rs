@@ -27,7 +27,7 @@ fn change(code: &str, change: Kind) -> Change {
     }
 }
 
-fn push(history: &mut History, code: &str) {
+fn push(history: &History, code: &str) {
     let at = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
     history.push("v4", at, &[change(code, Kind::New)]);
 }
@@ -41,12 +41,12 @@ fn outlives_the_process() {
     let directory = tempfile::tempdir().expect("a directory");
     let open = || History::open(Some(claimed(directory.path())));
     assert!(codes(directory.path()).is_empty());
-    let mut history = open();
-    push(&mut history, "a");
-    push(&mut history, "b");
+    let history = open();
+    push(&history, "a");
+    push(&history, "b");
     drop(history);
-    let mut history = open();
-    push(&mut history, "c");
+    let history = open();
+    push(&history, "c");
     assert_eq!(codes(directory.path()), ["a", "b", "c"]);
     let entry = &read(directory.path()).expect("a history")[0];
     assert_eq!((entry.at.as_str(), &entry.change), ("2023-11-14T22:13:20Z", &change("a", Kind::New)));
@@ -56,7 +56,7 @@ fn outlives_the_process() {
 #[test]
 fn is_bounded() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut history = History::open(Some(claimed(directory.path())));
+    let history = History::open(Some(claimed(directory.path())));
     let changes: Vec<_> = (0..MAX_CHANGES + 3).map(|n| change(&n.to_string(), Kind::New)).collect();
     history.push("v4", UNIX_EPOCH, &changes);
     let codes = codes(directory.path());
@@ -67,9 +67,9 @@ fn is_bounded() {
 fn damage_costs_a_line_only() {
     let check = |damage: fn(&mut Vec<u8>), expected: &[&str]| {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut history = History::open(Some(claimed(directory.path())));
+        let history = History::open(Some(claimed(directory.path())));
         for code in ["aa", "bb", "cc"] {
-            push(&mut history, code);
+            push(&history, code);
         }
         drop(history);
         let path = directory.path().join(FILE_NAME);
@@ -77,7 +77,7 @@ fn damage_costs_a_line_only() {
         damage(&mut bytes);
         fs::write(&path, bytes).expect("a write");
         assert_eq!(codes(directory.path()), expected);
-        push(&mut History::open(Some(claimed(directory.path()))), "dd");
+        push(&History::open(Some(claimed(directory.path()))), "dd");
         assert_eq!(codes(directory.path()), [expected, &["dd"]].concat());
     };
     check(|_| (), &["aa", "bb", "cc"]);
@@ -92,9 +92,9 @@ fn damage_costs_a_line_only() {
 
 #[test]
 fn knows_what_was_told_last() {
-    let mut history = History::open(None);
+    let history = History::open(None);
     assert!(!history.ends_with("v4", &change("a", Kind::New)));
-    push(&mut history, "a");
+    push(&history, "a");
     assert!(history.ends_with("v4", &change("a", Kind::New)));
     assert!(!history.ends_with("v3", &change("a", Kind::New)));
     assert!(!history.ends_with("v4", &change("b", Kind::New)));
@@ -110,7 +110,7 @@ fn knows_what_was_told_last() {
 #[test]
 fn a_file_that_cannot_be_read_is_not_begun_anew() {
     let path = tempfile::tempdir().expect("a directory");
-    push(&mut History::open(Some(claimed(path.path()))), "a");
+    push(&History::open(Some(claimed(path.path()))), "a");
     let fails = Arc::new(AtomicBool::new(true));
     let fault = {
         let fails = Arc::clone(&fails);
@@ -122,15 +122,15 @@ fn a_file_that_cannot_be_read_is_not_begun_anew() {
     let files = Files::with_fault(fault);
     let directory = CacheDirectory::with_files(path.path(), &Metrics::default(), files);
     directory.claim();
-    let mut history = History::open(Some(Arc::clone(&directory)));
-    push(&mut history, "b");
-    push(&mut history, "c");
+    let history = History::open(Some(Arc::clone(&directory)));
+    push(&history, "b");
+    push(&history, "c");
     assert_eq!(codes(path.path()), ["a"]);
     fails.store(false, Ordering::SeqCst);
     directory.run_retries();
     assert_eq!(codes(path.path()), ["a", "b", "c"]);
     assert!(history.ends_with("v4", &change("a", Kind::New)));
-    push(&mut history, "d");
+    push(&history, "d");
     directory.run_retries();
     assert_eq!(codes(path.path()), ["a", "b", "c", "d"]);
 }
@@ -140,13 +140,13 @@ fn waits_for_the_directory() {
     let path = tempfile::tempdir().expect("a directory");
     let old = claimed(path.path());
     let mut told = History::open(Some(Arc::clone(&old)));
-    push(&mut told, "a");
+    push(&told, "a");
     let new = claimed(path.path());
-    let mut history = History::open(Some(Arc::clone(&new)));
-    push(&mut history, "b");
+    let history = History::open(Some(Arc::clone(&new)));
+    push(&history, "b");
     assert_eq!(codes(path.path()), ["a"]);
     assert!(old.give_up(Duration::ZERO));
-    push(&mut told, "never written");
+    push(&told, "never written");
     new.claim();
     new.run_retries();
     assert_eq!(codes(path.path()), ["a", "b"]);
@@ -159,10 +159,10 @@ fn old_lines_are_read_and_renames_are_lines_of_their_own_version() {
     let json = r#"{"at":"2026-03-01T02:03:04Z","api":"v4","change":"gone","code":"a","name":null,"seller":"free","was":null,"whitelisted":true}"#;
     let old = format!("1 {} {json}\n", checksum(json));
     fs::write(path.path().join(FILE_NAME), &old).expect("a file");
-    let mut history = History::open(Some(claimed(path.path())));
+    let history = History::open(Some(claimed(path.path())));
     let renamed = Change { renamed_from: Some("b".to_owned()), ..change("c", Kind::Renamed) };
     history.push("v4", UNIX_EPOCH, std::slice::from_ref(&renamed));
-    push(&mut history, "d");
+    push(&history, "d");
     drop(history);
     let text = fs::read_to_string(path.path().join(FILE_NAME)).expect("a file");
     let versions: Vec<&str> = text.lines().map(|line| &line[..2]).collect();
@@ -181,8 +181,8 @@ fn old_lines_are_read_and_renames_are_lines_of_their_own_version() {
 fn lines_of_another_version_stay() {
     let path = tempfile::tempdir().expect("a directory");
     fs::write(path.path().join(FILE_NAME), "3 {\"new\":true}\ndamaged\n").expect("a file");
-    push(&mut History::open(Some(claimed(path.path()))), "a");
-    push(&mut History::open(Some(claimed(path.path()))), "b");
+    push(&History::open(Some(claimed(path.path()))), "a");
+    push(&History::open(Some(claimed(path.path()))), "b");
     assert_eq!(codes(path.path()), ["a", "b"]);
     let text = fs::read_to_string(path.path().join(FILE_NAME)).expect("a file");
     assert!(text.starts_with("3 {\"new\":true}\n1 "), "{text}");

@@ -49,10 +49,12 @@ fn apply(setup: Setup, text: &str, verb: Verb, codes: &[&str]) -> Result<(Said, 
         today: Day::parse("2026-11-29").expect("a day"),
     };
     let codes: Vec<_> = codes.iter().map(ToString::to_string).collect();
-    let (path, given) = (Path::new("w.toml"), GivenFiles { config: None, whitelist: Some("w.toml".into()) });
+    let shop = SelectedShop { name: ShopName::default_shop(), path: "w.toml".into() };
+    let given = GivenFiles { whitelist: Some("w.toml".into()), ..GivenFiles::default() };
     let edited = editing::edit(text, &CodeEdit::all(verb, &codes), &context)
-        .map_err(|refusal| refused(refusal, path, Some("c.json")))?;
-    let said = Said { done: done(&edited, path), warnings: warnings(&edited, &given) };
+        .map_err(|refusal| refused(vec![(&shop.path, refusal)], Some("c.json")))?;
+    let report = EditReport { given: &given, is_of_several: false };
+    let said = Said { done: report.done(&edited, &shop), warnings: report.warnings(&edited, &shop.name) };
     Ok((said, edited.text))
 }
 
