@@ -29,6 +29,12 @@ impl SelectedShop {
     pub(crate) fn of(shop: &Shop) -> Self {
         Self { name: shop.name.clone(), path: shop.path.clone() }
     }
+
+    /// Returns the shop at `/`, if there is one.
+    pub(crate) fn default_of(config: &Config) -> Option<Self> {
+        let path = config.whitelist.as_ref()?.value.clone();
+        Some(Self { name: ShopName::default_shop(), path })
+    }
 }
 
 impl ShopList {
@@ -49,10 +55,7 @@ impl ShopList {
 /// # Errors
 /// If there is no such shop.
 pub(crate) fn select(config: &Config, names: &[String]) -> Result<Vec<SelectedShop>, CommandError> {
-    let default = config
-        .whitelist
-        .as_ref()
-        .map(|path| SelectedShop { name: ShopName::default_shop(), path: path.value.clone() });
+    let default = SelectedShop::default_of(config);
     let is_default = |name: &String| name == ShopName::DEFAULT;
     // Who asks for this one only needs no directory.
     if names.iter().all(is_default)

@@ -44,18 +44,13 @@ impl CheckedShops {
         let directory = config.shops.as_ref().map(|given| given.as_path());
         if !names.is_empty() {
             let shops = select(config, names)?;
-            let is_about = |notice: &ShopNotice| match notice {
-                ShopNotice::Disputed { claims, .. } => shops.iter().any(|shop| claims.contains(&shop.name)),
-                ShopNotice::NotServed { .. } | ShopNotice::Directory { .. } => false,
-            };
-            let notices = in_directory(directory).map(|named| named.notices().to_vec()).unwrap_or_default();
-            let notices = notices.into_iter().filter(is_about).collect();
+            let is_about_hosts = |notice: &ShopNotice| matches!(notice, ShopNotice::Disputed { .. });
+            let mut notices =
+                in_directory(directory).map(|named| named.notices().to_vec()).unwrap_or_default();
+            notices.retain(is_about_hosts);
             return Ok(Self { notices, shops, ..Self::default() });
         }
-        let default = config
-            .whitelist
-            .as_ref()
-            .map(|path| SelectedShop { name: ShopName::default_shop(), path: path.value.clone() });
+        let default = SelectedShop::default_of(config);
         let mut checked = Self { shops: default.into_iter().collect(), are_all: true, ..Self::default() };
         match in_directory(directory) {
             Ok(named) => {
