@@ -43,6 +43,7 @@ mod reload;
 mod renames;
 mod resources;
 mod secrets;
+mod shop_room;
 mod shops;
 mod smuggling;
 mod start_limits;
