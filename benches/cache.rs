@@ -1,13 +1,16 @@
 //! Costs of the cache: memory for each cached variant, and the time to the first response after a whitelist edit while
-//! many variants are cached.
+//! many variants are cached, and of a hit.
 
 use std::future::ready;
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use catalog_proxy::body;
+use catalog_proxy::cache::encode::Encoding;
 use catalog_proxy::cache::{Cache, Key};
 use catalog_proxy::config::CacheConfig;
 use catalog_proxy::feed::FeedKind;
@@ -118,6 +121,33 @@ fn cache(criterion: &mut Criterion) {
                 elapsed += start.elapsed();
             }
             elapsed
+        });
+    });
+
+    let rules = rules(&feed, 1);
+    let hit = async || {
+        let found = cache.look_up(&key(7)).found().await.expect("a feed");
+        let view = cache.view(&found.cached.feed, None, &rules).await.expect("a view");
+        cache.encoded(&view, Encoding::Gzip)
+    };
+    runtime.block_on(async {
+        while hit().await.is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    criterion.bench_function("a hit: feed, view and encoded form", |bencher| {
+        bencher.iter(|| runtime.block_on(hit()).expect("a form"));
+    });
+    criterion.bench_function("a hit while another thread hits as well", |bencher| {
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    black_box(runtime.block_on(hit()));
+                }
+            });
+            bencher.iter(|| runtime.block_on(hit()).expect("a form"));
+            stop.store(true, Ordering::Relaxed);
         });
     });
 }

@@ -1,5 +1,6 @@
 """The clients: wrk for rates, sockets where a moment counts."""
 
+import os
 import re
 import socket
 import subprocess
@@ -88,6 +89,25 @@ def load(server, path, seconds, *lines, connections=CONNECTIONS, script=None):
     value, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", done).groups()
     p99 = float(value) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
     return Load(float(re.search(r"Requests/sec:\s+([\d.]+)", done)[1]), p99, cpu / requests * 1e6)
+
+
+def hammer(server, path, seconds, *lines, batch=32):
+    """Asks for what is unchanged over and over on one connection, with many requests in each write."""
+    os.sched_setaffinity(0, {int(CLIENT)})
+    request = "\r\n".join([f"GET {path} HTTP/1.1", "Host: bench", *lines, "", ""]).encode()
+    with socket.create_connection(("127.0.0.1", server.port)) as stream:
+        before, start, requests = server.cpu(), time.perf_counter(), 0
+        while (elapsed := time.perf_counter() - start) < seconds:
+            stream.sendall(request * batch)
+            answers = b""
+            while answers.count(b"\r\n\r\n") < batch:
+                part = stream.recv(1 << 16)
+                assert part, f"{server.name} {path}: {answers[-500:]}"
+                answers += part
+            assert answers.count(b"HTTP/1.1 304 ") == batch, f"{server.name} {path}: {answers[:500]}"
+            requests += batch
+        cpu = server.cpu() - before
+    return Load(requests / elapsed, float("nan"), cpu / requests * 1e6)
 
 
 def middle(loads):

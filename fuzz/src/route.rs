@@ -1,4 +1,5 @@
-//! Routes: no spelling of a feed's path that some upstream might take for it is ever forwarded.
+//! Routes: no spelling of a feed's path that some upstream might take for it is ever forwarded, under any prefix and on
+//! any host, and no host serves another shop than its own.
 
 use arbitrary::{Result, Unstructured};
 use catalog_proxy::cache::Key;
@@ -11,19 +12,26 @@ mod upstream;
 
 /// Set in the first byte: the rest says how to disguise a feed; else it is the target itself.
 const DISGUISED: u8 = 0x80;
+/// Bits of the first byte that choose the host, and the prefix of a disguised feed.
+const HOST: u8 = 0x03;
+const PREFIX: u8 = 0x0c;
+/// A host that one shop claims, one that two claim, and one that none does.
+const HOSTS: [Option<&str>; 4] = [None, Some("gold.example"), Some("Both.example."), Some("proxy")];
+const PREFIXES: [&str; 4] = ["", "/gold", "/silver", "/iron"];
 
 /// Checks one target.
 pub fn check(data: &[u8]) {
     let Some((&first, rest)) = data.split_first() else { return };
     let target = match first & DISGUISED {
         0 => rest.to_vec(),
-        _ => disguise(rest),
+        _ => [PREFIXES[usize::from((first & PREFIX) >> 2)].as_bytes(), &disguise(rest)].concat(),
     };
     let Ok(uri) = Uri::try_from(target.as_slice()) else { return };
     let Some(given) = uri.path_and_query() else { return };
     let is_feed = first & DISGUISED != 0 || upstream::may_take_for_feed(given.path());
     let shops = shops();
-    let route = |method: &Method, uri: &Uri| Route::of(method, uri, None, &shops);
+    let host = HOSTS[usize::from(first & HOST)];
+    let route = |method: &Method, uri: &Uri| Route::of(method, uri, host, &shops);
     for method in [Method::GET, Method::HEAD, Method::POST, Method::OPTIONS] {
         let read = matches!(method, Method::GET | Method::HEAD);
         match route(&method, &uri) {
@@ -33,13 +41,24 @@ pub fn check(data: &[u8]) {
                     !upstream::may_take_for_feed(target.path()),
                     "{method} {given} is forwarded as {target}"
                 );
-                let whole = prefix.map_or_else(String::new, |prefix| format!("/{prefix}")) + target.as_str();
-                assert!(whole == *given || whole.replacen("/gold/", "/gold", 1) == *given, "{given} {whole}");
+                let prefix = prefix.map_or_else(String::new, |prefix| format!("/{prefix}"));
+                assert!(host != Some("gold.example") || prefix != "/silver", "{given} on a host of gold");
+                let whole = format!("{prefix}{target}");
+                // The prefix alone is the root.
+                let root = whole.replacen(&format!("{prefix}/"), &prefix, 1);
+                assert!(whole == *given || root == *given, "{given} {whole}");
             }
             Route::Feed(feed) => {
                 assert!(read);
                 is_wanted(&feed, given.query());
-                let prefix = if feed.shop.name.is_default() { "" } else { "/gold" };
+                let name = feed.shop.name.as_str();
+                let prefix = if feed.shop.name.is_default() { String::new() } else { format!("/{name}") };
+                let is_prefixed = given.path().starts_with(&format!("{prefix}/"));
+                match host {
+                    Some("gold.example") => assert_eq!(name, "gold", "{given}"),
+                    Some("Both.example.") => assert!(name != "default" && is_prefixed, "{given} of {name}"),
+                    _ => assert!(is_prefixed, "{given} of {name}"),
+                }
                 let again = format!("{prefix}{}", feed.key.as_str());
                 let Route::Feed(again) = route(&method, &again.parse().expect("a target")) else {
                     panic!("{again} is no feed");
@@ -59,9 +78,11 @@ pub fn check(data: &[u8]) {
     assert!(matches!(route(&Method::TRACE, &uri), Route::Refused(_)));
 }
 
-/// A shop at `/`, and one under a prefix.
+/// A shop at `/`, and two with prefixes and hosts.
 fn shops() -> Shops {
-    Shops::of_texts(Some("extensions = []"), &[("gold", "extensions = []")]).expect("good lists")
+    let gold = "extensions = []\nhosts = [\"gold.example\", \"both.example\"]";
+    let silver = "extensions = []\nhosts = [\"both.example\"]";
+    Shops::of_texts(Some("extensions = []"), &[("gold", gold), ("silver", silver)]).expect("good lists")
 }
 
 fn is_wanted(feed: &WantedFeed, query: Option<&str>) {

@@ -22,6 +22,10 @@ use crate::worker::Worker;
 /// Smallest body that is encoded, in bytes: below, the head is most of a response anyway.
 const MIN_ENCODED_BYTES: usize = 256;
 
+/// How many times smaller an encoded form is than its body, at least as a rule: feeds give four to six. Where not even
+/// such a form would be kept, encoding in the background is of no use, and each request would ask for it anew.
+const USUAL_RATIO: u64 = 4;
+
 /// Most forms in the encoder's queue; beyond that clients get the plain body.
 const MAX_WAITING_FORMS: usize = 1024;
 
@@ -117,13 +121,15 @@ impl Encoder {
         }))
     }
 
-    /// Returns a view's encoded form if it is there; if not, has it made in the background.
+    /// Returns a view's encoded form if it is there; if not, has it made in the background, unless feeds leave no room
+    /// for it.
     pub(super) fn encoded(&self, view: &Arc<View>, encoding: Encoding) -> Option<Bytes> {
         if view.body.len() < MIN_ENCODED_BYTES {
             return None;
         }
         let found = self.0.store.encoded(view.digest, encoding);
         if found.is_none()
+            && self.0.store.room_for_forms() >= view.body.len() as u64 / USUAL_RATIO
             && let Some(thread) = &self.0.thread
             && let Some(queued) = self.queue((view.digest, encoding))
         {
@@ -249,6 +255,17 @@ mod tests {
         assert!(encoder.0.waiting.lock().is_empty());
         assert!(encoder.encode_beside(&view, Encoding::Zstd).await.is_ok());
         assert!(encoder.encoded(&view, Encoding::Zstd).is_some());
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_kept_is_not_encoded_in_the_background() {
+        let encoder =
+            Encoder::encoding_with(Encoding::encode, Store::new(600, Counter::default()), Arc::default());
+        let view = view();
+        assert!(encoder.encoded(&view, Encoding::Gzip).is_none());
+        assert_eq!(encoder.under_way(), 0);
+        // A client that takes nothing else gets it.
+        assert!(encoder.encode(&view, Encoding::Gzip).await.is_ok());
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 //!
 //! The raw feed is cached, never the filtered one; views are made of it for what a policy decides.
 
+mod bodies;
 mod budget;
 pub mod cached_feed;
 mod changes;

@@ -1,4 +1,4 @@
-//! The memory of the cache: feeds, views and their encoded forms within one bound, least recently used out first.
+//! The memory of the cache: feeds, views and their encoded forms within one bound.
 //!
 //! Keys with equal bodies share one [`Feed`], since version, locale and country often change nothing.
 
@@ -9,13 +9,14 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
 use super::Key;
+use super::bodies::{Bodies, Evicted, Form, FormKey};
 use super::cached_feed::{CachedFeed, Feed, Meta};
 use super::encode::Encoding;
 use super::view::{View, ViewKey};
@@ -29,22 +30,16 @@ const META_SHARE: u64 = 16;
 /// What an entry takes beside its bytes, about.
 const OVERHEAD: usize = 300;
 
-/// Part of the room for bodies that one view or encoded form may take; larger ones are made for each request. Then a
-/// feed is never driven out by what is made of it.
-const FORM_SHARE: u64 = 3;
-
 /// What the index of a feed with the most elements takes, about: a hundred bytes each.
 pub(super) const MAX_INDEX: u64 = 100 * MAX_ELEMENTS as u64;
-
-fn room_for_bodies(size: u64) -> u64 {
-    size - size / META_SHARE
-}
 
 /// A bounded store; cloning shares it.
 #[derive(Debug, Clone)]
 pub(super) struct Store {
     records: Cache<Key, Record>,
-    bodies: Cache<BodyKey, StoredBody>,
+    /// Held for a look into maps only. Records are never used while it is held, since what they drop takes it.
+    bodies: Arc<Mutex<Bodies>>,
+    evictions: Counter,
     start: Instant,
     size: u64,
 }
@@ -76,53 +71,33 @@ struct Record {
     asked: Arc<AtomicU64>,
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-enum BodyKey {
-    Feed(Digest),
-    View(ViewKey),
-    Encoded(Digest, Encoding),
-}
-
-#[derive(Debug, Clone)]
-enum StoredBody {
-    Feed(Arc<Feed>),
-    View(Arc<View>),
-    Encoded(Bytes),
-}
-
 impl Store {
     /// Makes a store of at most `size` bytes, which counts what it drops for want of room.
     pub(super) fn new(size: u64, evictions: Counter) -> Self {
-        let weigh = |_: &BodyKey, body: &StoredBody| {
-            let bytes = match body {
-                StoredBody::Feed(feed) => feed.weight(),
-                StoredBody::View(view) => view.weight(),
-                StoredBody::Encoded(bytes) => bytes.len(),
-            };
-            u32::try_from(bytes + OVERHEAD).unwrap_or(u32::MAX)
-        };
+        let room_for_records = size / META_SHARE;
+        let bodies = Arc::new(Mutex::new(Bodies::new(size - room_for_records)));
+        let of_records = Arc::clone(&bodies);
         Self {
             // Recency alone decides: a new key is worth more than one that was popular long ago.
             records: Cache::builder()
-                .max_capacity(size / META_SHARE)
+                .max_capacity(room_for_records)
                 .weigher(|key: &Key, record: &Record| {
                     // The key is there twice, in the map and in the order of use.
                     let bytes =
                         OVERHEAD + size_of::<Record>() + 2 * key.as_str().len() + record.meta.weight();
                     u32::try_from(bytes).unwrap_or(u32::MAX)
                 })
-                .eviction_policy(EvictionPolicy::lru())
-                .build(),
-            bodies: Cache::builder()
-                .max_capacity(room_for_bodies(size))
-                .weigher(weigh)
-                .eviction_listener(move |_, _, cause| {
-                    if cause == RemovalCause::Size {
-                        evictions.inc();
+                .eviction_listener(move |_, record: Record, _| {
+                    if let Some(feed) = record.feed.upgrade() {
+                        let released = of_records.lock().release(&feed);
+                        // Freed here, after the lock.
+                        drop(released);
                     }
                 })
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
+            bodies,
+            evictions,
             start: Instant::now(),
             size,
         }
@@ -130,7 +105,7 @@ impl Store {
 
     /// Returns how many bytes there are, and their bound.
     pub(super) fn usage(&self) -> (u64, u64) {
-        (self.records.weighted_size() + self.bodies.weighted_size(), self.size)
+        (self.records.weighted_size() + self.bodies.lock().used(), self.size)
     }
 
     /// Returns the feed for a key that a client asks for.
@@ -139,18 +114,16 @@ impl Store {
         let feed = record.feed.upgrade()?;
         let now = self.seconds(now);
         // Tells the store that it is in use; once a second is enough.
-        if record.asked.swap(now, Ordering::Relaxed) != now {
-            self.bodies.get(&BodyKey::Feed(feed.digest))?;
+        if record.asked.swap(now, Ordering::Relaxed) != now && !self.bodies.lock().touch(feed.digest) {
+            return None;
         }
         Some(CachedFeed { feed, meta: record.meta })
     }
 
     /// Keeps a feed, if there is room at all; equal ones are shared.
     pub(super) fn insert(&self, key: &Key, mut cached: CachedFeed, now: Instant) -> Inserted {
-        let digest = cached.feed.digest;
-        match self.bodies.get(&BodyKey::Feed(digest)) {
-            Some(StoredBody::Feed(feed)) => cached.feed = feed,
-            _ => self.insert_body(BodyKey::Feed(digest), StoredBody::Feed(Arc::clone(&cached.feed))),
+        if let Some(feed) = self.change(|bodies, evicted| bodies.claim(&cached.feed, evicted)) {
+            cached.feed = feed;
         }
         let asked = match self.records.get(key) {
             Some(record) => record.asked,
@@ -160,7 +133,7 @@ impl Store {
         self.records.insert(key.clone(), record);
         // Evicts now rather than some time later, so that the bound holds in a flood of new keys.
         self.records.run_pending_tasks();
-        let stored = self.records.contains_key(key) && self.bodies.contains_key(&BodyKey::Feed(digest));
+        let stored = self.records.contains_key(key) && self.bodies.lock().has(cached.feed.digest);
         Inserted { cached, stored }
     }
 
@@ -196,43 +169,42 @@ impl Store {
 
     /// Returns a view made before.
     pub(super) fn view(&self, key: ViewKey) -> Option<Arc<View>> {
-        match self.bodies.get(&BodyKey::View(key))? {
-            StoredBody::View(view) => Some(view),
-            StoredBody::Feed(_) | StoredBody::Encoded(_) => None,
+        match self.bodies.lock().form(&FormKey::View(key))? {
+            Form::View(view) => Some(Arc::clone(view)),
+            Form::Encoded(_) => None,
         }
     }
 
-    /// Keeps a view.
+    /// Keeps a view, if feeds leave room for it.
     pub(super) fn insert_view(&self, key: ViewKey, view: Arc<View>) {
-        if self.may_keep(view.weight()) {
-            self.insert_body(BodyKey::View(key), StoredBody::View(view));
-        }
+        self.change(|bodies, evicted| bodies.insert_form(FormKey::View(key), Form::View(view), evicted));
     }
 
     /// Returns the encoded form, made before, of the view with this digest.
     pub(super) fn encoded(&self, view: Digest, encoding: Encoding) -> Option<Bytes> {
-        match self.bodies.get(&BodyKey::Encoded(view, encoding))? {
-            StoredBody::Encoded(bytes) => Some(bytes),
-            StoredBody::Feed(_) | StoredBody::View(_) => None,
+        match self.bodies.lock().form(&FormKey::Encoded(view, encoding))? {
+            Form::Encoded(bytes) => Some(bytes.clone()),
+            Form::View(_) => None,
         }
     }
 
-    /// Keeps an encoded form.
+    /// Keeps an encoded form, if feeds leave room for it.
     pub(super) fn insert_encoded(&self, view: Digest, encoding: Encoding, bytes: Bytes) {
-        if self.may_keep(bytes.len()) {
-            self.insert_body(BodyKey::Encoded(view, encoding), StoredBody::Encoded(bytes));
-        }
+        let key = FormKey::Encoded(view, encoding);
+        self.change(|bodies, evicted| bodies.insert_form(key, Form::Encoded(bytes), evicted));
     }
 
-    /// Returns true if a view or an encoded form is small enough to be kept.
-    fn may_keep(&self, bytes: usize) -> bool {
-        (bytes + OVERHEAD) as u64 <= room_for_bodies(self.size) / FORM_SHARE
+    /// Returns how many bytes the feeds leave to views and encoded forms.
+    pub(super) fn room_for_forms(&self) -> u64 {
+        self.bodies.lock().room_for_forms()
     }
 
-    fn insert_body(&self, key: BodyKey, body: StoredBody) {
-        self.bodies.insert(key, body);
-        // Evicts now rather than some time later, so that the bound holds in a flood of new keys.
-        self.bodies.run_pending_tasks();
+    /// Changes the bodies, and counts what that drove out.
+    fn change<R>(&self, change: impl FnOnce(&mut Bodies, &mut Evicted) -> R) -> R {
+        let mut evicted = Evicted::default();
+        let result = change(&mut self.bodies.lock(), &mut evicted);
+        self.evictions.inc_by(evicted.len() as u64);
+        result
     }
 
     fn seconds(&self, now: Instant) -> u64 {
@@ -317,5 +289,53 @@ mod tests {
         drop(copy);
         assert!(store.get(&key(0), Instant::now()).is_some());
         assert!(store.encoded(view.digest, Encoding::Gzip).is_none(), "too large to keep");
+    }
+
+    #[test]
+    fn a_flood_of_views_drives_out_views_only() {
+        const SIZE: u64 = 1 << 20;
+        let evictions = Counter::default();
+        let store = Store::new(SIZE, evictions.clone());
+        let whitelist = ViewRules::of_text("extensions = []", ViewKind::Shop);
+        for n in 0..4 {
+            store.insert(&key(n), copy(format!("[{n},{:?}]", "x".repeat(100 << 10))), Instant::now());
+        }
+        for shop in 0..200_u64 {
+            let feed = store.get(&key(0), Instant::now()).expect("a feed").feed;
+            let of_shop = ViewKey { decision: Digest::of(&shop.to_le_bytes()), feed: feed.digest };
+            store.insert_view(of_shop, Arc::new(feed.view(None, &whitelist)));
+            assert!(store.view(of_shop).is_some());
+            assert!(store.usage().0 <= SIZE, "{:?}", store.usage());
+        }
+        assert_eq!(store.feeds(Instant::now()).len(), 4);
+        assert!(evictions.get() > 190, "{}", evictions.get());
+        // A flood of feeds drives out views first.
+        for n in 4..8 {
+            store.insert(&key(n), copy(format!("[{n},{:?}]", "x".repeat(100 << 10))), Instant::now());
+            assert!(store.usage().0 <= SIZE, "{:?}", store.usage());
+        }
+        assert_eq!(store.feeds(Instant::now()).len(), 8);
+    }
+
+    #[test]
+    fn former_feeds_do_not_take_the_room_of_views() {
+        let store = Store::new(1 << 20, Counter::default());
+        let room = store.room_for_forms();
+        let feed = |n: usize| copy(format!("[{n},{:?}]", "x".repeat(100 << 10)));
+        for n in 0..20 {
+            store.insert(&key(0), feed(n), Instant::now());
+            store.insert(&key(1), feed(n), Instant::now());
+        }
+        let one = feed(19).feed.weight() as u64;
+        assert_eq!(store.room_for_forms(), room - one - OVERHEAD as u64);
+        // A confirmation keeps it.
+        store.insert(&key(0), feed(19), Instant::now());
+        assert!(store.get(&key(0), Instant::now()).is_some());
+        // With its keys it goes.
+        for n in 2..1000 {
+            store.insert(&key(n), feed(20), Instant::now());
+        }
+        assert!(store.get(&key(0), Instant::now()).is_none());
+        assert_eq!(store.room_for_forms(), room - one - OVERHEAD as u64);
     }
 }

@@ -265,8 +265,11 @@ impl Proxy {
         let route = Self::route(request, &self.shops.current());
         let peer = std::net::Ipv4Addr::LOCALHOST.into();
         let mut exchange = Exchange::begin(&self.metrics, route.name(), request, peer);
-        let Route::Feed(wanted) = route else { panic!("{route:?}") };
-        let result = self.feed(request, &wanted, &mut exchange).await;
+        let result = match route {
+            Route::Feed(wanted) => self.feed(request, &wanted, &mut exchange).await,
+            Route::Refused(refusal) => Err(refusal.into()),
+            route => panic!("{route:?}"),
+        };
         exchange.answer(result.unwrap_or_else(|error| respond::problem(&error)))
     }
 }

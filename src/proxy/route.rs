@@ -202,4 +202,6 @@ impl From<Refusal> for Error {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -47,6 +47,7 @@ mod renames;
 mod resources;
 mod secrets;
 mod servers;
+mod shop_room;
 mod shops;
 mod smuggling;
 mod start_limits;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use catalog_proxy::app::App;
@@ -9,10 +10,11 @@ use catalog_proxy::config::{Config, Origin};
 use http::{Request, StatusCode, Version};
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::sync::Semaphore;
 
 use crate::client::{self, Answer, until};
 use crate::proxy::{Proxy, array, list, plesk};
-use crate::upstream::{Upstream, head_of, ok, status};
+use crate::upstream::{Step, Upstream, head_of, ok, status};
 
 const PACKAGES: &str = "/api/v4/packages";
 const CODES: [&str; 4] = ["docker", "gold", "silver", "both"];
@@ -330,6 +332,40 @@ async fn a_crowd_over_many_shops_is_one_fetch() {
         assert_eq!(answer.text(), only(&[CODES[n]]));
     }
     assert_eq!(upstream.count(), 1);
+}
+
+#[tokio::test]
+async fn a_request_keeps_the_list_that_it_began_with() {
+    let gate = Arc::new(Semaphore::new(0));
+    let closed = Arc::clone(&gate);
+    let tree = |codes: &str| format!(r#"[{{"id":1,"top_packages":{codes}}}]"#);
+    let upstream = Upstream::start(move |request| {
+        let is_packages = request.target.starts_with(PACKAGES);
+        let mut script = ok(if is_packages { feed() } else { tree(&feed()) }.as_bytes());
+        script.insert(0, Step::Turnstile(Arc::clone(&closed)));
+        script
+    })
+    .await;
+    let shops = Shops::start(&upstream, &[("gold", &list(&["gold"]))]).await;
+    let ask = |feed: &str| {
+        let (address, target) = (shops.proxy.address, format!("/gold/api/v4/{feed}"));
+        tokio::spawn(async move { client::get(address, &target).await })
+    };
+    let asked = [ask("packages"), ask("categories")];
+    until("two fetches", async || upstream.count() == 2).await;
+    fs::write(shops.path("gold"), list(&["both"])).unwrap();
+    until("the edit", async || {
+        let ready = client::get(shops.proxy.admin, "/readyz").await;
+        let ready: serde_json::Value = serde_json::from_slice(&ready.body).unwrap();
+        let generations = ready["shops"].as_array().unwrap().iter().map(|shop| shop["generation"].as_u64());
+        generations.max().flatten() == Some(2)
+    })
+    .await;
+    gate.add_permits(2);
+    let [packages, categories] = asked;
+    assert_eq!(packages.await.unwrap().text(), only(&["gold"]));
+    assert_eq!(categories.await.unwrap().text(), tree(&only(&["gold"])));
+    assert_eq!(shops.proxy.get("/gold/api/v4/categories").await.text(), tree(&only(&["both"])));
 }
 
 #[tokio::test]

@@ -9,13 +9,15 @@ use tokio::time::{Instant, sleep};
 
 use super::model::{FeedId, OTHER_QUERY, Seen};
 use super::script::Question;
+use super::shops::Place;
 use super::world::{Process, World};
 use crate::cancel;
 
 /// Asks once, and has the model judge what comes back.
 pub(crate) async fn ask(world: Arc<World>, process: Arc<Process>, number: usize, question: Question) {
     let id = FeedId { categories: question.categories, query: question.query };
-    let mut request = Request::get(format!("http://proxy.test{}", id.target()));
+    let place = question.place;
+    let mut request = Request::get(place.url(&id.target()));
     if question.is_head {
         request = request.method(Method::HEAD);
     }
@@ -59,16 +61,17 @@ pub(crate) async fn ask(world: Arc<World>, process: Arc<Process>, number: usize,
     world
         .trace(format!("client {number}: {status} {outcome} {} bytes, complete: {is_complete}", bytes.len()));
     let violation = match (&validator, status) {
-        (Some((_, has)), 304) => process.model.lock().judge_unchanged(id, asked, has),
+        (Some((_, has)), 304) => process.model.lock().judge_unchanged(id, place, asked, has),
         (None, 304) => Some(format!("odd 304: {id:?} without a validator")),
-        _ if question.is_head => (!bytes.is_empty()).then(|| format!("body to HEAD: {id:?}")),
+        _ if question.is_head && !bytes.is_empty() => Some(format!("body to HEAD: {id:?}")),
+        (_, 200) if question.is_head => None,
         _ => {
             let is_plain = coding.is_none();
             let body = match (is_complete, &coding) {
                 (true, Some(coding)) => decoded(coding, &bytes),
                 _ => bytes,
             };
-            let seen = Seen { id, asked, status, body, is_complete, is_plain };
+            let seen = Seen { id, place, asked, status, body, is_complete, is_plain };
             let violation = process.model.lock().judge(&seen);
             if let (200, true, Some(etag)) = (status, is_complete, etag) {
                 world.remember(id, etag, seen.body);
@@ -96,7 +99,8 @@ pub(crate) async fn rush(world: Arc<World>, process: Arc<Process>, number: usize
         world.fail(format!("turned away: {status} (client {number} {n})"));
     }
     let id = FeedId { categories: false, query: OTHER_QUERY };
-    let seen = Seen { id, asked, status, body, is_complete, is_plain: true };
+    let place = Place::default();
+    let seen = Seen { id, place, asked, status, body, is_complete, is_plain: true };
     if let Some(violation) = process.model.lock().judge(&seen) {
         world.fail(format!("{violation} (client {number} {n})"));
     }

@@ -3,6 +3,7 @@
 use super::script::Behaviour::{Good, Status};
 use super::script::Step::{Ask, Crowd, Pass, Publish, Restart, Rush, Upstream};
 use super::script::{Ms, Question, Script, Upload};
+use super::shops::Place;
 use super::{Outcome, run};
 
 fn check(script: Script) {
@@ -14,7 +15,14 @@ fn check(script: Script) {
 #[test]
 fn a_crowd_that_hangs_up_leaves_room() {
     let steps = [(Ms(3213), Crowd(400))];
-    check(Script { seed: 399, queries: 3, cache_size: 67108864, has_disk: true, steps: steps.into() });
+    check(Script {
+        seed: 399,
+        queries: 3,
+        shops: 0,
+        cache_size: 67108864,
+        has_disk: true,
+        steps: steps.into(),
+    });
 }
 
 /// A fetch ended with its last reader, so that a slow upstream never filled the cache.
@@ -25,6 +33,7 @@ fn a_fetch_outlives_its_readers() {
         (
             Ms(0),
             Ask(Question {
+                place: Place { prefix: None, host: None },
                 categories: false,
                 query: 0,
                 is_head: false,
@@ -38,6 +47,7 @@ fn a_fetch_outlives_its_readers() {
         (
             Ms(3),
             Ask(Question {
+                place: Place { prefix: None, host: None },
                 categories: false,
                 query: 0,
                 is_head: false,
@@ -49,14 +59,28 @@ fn a_fetch_outlives_its_readers() {
             }),
         ),
     ];
-    check(Script { seed: 0, queries: 1, cache_size: 67108864, has_disk: true, steps: steps.into() });
+    check(Script {
+        seed: 0,
+        queries: 1,
+        shops: 0,
+        cache_size: 67108864,
+        has_disk: true,
+        steps: steps.into(),
+    });
 }
 
 /// A process that found the cache directory taken never tried it again.
 #[test]
 fn a_directory_is_taken_over() {
     let steps = [(Ms(185), Restart)];
-    check(Script { seed: 1, queries: 3, cache_size: 67108864, has_disk: true, steps: steps.into() });
+    check(Script {
+        seed: 1,
+        queries: 3,
+        shops: 0,
+        cache_size: 67108864,
+        has_disk: true,
+        steps: steps.into(),
+    });
 }
 
 /// A client that had read a whole feed left before it was stored, and the fetch made room for another one.
@@ -67,6 +91,7 @@ fn a_feed_that_has_arrived_is_kept() {
         (
             Ms(114),
             Ask(Question {
+                place: Place { prefix: None, host: None },
                 categories: false,
                 query: 2,
                 is_head: false,
@@ -84,6 +109,7 @@ fn a_feed_that_has_arrived_is_kept() {
         (
             Ms(123),
             Ask(Question {
+                place: Place { prefix: None, host: None },
                 categories: true,
                 query: 2,
                 is_head: true,
@@ -97,6 +123,7 @@ fn a_feed_that_has_arrived_is_kept() {
         (
             Ms(9),
             Ask(Question {
+                place: Place { prefix: None, host: None },
                 categories: false,
                 query: 2,
                 is_head: false,
@@ -108,5 +135,12 @@ fn a_feed_that_has_arrived_is_kept() {
             }),
         ),
     ];
-    check(Script { seed: 909, queries: 3, cache_size: 67108864, has_disk: true, steps: steps.into() });
+    check(Script {
+        seed: 909,
+        queries: 3,
+        shops: 0,
+        cache_size: 67108864,
+        has_disk: true,
+        steps: steps.into(),
+    });
 }

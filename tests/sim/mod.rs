@@ -1,4 +1,4 @@
-//! Simulation: the proxy's core in one thread on a stopped clock, with an upstream, clients, a disk and whitelists
+//! Simulation: the proxy's core in one thread on a stopped clock, with an upstream, clients, a disk and shops
 //! that a seed scripts. After each step a model checks what was answered.
 //!
 //! Each seed has a thread to itself, and all cores are used. A seed that fails is reported with its script, shortened as
@@ -14,6 +14,7 @@ mod found;
 mod model;
 mod pass;
 mod script;
+mod shops;
 mod upstream;
 mod world;
 

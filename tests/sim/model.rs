@@ -7,6 +7,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::time::{Duration, Instant};
 
+use super::shops::{Offer, Place, Reason, ShopFiles, Shops};
+
 /// Time for which a copy that was fetched must serve, a day less than the product's.
 const MUST_SERVE: Duration = Duration::from_secs(6 * 86_400);
 
@@ -147,8 +149,10 @@ pub(crate) type Offers = Arc<Mutex<HashMap<FeedId, Vec<(Edition, bool)>>>>;
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     offers: Offers,
-    /// Lists and since when each was in force.
-    lists: Vec<(Option<Instant>, List)>,
+    /// Shops and since when each state of them was in force.
+    shops: Vec<(Option<Instant>, Shops)>,
+    /// The files that are in force.
+    files: Option<ShopFiles>,
     /// When the upstream last sent or confirmed a feed that nothing speaks against.
     fetched: HashMap<FeedId, Instant>,
     /// What the cache must have, if that is certain, and since when: the last edition sent to this process. One that shrank
@@ -172,6 +176,7 @@ pub(crate) struct NewsItem {
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) id: FeedId,
+    pub(crate) place: Place,
     pub(crate) asked: Instant,
     pub(crate) status: u16,
     /// The decoded body, as far as it came.
@@ -213,20 +218,30 @@ impl Model {
         kept.map(|(id, edition)| (id, feed(id, edition, edition, None))).collect()
     }
 
-    pub(crate) fn in_force(&mut self, list: List, since: Option<Instant>) {
-        self.lists.push((since, list));
+    /// Takes note that files are in force from now on.
+    pub(crate) fn read(&mut self, files: ShopFiles, reason: Reason) {
+        let former = self.shops.last().map(|(_, shops)| shops.clone()).unwrap_or_default();
+        let since = (reason != Reason::Start).then(Instant::now);
+        self.shops.push((since, former.after(&files, reason)));
+        self.files = Some(files);
     }
 
-    /// Returns the lists that were in force at any time since `start`.
-    fn lists_since(&self, start: Instant) -> Vec<List> {
+    /// Returns true if these are the files that are in force.
+    pub(crate) fn has_read(&self, files: &ShopFiles) -> bool {
+        self.files.as_ref() == Some(files)
+    }
+
+    /// Returns what a place had at any time since `start`.
+    fn offers_since(&self, start: Instant, place: Place) -> Vec<Offer> {
         let ended_before = |n: usize| {
-            self.lists.get(n + 1).is_some_and(|(since, _)| since.is_some_and(|since| since < start))
+            self.shops.get(n + 1).is_some_and(|(since, _)| since.is_some_and(|since| since < start))
         };
-        self.lists.iter().enumerate().filter(|(n, _)| !ended_before(*n)).map(|(_, (_, list))| *list).collect()
+        let shops = self.shops.iter().enumerate().filter(|(n, _)| !ended_before(*n));
+        shops.map(|(_, (_, shops))| shops.offer(place)).collect()
     }
 
     /// Returns all that an answer may be.
-    fn candidates(&self, id: FeedId, asked: Instant, complete_only: bool) -> Vec<String> {
+    fn candidates(&self, id: FeedId, offers: &[Offer], complete_only: bool) -> Vec<String> {
         let editions = |id: FeedId| {
             let offers = self.offers.lock();
             let offered = offers.get(&id).into_iter().flatten();
@@ -235,7 +250,11 @@ impl Model {
         };
         let packages = editions(FeedId { categories: false, ..id });
         let mut candidates = Vec::new();
-        for list in self.lists_since(asked) {
+        let lists = offers.iter().filter_map(|offer| match offer {
+            Offer::List(list) => Some(*list),
+            Offer::NoShop | Offer::NotReady => None,
+        });
+        for list in lists {
             for edition in editions(id) {
                 if id.categories {
                     candidates
@@ -250,14 +269,15 @@ impl Model {
 
     /// Judges an answer; returns what is wrong with it.
     pub(crate) fn judge(&mut self, seen: &Seen) -> Option<String> {
-        let Seen { id, asked, status, ref body, .. } = *seen;
+        let Seen { id, place, asked, status, ref body, .. } = *seen;
+        let offers = self.offers_since(asked, place);
         let both = [id, FeedId { categories: false, ..id }];
         match status {
             200 if seen.is_complete => {
-                let candidates = self.candidates(id, asked, true);
+                let candidates = self.candidates(id, &offers, true);
                 if !candidates.iter().any(|candidate| candidate.as_bytes() == body) {
                     return Some(format!(
-                        "wrong body: {id:?} was answered with {}",
+                        "wrong body: {id:?} at {place:?} was answered with {}",
                         String::from_utf8_lossy(body)
                     ));
                 }
@@ -269,12 +289,18 @@ impl Model {
                 None
             }
             200 if seen.is_plain => {
-                let candidates = self.candidates(id, asked, false);
+                let candidates = self.candidates(id, &offers, false);
                 let is_prefix = candidates.iter().any(|candidate| candidate.as_bytes().starts_with(body));
-                (!is_prefix)
-                    .then(|| format!("wrong part: {id:?} began with {}", String::from_utf8_lossy(body)))
+                (!is_prefix).then(|| {
+                    format!("wrong part: {id:?} at {place:?} began with {}", String::from_utf8_lossy(body))
+                })
             }
-            200 | 304 => None,
+            200 => None,
+            404 if offers.contains(&Offer::NoShop) => None,
+            503 if offers.contains(&Offer::NotReady) => None,
+            500.. if !offers.iter().any(|offer| matches!(offer, Offer::List(_))) => {
+                Some(format!("odd status: {id:?} at {place:?} was answered with {status}"))
+            }
             500.. if !self.may_evict && id.query != OTHER_QUERY => {
                 let has_copy =
                     both.iter().all(|id| {
@@ -285,15 +311,22 @@ impl Model {
                 has_copy.then(|| format!("copy not served: {id:?} was answered with {status}"))
             }
             500.. => None,
-            other => Some(format!("odd status: {id:?} was answered with {other}")),
+            other => Some(format!("odd status: {id:?} at {place:?} was answered with {other}")),
         }
     }
 
     /// Judges a 304 to a validator of a body that a client has.
-    pub(crate) fn judge_unchanged(&self, id: FeedId, asked: Instant, has: &[u8]) -> Option<String> {
-        let candidates = self.candidates(id, asked, true);
+    pub(crate) fn judge_unchanged(
+        &self,
+        id: FeedId,
+        place: Place,
+        asked: Instant,
+        has: &[u8],
+    ) -> Option<String> {
+        let candidates = self.candidates(id, &self.offers_since(asked, place), true);
         let is_right = candidates.iter().any(|candidate| candidate.as_bytes() == has);
-        (!is_right).then(|| format!("wrong 304: {id:?} confirmed {}", String::from_utf8_lossy(has)))
+        (!is_right)
+            .then(|| format!("wrong 304: {id:?} at {place:?} confirmed {}", String::from_utf8_lossy(has)))
     }
 }
 

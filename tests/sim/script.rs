@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::model::List;
+use super::shops::{HOSTS, Place};
 
 /// Milliseconds. As code, it is written as it is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(crate) struct Script {
     pub(crate) seed: u64,
     /// Distinct queries that clients ask with.
     pub(crate) queries: u8,
+    /// Shops beside the one at `/` that there may be.
+    pub(crate) shops: u8,
     /// Bytes of the cache.
     pub(crate) cache_size: u64,
     /// True if there is a cache directory.
@@ -40,6 +43,10 @@ pub(crate) enum Step {
     Edit(u64),
     /// The whitelist's file is broken.
     BreakList,
+    /// Something happens to the file of another shop.
+    Shop(u8, FileChange),
+    /// An operator has all files read.
+    Reload,
     /// The upstream has another catalog.
     Publish,
     Upstream(Behaviour),
@@ -52,9 +59,21 @@ pub(crate) enum Step {
     Restart,
 }
 
+/// What happens to the file of a shop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileChange {
+    /// It says what these bits mean, and claims the hosts of these bits.
+    Write(u64, u8),
+    Break,
+    Remove,
+    /// It becomes that of another shop.
+    Rename(u8),
+}
+
 /// A request of one client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Question {
+    pub(crate) place: Place,
     pub(crate) categories: bool,
     pub(crate) query: u8,
     pub(crate) is_head: bool,
@@ -118,12 +137,14 @@ impl Script {
         let mut random = fastrand::Rng::with_seed(seed ^ 0x5eed);
         let steps = random.usize(10..60);
         let queries = if random.u8(0..4) == 0 { 1 } else { 3 };
+        let shops = random.u8(0..=3);
         Self {
             seed,
             queries,
+            shops,
             cache_size: if random.u8(0..5) == 0 { 12 << 10 } else { 64 << 20 },
             has_disk: random.bool(),
-            steps: (0..steps).map(|_| (pause(&mut random), step(&mut random, queries))).collect(),
+            steps: (0..steps).map(|_| (pause(&mut random), step(&mut random, queries, shops))).collect(),
         }
     }
 }
@@ -154,13 +175,14 @@ impl Script {
 /// Writes the script as a test for `found.rs`.
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, queries, cache_size, has_disk, steps } = self;
+        let Self { seed, queries, shops, cache_size, has_disk, steps } = self;
         writeln!(f, "#[test]\nfn name_what_was_wrong() {{\n    let steps = [")?;
         for step in steps {
             writeln!(f, "        {step:?},")?;
         }
-        let fields =
-            format!("seed: {seed}, queries: {queries}, cache_size: {cache_size}, has_disk: {has_disk}");
+        let fields = format!(
+            "seed: {seed}, queries: {queries}, shops: {shops}, cache_size: {cache_size}, has_disk: {has_disk}"
+        );
         write!(f, "    ];\n    check(Script {{ {fields}, steps: steps.into() }});\n}}")
     }
 }
@@ -174,9 +196,9 @@ fn pause(random: &mut fastrand::Rng) -> Ms {
     })
 }
 
-fn step(random: &mut fastrand::Rng, queries: u8) -> Step {
-    match random.u8(0..20) {
-        0..=8 => Step::Ask(question(random, queries)),
+fn step(random: &mut fastrand::Rng, queries: u8, shops: u8) -> Step {
+    match random.u8(0..if shops == 0 { 20 } else { 25 }) {
+        0..=8 => Step::Ask(question(random, queries, shops)),
         9 => Step::Pass(upload(random)),
         10 if queries == 1 => Step::Publish,
         10 if random.u8(0..4) == 0 => Step::Rush(random.u8(1..60)),
@@ -206,14 +228,37 @@ fn step(random: &mut fastrand::Rng, queries: u8) -> Step {
             3 => DiskBehaviour::Hangs,
             _ => DiskBehaviour::Works,
         }),
-        _ => Step::Restart,
+        19 => Step::Restart,
+        20..=23 => Step::Shop(random.u8(0..shops), file_change(random, shops)),
+        _ => Step::Reload,
     }
 }
 
-fn question(random: &mut fastrand::Rng, queries: u8) -> Question {
+fn file_change(random: &mut fastrand::Rng, shops: u8) -> FileChange {
+    match random.u8(0..8) {
+        0..=3 => FileChange::Write(random.u64(..) & List::MASK, random.u8(0..1 << HOSTS)),
+        4 => FileChange::Break,
+        5 | 6 => FileChange::Remove,
+        _ => FileChange::Rename(random.u8(0..shops)),
+    }
+}
+
+/// Returns a place, now and then one that no file can have.
+fn place(random: &mut fastrand::Rng, shops: u8) -> Place {
+    if shops == 0 {
+        return Place::default();
+    }
+    Place {
+        prefix: random.bool().then(|| random.u8(0..=shops)),
+        host: random.bool().then(|| random.u8(0..=HOSTS)),
+    }
+}
+
+fn question(random: &mut fastrand::Rng, queries: u8, shops: u8) -> Question {
     let accepts = ["", "gzip", "zstd, br", "br;q=1, identity;q=0", "gzip, identity;q=0", "*"];
     let some = |random: &mut fastrand::Rng| (random.u8(0..4) == 0).then(|| random.u8(0..6));
     Question {
+        place: place(random, shops),
         categories: random.u8(0..3) == 0,
         query: random.u8(0..queries),
         is_head: random.u8(0..8) == 0,

@@ -1,6 +1,6 @@
 //! Plays a script: starts processes over one upstream and one disk, lets things happen, and looks whether all is well.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
@@ -11,9 +11,10 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Duration, Instant, advance, sleep, timeout};
 
 use super::disk::SimulatedDisk;
-use super::model::{self, FeedId, KEYS, List, Model, NewsItem, Offers};
+use super::model::{self, FeedId, List, Model, NewsItem, Offers};
 use super::pass::pass;
-use super::script::{Behaviour, DiskBehaviour, Ms, Question, Script, Step};
+use super::script::{Behaviour, DiskBehaviour, FileChange, Ms, Question, Script, Step};
+use super::shops::{self, HOSTS, Place, Reason, ShopFile, ShopFiles};
 use super::upstream::Upstream;
 use super::{Outcome, client, clock};
 use crate::cache::Cache;
@@ -25,13 +26,11 @@ use crate::cancel;
 use crate::config::CacheConfig;
 use crate::metrics::Metrics;
 use crate::news::{self, Kind, News};
-use crate::policy::Verdict;
 use crate::proxy::Proxy;
 use crate::proxy::respond::Caching;
 use crate::proxy::trust::Trusted;
 use crate::reloading::{Part, Reloading};
 use crate::servers::Servers;
-use crate::shops::{ShopFiles, WatchedShops};
 use crate::upstream::Upstream as Client;
 use crate::upstream::outbound::Outbound;
 use crate::watch::Check;
@@ -62,7 +61,9 @@ pub(crate) struct World {
     validators: Mutex<HashMap<FeedId, (String, Vec<u8>)>>,
     pub(super) upstream: Upstream,
     offers: Offers,
-    list: Arc<Mutex<Part>>,
+    files: Arc<Mutex<ShopFiles>>,
+    /// True if there is a directory of shops.
+    has_shops: bool,
     disk: Option<SimulatedDisk>,
     cache_size: u64,
     /// All processes, the first one first.
@@ -73,6 +74,8 @@ pub(crate) struct World {
 pub(crate) struct Process {
     pub(crate) proxy: Proxy,
     pub(crate) model: Arc<Mutex<Model>>,
+    /// True from when an operator asks for a reload until it is done.
+    is_forced: Mutex<bool>,
     stop: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -98,12 +101,13 @@ impl World {
     /// Starts a process; nothing if its whitelist is broken.
     async fn start(&self, number: usize) -> Option<Arc<Process>> {
         let metrics = Arc::new(Metrics::default());
-        let file = Arc::clone(&self.list);
-        let read = move |_: &ShopFiles| vec![file.lock().clone()];
-        let files = ShopFiles { default: Some("whitelist.toml".into()), directory: None };
-        let shops = Reloading::load_with(files, Box::new(read)).ok()?;
+        let (files, has_shops) = (Arc::clone(&self.files), self.has_shops);
+        let read = move |_: &crate::shops::ShopFiles| parts(&files.lock(), has_shops);
+        let directory = self.has_shops.then(|| "shops".into());
+        let origin = crate::shops::ShopFiles { default: Some("whitelist.toml".into()), directory };
+        let shops = Reloading::load_with(origin, Box::new(read)).ok()?;
         let model = Arc::new(Mutex::new(Model::new(Arc::clone(&self.offers), self.cache_size < 1 << 20)));
-        model.lock().in_force(in_force(&shops), None);
+        model.lock().read(self.files.lock().clone(), Reason::Start);
         let directory = self
             .disk
             .as_ref()
@@ -143,27 +147,48 @@ impl World {
             metrics,
         };
         self.trace(format!("process {number} started"));
-        let process = Arc::new(Process { proxy, model, stop, tasks: Mutex::new(tasks) });
+        let (is_forced, tasks) = (Mutex::new(false), Mutex::new(tasks));
+        let process = Arc::new(Process { proxy, model, is_forced, stop, tasks });
         self.processes.lock().push(Arc::clone(&process));
         Some(process)
     }
 
-    /// Writes the whitelist's file, and has it read as its watcher would.
-    async fn edit(&self, process: Arc<Process>) {
+    /// Has the files read as their watcher would. The product says when it takes them, and the model what that means.
+    async fn reload(&self, process: Arc<Process>, mut check: Check) {
         let shops = &process.proxy.shops;
-        let mut check = Check::IfChanged;
+        *process.is_forced.lock() |= check == Check::Forced;
         loop {
-            let before = in_force(shops);
+            let before = shops.status().generation;
             let pause = shops.check(check);
-            if in_force(shops) != before {
-                process.model.lock().in_force(in_force(shops), Some(Instant::now()));
+            let files = self.files.lock().clone();
+            if shops.status().generation != before {
+                let is_forced = std::mem::take(&mut *process.is_forced.lock());
+                let reason = if is_forced { Reason::Forced } else { Reason::Changed };
+                process.model.lock().read(files.clone(), reason);
             }
             check = Check::IfChanged;
-            match pause {
-                Some(pause) => sleep(pause).await,
-                None => return,
-            }
+            let Some(pause) = pause else {
+                if !process.model.lock().has_read(&files) {
+                    self.fail(format!("not reloaded: {files:?}"));
+                }
+                return;
+            };
+            sleep(pause).await;
         }
+    }
+
+    fn change(&self, shop: u8, change: FileChange) {
+        let named = &mut self.files.lock().named;
+        let file = match change {
+            FileChange::Write(bits, hosts) => Some((shop, ShopFile::Good(List(bits), hosts))),
+            FileChange::Break => Some((shop, ShopFile::Broken)),
+            FileChange::Remove => {
+                named.remove(&shop);
+                None
+            }
+            FileChange::Rename(other) => named.remove(&shop).map(|file| (other, file)),
+        };
+        named.extend(file);
     }
 
     async fn jump(&self, time: Duration) {
@@ -214,21 +239,28 @@ impl Drop for Process {
     }
 }
 
-/// Returns the list that a process has in force.
-fn in_force(shops: &WatchedShops) -> List {
-    let rules = shops.current().default_shop().and_then(|shop| shop.rules()).expect("a list");
-    let number = |code: &str| {
-        let key = rules.entry(code)?.verdict.key();
-        Some(1 + KEYS.iter().position(|other| *other == key)? as u64)
-    };
-    List::of(|code| number(code).unwrap_or(0), rules.unlisted() == Verdict::Retired)
+/// Returns the content of files as the product reads it: the list at `/`, the names in the directory, and their content.
+fn parts(files: &ShopFiles, has_shops: bool) -> Vec<Part> {
+    let content = |file: &ShopFile| Ok(file.text().into_bytes());
+    let mut parts = vec![content(&files.default)];
+    if has_shops {
+        let names: Vec<_> = files.named.keys().map(|shop| format!("{}.toml", shops::name(*shop))).collect();
+        parts.push(Ok(names.join("\n").into_bytes()));
+        parts.extend(files.named.values().map(content));
+    }
+    parts
 }
 
 /// Plays a script, with copies on disk in `directory` if there is one.
 pub(super) async fn play(script: &Script, directory: Option<PathBuf>) -> Outcome {
     clock::start_day();
     let trace = Arc::<Mutex<Vec<String>>>::default();
-    let first = List::of(|code| u64::from(["k0", "k1"].contains(&code)), false);
+    let selling = |codes: [&str; 2]| List::of(|code| u64::from(codes.contains(&code)), false);
+    let first = ShopFile::Good(selling(["k2", "k3"]), 1);
+    let files = ShopFiles {
+        default: ShopFile::Good(selling(["k0", "k1"]), 0),
+        named: if script.shops > 0 { BTreeMap::from([(0, first)]) } else { BTreeMap::new() },
+    };
     let world = Arc::new(World {
         start: Instant::now(),
         upstream: Upstream::new(script.seed, script.queries == 1, Arc::clone(&trace)),
@@ -236,7 +268,8 @@ pub(super) async fn play(script: &Script, directory: Option<PathBuf>) -> Outcome
         trace,
         violation: Mutex::default(),
         validators: Mutex::default(),
-        list: Arc::new(Mutex::new(Ok(first.text().into_bytes()))),
+        files: Arc::new(Mutex::new(files)),
+        has_shops: script.shops > 0,
         disk: directory.map(SimulatedDisk::new),
         cache_size: script.cache_size,
         processes: Mutex::default(),
@@ -260,12 +293,16 @@ pub(super) async fn play(script: &Script, directory: Option<PathBuf>) -> Outcome
                 }
             }
             Step::Crowd(count) => crowd(&process, number, count).await,
-            Step::Edit(_) | Step::BreakList => {
-                let text =
-                    if let Step::Edit(bits) = step { List(*bits).text() } else { "extensions = [".into() };
-                *world.list.lock() = Ok(text.into_bytes());
+            Step::Edit(_) | Step::BreakList | Step::Shop(..) | Step::Reload => {
+                match *step {
+                    Step::Edit(bits) => world.files.lock().default = ShopFile::Good(List(bits), 0),
+                    Step::BreakList => world.files.lock().default = ShopFile::Broken,
+                    Step::Shop(shop, change) => world.change(shop, change),
+                    _ => {}
+                }
+                let check = if *step == Step::Reload { Check::Forced } else { Check::IfChanged };
                 let (world, process) = (Arc::clone(&world), Arc::clone(&process));
-                clients.spawn(async move { world.edit(process).await });
+                clients.spawn(async move { world.reload(process, check).await });
             }
             Step::Publish => world.upstream.publish(),
             Step::Upstream(behaviour) => world.upstream.behave(behaviour),
@@ -330,6 +367,12 @@ async fn settle(world: &Arc<World>, process: &Arc<Process>, script: &Script, mut
                 world.fail(format!("not well again: {id:?} is {status}"));
             }
         }
+    }
+    // Each shop under its prefix and each host, whatever it has by now.
+    let prefixes = (0..script.shops).map(|shop| Place { prefix: Some(shop), host: None });
+    let hosts = (0..HOSTS).filter(|_| world.has_shops).map(|host| Place { prefix: None, host: Some(host) });
+    for place in prefixes.chain(hosts) {
+        ask_at_last(world, process, Question { place, ..Question::default() }).await;
     }
     let status = || process.proxy.cache.disk_status();
     if !until_quiet(|| status().is_none_or(|status| status == Status::Usable)).await {

@@ -12,7 +12,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
 use crate::client::{self, Answer, PATIENCE, finish};
-use crate::model::{KEYS, Kind, Model, download};
+use crate::model::{Got, KEYS, Kind, Model, SHOPS, download, prefix};
 use crate::process::Process;
 use crate::support::Random;
 
@@ -21,6 +21,8 @@ use crate::support::Random;
 pub struct Counts {
     feeds: u64,
     updates: u64,
+    of_shops: u64,
+    no_shop: u64,
     encoded: u64,
     known: u64,
     downloads: u64,
@@ -33,6 +35,8 @@ impl Counts {
     pub fn add(&mut self, other: &Self) {
         self.feeds += other.feeds;
         self.updates += other.updates;
+        self.of_shops += other.of_shops;
+        self.no_shop += other.no_shop;
         self.encoded += other.encoded;
         self.known += other.known;
         self.downloads += other.downloads;
@@ -45,6 +49,8 @@ impl Counts {
         let all = [
             self.feeds,
             self.updates,
+            self.of_shops,
+            self.no_shop,
             self.encoded,
             self.known,
             self.downloads,
@@ -56,12 +62,11 @@ impl Counts {
     }
 }
 
-/// What a client remembers of a feed: its validator, its text, and the fetch that it showed.
+/// What a client remembers of a shop's view: its validator and its text.
 #[derive(Default, Clone)]
 struct Known {
     etag: String,
     text: String,
-    fetch: usize,
 }
 
 /// One of many; over HTTP/1.1 or 2.
@@ -70,7 +75,10 @@ pub struct Client {
     process: Arc<Process>,
     model: Arc<Model>,
     http: HttpClient<HttpConnector, Full<Bytes>>,
-    known: Vec<[Known; Kind::ALL.len()]>,
+    /// Per shop, key and kind.
+    known: Vec<Vec<[Known; Kind::ALL.len()]>>,
+    /// The last fetch that was seen of each key and kind, in whatever shop: all have one feed.
+    fetches: Vec<[usize; Kind::ALL.len()]>,
     counts: Counts,
 }
 
@@ -81,38 +89,68 @@ pub async fn warm_up(process: &Process, model: &Model) {
             let from = Instant::now();
             let answer = client::get(process.address, &kind.target(key)).await;
             assert_eq!(answer.status, 200);
-            model.check(key, kind, answer.text(), from, Instant::now(), 0);
+            let body = Some(answer.text());
+            model.check(&Got { shop: 0, key, kind, body, from, to: Instant::now(), after: 0 });
         }
     }
 }
 
-async fn generation(process: &Process) -> u64 {
+/// Counts the lists of a shop that were loaded; 0 if there is no such shop.
+async fn generation(process: &Process, shop: usize) -> u64 {
     let ready = client::get(process.admin, "/readyz").await;
     let state: serde_json::Value = serde_json::from_slice(&ready.body).unwrap();
-    state["whitelist"]["generation"].as_u64().unwrap()
+    let name = if shop == 0 { "default".to_owned() } else { format!("shop-{shop}") };
+    let shops = state["shops"].as_array().unwrap();
+    let found = shops.iter().find(|state| state["shop"] == *name);
+    found.map_or(0, |state| state["generation"].as_u64().unwrap())
 }
 
-/// Edits the list each second until the end; returns how many edits there were.
-pub async fn edit(process: Arc<Process>, model: Arc<Model>, end: Instant) -> usize {
-    let mut list = 0;
-    while Instant::now() < end {
-        list = model.writes();
-        process.edit(&model.list(list));
-        while generation(&process).await < list as u64 + 1 {
+/// What the admin did.
+#[derive(Debug, Default)]
+pub struct Edits {
+    pub written: u64,
+    pub forgotten: u64,
+}
+
+/// Edits a list each half second until the end: every other time that at `/`, else that of a shop, which then comes,
+/// changes or goes.
+pub async fn edit(process: Arc<Process>, model: Arc<Model>, end: Instant) -> Edits {
+    let (mut edits, mut random) = (Edits::default(), Random::new(model.seed()));
+    for turn in 0.. {
+        if Instant::now() >= end {
+            break;
+        }
+        let shop = if turn % 2 == 0 { 0 } else { 1 + random.below(SHOPS - 1) };
+        let before = generation(&process, shop).await;
+        let goes = shop > 0 && before > 0 && random.chance(400);
+        if goes {
+            model.writes(shop, false);
+            process.forget(shop);
+            edits.forgotten += 1;
+        } else {
+            let list = model.writes(shop, true);
+            process.edit(shop, &model.list(shop, list));
+            edits.written += 1;
+        }
+        let is_done = |now: u64| if goes { now == 0 } else { now > before };
+        let written = Instant::now();
+        while !is_done(generation(&process, shop).await) {
+            assert!(written.elapsed() < PATIENCE, "never in force: {shop}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        model.sees(list);
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        model.sees(shop);
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    list
+    edits
 }
 
 impl Client {
     pub fn new(seed: u64, process: Arc<Process>, model: Arc<Model>) -> Self {
         let mut builder = HttpClient::builder(TokioExecutor::new());
         let http = builder.http2_only(seed.is_multiple_of(3)).build_http();
-        let known = vec![<[Known; Kind::ALL.len()]>::default(); KEYS];
-        Self { random: Random::new(seed), process, model, http, known, counts: Counts::default() }
+        let known = vec![vec![<[Known; Kind::ALL.len()]>::default(); KEYS]; SHOPS];
+        let (random, fetches) = (Random::new(seed), vec![[0; Kind::ALL.len()]; KEYS]);
+        Self { random, process, model, http, known, fetches, counts: Counts::default() }
     }
 
     pub async fn run(mut self, end: Instant) -> Counts {
@@ -143,25 +181,35 @@ impl Client {
 
     async fn feed(&mut self) {
         let (key, kind) = (self.random.below(KEYS), self.random.pick(&Kind::ALL));
+        let shop = if self.random.chance(500) { 0 } else { self.random.below(SHOPS) };
+        let target = prefix(shop) + &kind.target(key);
         let accept = self.random.pick(&["identity", "gzip", "br", "zstd", "gzip, br, zstd"]);
         let conditional = self.random.chance(500);
-        let known = self.known[key][kind as usize].clone();
+        let known = self.known[shop][key][kind as usize].clone();
         let mut request = Request::get("/").header("accept-encoding", accept);
         if conditional && !known.etag.is_empty() {
             request = request.header("if-none-match", &known.etag);
         }
         let from = Instant::now();
-        let answer = finish(self.ask(request, &kind.target(key), Vec::new()).await).await;
+        let answer = finish(self.ask(request, &target, Vec::new()).await).await;
         let to = Instant::now();
         assert!(!answer.cut, "a feed broke off while there is a copy");
         let text = match answer.status.as_u16() {
-            200 => decode(&answer),
-            304 => known.text,
+            200 => Some(decode(&answer)),
+            304 => Some(known.text),
+            404 => None,
             status => panic!("{status} while there is a copy: {answer:?}"),
         };
-        let fetch = self.model.check(key, kind, &text, from, to, known.fetch);
-        self.known[key][kind as usize] = Known { etag: answer.header("etag").to_owned(), text, fetch };
+        let after = self.fetches[key][kind as usize];
+        let fetch = self.model.check(&Got { shop, key, kind, body: text.as_deref(), from, to, after });
         self.counts.feeds += 1;
+        let Some(text) = text else {
+            self.counts.no_shop += 1;
+            return;
+        };
+        self.fetches[key][kind as usize] = fetch;
+        self.known[shop][key][kind as usize] = Known { etag: answer.header("etag").to_owned(), text };
+        self.counts.of_shops += u64::from(shop > 0);
         self.counts.updates += u64::from(kind == Kind::Updates);
         self.counts.known += u64::from(answer.status == 304);
         self.counts.encoded += u64::from(!answer.header("content-encoding").is_empty());

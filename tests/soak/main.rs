@@ -52,7 +52,7 @@ async fn ten_minutes_of_everything() {
     println!("SOAK_SEED={seed} SOAK_SECONDS={seconds}");
     let model = Arc::new(Model::new(seed));
     let upstream = model::serve(Arc::clone(&model)).await;
-    let process = Arc::new(Process::start(&upstream.url(), &model.list(0)));
+    let process = Arc::new(Process::start(&upstream.url(), &model.list(0, 0)));
     load::warm_up(&process, &model).await;
     let before = process.descriptors();
 
@@ -75,6 +75,7 @@ async fn ten_minutes_of_everything() {
         counts.add(&client.await.unwrap());
     }
     let edits = editor.await.unwrap();
+    assert!(edits.forgotten > 0, "no shop ever went");
     client::until("the descriptors of before", async || process.descriptors() <= before + SPARE_DESCRIPTORS)
         .await;
 
@@ -83,7 +84,7 @@ async fn ten_minutes_of_everything() {
     let (first, last) = (level[0], *level.last().unwrap());
     level.sort_unstable();
     let (least, plateau, most) = (level[0], level[level.len() / 2], level[level.len() - 1]);
-    println!("{counts:#?}\n{edits} edits, {} requests upstream", upstream.count());
+    println!("{counts:#?}\n{edits:?}, {} requests upstream", upstream.count());
     println!(
         "memory in KiB: {first} at first, {least} to {most}, median {plateau}, {last} at last; \
          descriptors: {before} at first, {descriptors} at most, {} at last",

@@ -9,6 +9,8 @@ use crate::list::{List, Verdict};
 use crate::support::{Feed, Package, Random, Shape};
 use crate::upstream::{Request, Script, Step, Upstream, chunk, head_of, status};
 
+/// Shops; the first is the one at `/`.
+pub const SHOPS: usize = 4;
 /// Feeds of packages. Each is asked for in both views, and has a categories feed.
 pub const KEYS: usize = 6;
 /// Packages of a feed; some 100 KB.
@@ -20,8 +22,36 @@ pub struct Model {
     feeds: Vec<Feed>,
     /// Per key and kind, what became of each fetch.
     fetches: Mutex<Vec<[Vec<Fate>; Kind::ALL.len()]>>,
-    /// When each list was written, and when the proxy was seen to have it.
-    lists: Mutex<Vec<(Instant, Option<Instant>)>>,
+    /// Per shop, what its files said one after the other.
+    files: Mutex<[Vec<File>; SHOPS]>,
+}
+
+/// What a shop's file said for a while.
+struct File {
+    /// True if there is one; its list has the number of its place.
+    is_there: bool,
+    written: Instant,
+    /// When the proxy was seen to have it in force.
+    seen: Option<Instant>,
+}
+
+/// What a client got for a feed.
+pub struct Got<'a> {
+    pub shop: usize,
+    pub key: usize,
+    pub kind: Kind,
+    /// The text, or nothing if there is no such shop.
+    pub body: Option<&'a str>,
+    /// When it asked, and when the answer was complete.
+    pub from: Instant,
+    pub to: Instant,
+    /// The last fetch that it had seen before.
+    pub after: usize,
+}
+
+/// Returns the prefix of a shop.
+pub fn prefix(shop: usize) -> String {
+    if shop == 0 { String::new() } else { format!("/shop-{shop}") }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,37 +99,44 @@ impl Model {
             seed,
             feeds,
             fetches: Mutex::new(vec![[const { Vec::new() }; Kind::ALL.len()]; KEYS]),
-            lists: Mutex::new(vec![(Instant::now(), Some(Instant::now()))]),
+            files: Mutex::new(std::array::from_fn(|shop| {
+                vec![File { is_there: shop == 0, written: Instant::now(), seen: Some(Instant::now()) }]
+            })),
         }
     }
 
-    fn decides(&self, list: usize) -> List {
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    fn decides(&self, shop: usize, list: usize) -> List {
         let codes = self.feeds.iter().flat_map(|feed| &feed.packages);
-        List::new(self.seed ^ (list as u64) << 20, codes)
+        List::new(self.seed ^ (list as u64) << 20 ^ (shop as u64) << 52, codes)
     }
 
-    /// The text of the nth list.
-    pub fn list(&self, list: usize) -> String {
-        format!("# {list}\n{}", self.decides(list).text())
+    /// The text of a shop's nth list.
+    pub fn list(&self, shop: usize, list: usize) -> String {
+        format!("# {list}\n{}", self.decides(shop, list).text())
     }
 
-    /// Notes that a list is about to be written; returns its number.
-    pub fn writes(&self) -> usize {
-        let mut lists = self.lists.lock().unwrap();
-        lists.push((Instant::now(), None));
-        lists.len() - 1
+    /// Notes that a shop's file is about to be written, or removed; returns the number of the list.
+    pub fn writes(&self, shop: usize, is_there: bool) -> usize {
+        let files = &mut self.files.lock().unwrap()[shop];
+        files.push(File { is_there, written: Instant::now(), seen: None });
+        files.len() - 1
     }
 
-    /// Notes that a list is in force.
-    pub fn sees(&self, list: usize) {
-        self.lists.lock().unwrap()[list].1 = Some(Instant::now());
+    /// Notes that what was written last is in force.
+    pub fn sees(&self, shop: usize) {
+        self.files.lock().unwrap()[shop].last_mut().unwrap().seen = Some(Instant::now());
     }
 
-    /// The lists that may have been in force at some moment between two.
-    fn current(&self, from: Instant, to: Instant) -> Vec<usize> {
-        let lists = self.lists.lock().unwrap();
-        let gone = |list: usize| lists.get(list + 1).and_then(|next| next.1).is_some_and(|seen| seen < from);
-        (0..lists.len()).filter(|&list| lists[list].0 <= to && !gone(list)).collect()
+    /// The lists that may have been in force at some moment between two; nothing for a moment without the shop.
+    fn current(&self, shop: usize, from: Instant, to: Instant) -> Vec<Option<usize>> {
+        let files = &self.files.lock().unwrap()[shop];
+        let gone = |n: usize| files.get(n + 1).and_then(|next| next.seen).is_some_and(|seen| seen < from);
+        let current = (0..files.len()).filter(|&n| files[n].written <= to && !gone(n));
+        current.map(|n| files[n].is_there.then_some(n)).collect()
     }
 
     /// What the upstream says in the nth fetch of a feed.
@@ -116,8 +153,9 @@ impl Model {
     }
 
     /// What the proxy must make of it under a list.
-    fn expected(&self, key: usize, kind: Kind, fetch: usize, list: usize) -> String {
-        let (feed, list) = (&self.feeds[key], self.decides(list));
+    fn expected(&self, got: &Got<'_>, fetch: usize, list: usize) -> String {
+        let (feed, list) = (&self.feeds[got.key], self.decides(got.shop, list));
+        let kind = got.kind;
         let marker = format!(r#"{{"code":"fetch-{fetch}"}}"#);
         let shown = feed.packages.iter().filter(|package| kind.shows(list.verdict(package)));
         match kind {
@@ -132,26 +170,22 @@ impl Model {
         }
     }
 
-    /// Checks an answer that was asked for and complete at the given moments, by one who had seen the fetch
-    /// `after`. Returns the fetch that it shows.
-    pub fn check(
-        &self,
-        key: usize,
-        kind: Kind,
-        body: &str,
-        from: Instant,
-        to: Instant,
-        after: usize,
-    ) -> usize {
+    /// Checks an answer. Returns the fetch that it shows.
+    pub fn check(&self, got: &Got<'_>) -> usize {
+        let Got { shop, key, kind, after, .. } = *got;
+        let lists = self.current(shop, got.from, got.to);
+        let Some(body) = got.body else {
+            assert!(lists.contains(&None), "the shop {shop} has one of {lists:?}, but there is none");
+            return after;
+        };
         let marker = body.strip_prefix(r#"[{"code":"fetch-"#).and_then(|rest| rest.split('"').next());
         let fetch: usize =
             marker.and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("no marker: {body:.200}"));
         let fate = self.fetches.lock().unwrap()[key][kind as usize][fetch];
         assert_eq!(fate, Fate::Good, "a bad feed was served: {kind:?} {key} {fetch}");
         assert!(fetch >= after, "{kind:?} {key} went back from {after} to {fetch}");
-        let lists = self.current(from, to);
-        let exact = lists.iter().any(|list| self.expected(key, kind, fetch, *list) == body);
-        assert!(exact, "{kind:?} {key} {fetch} is as under none of {lists:?}");
+        let exact = lists.iter().flatten().any(|list| self.expected(got, fetch, *list) == body);
+        assert!(exact, "{kind:?} {key} {fetch} of the shop {shop} is as under none of {lists:?}");
         fetch
     }
 

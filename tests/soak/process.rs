@@ -3,7 +3,10 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A running proxy.
 pub struct Process {
@@ -18,12 +21,16 @@ impl Process {
         let directory = tempfile::tempdir().unwrap();
         let whitelist = directory.path().join("whitelist.toml");
         fs::write(&whitelist, list).unwrap();
+        let shops = directory.path().join("shops");
+        fs::create_dir(&shops).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"))
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             .args(["--log-format", "json"])
             // A lifetime and a cache that are used up many times in ten minutes.
             .args(["--fresh-for", "1s", "--cache-size", "32MiB", "--upstream", upstream, "--whitelist"])
             .arg(&whitelist)
+            .arg("--shops")
+            .arg(&shops)
             .arg("--cache-dir")
             .arg(directory.path().join("cache"))
             .stderr(Stdio::piped())
@@ -42,11 +49,22 @@ impl Process {
         Self { child, address, admin, directory }
     }
 
-    /// Replaces the whitelist as a careful editor does.
-    pub fn edit(&self, list: &str) {
+    fn list_of(&self, shop: usize) -> PathBuf {
+        let name = if shop == 0 { "whitelist.toml".to_owned() } else { format!("shops/shop-{shop}.toml") };
+        self.directory.path().join(name)
+    }
+
+    /// Replaces a shop's whitelist as a careful editor does.
+    pub fn edit(&self, shop: usize, list: &str) {
         let new = self.directory.path().join("new");
         fs::write(&new, list).unwrap();
-        fs::rename(new, self.directory.path().join("whitelist.toml")).unwrap();
+        fs::rename(new, self.list_of(shop)).unwrap();
+    }
+
+    /// Removes a shop's whitelist and has the shop forgotten.
+    pub fn forget(&self, shop: usize) {
+        fs::remove_file(self.list_of(shop)).unwrap();
+        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
     }
 
     /// Resident memory in KiB.

@@ -139,7 +139,7 @@ fn a_file_that_cannot_be_read_is_not_begun_anew() {
 fn waits_for_the_directory() {
     let path = tempfile::tempdir().expect("a directory");
     let old = claimed(path.path());
-    let mut told = History::open(Some(Arc::clone(&old)));
+    let told = History::open(Some(Arc::clone(&old)));
     push(&told, "a");
     let new = claimed(path.path());
     let history = History::open(Some(Arc::clone(&new)));
