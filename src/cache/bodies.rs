@@ -20,7 +20,7 @@ const OVERHEAD: usize = 300;
 #[derive(Debug)]
 pub(super) struct Bodies {
     feeds: LruCache<Digest, KeptFeed>,
-    forms: LruCache<FormKey, Form>,
+    forms: LruCache<FormKey, KeptForm>,
     feed_bytes: u64,
     form_bytes: u64,
     room: u64,
@@ -43,7 +43,7 @@ pub(super) enum FormKey {
 
 /// What is made of a feed.
 #[derive(Debug, Clone)]
-pub(super) enum Form {
+pub(super) enum KeptForm {
     View(Arc<View>),
     Encoded(Bytes),
 }
@@ -53,7 +53,7 @@ pub(super) enum Form {
 #[derive(Debug, Default)]
 pub(super) struct Evicted {
     feeds: Vec<Arc<Feed>>,
-    forms: Vec<Form>,
+    forms: Vec<KeptForm>,
 }
 
 impl Evicted {
@@ -62,7 +62,7 @@ impl Evicted {
     }
 }
 
-impl Form {
+impl KeptForm {
     fn weight(&self) -> u64 {
         let bytes = match self {
             Self::View(view) => view.weight(),
@@ -140,12 +140,12 @@ impl Bodies {
     }
 
     /// Returns a form.
-    pub(super) fn form(&mut self, key: &FormKey) -> Option<&Form> {
+    pub(super) fn form(&mut self, key: &FormKey) -> Option<&KeptForm> {
         self.forms.get(key)
     }
 
     /// Keeps a form if it has room beside the feeds.
-    pub(super) fn insert_form(&mut self, key: FormKey, form: Form, evicted: &mut Evicted) {
+    pub(super) fn insert_form(&mut self, key: FormKey, form: KeptForm, evicted: &mut Evicted) {
         let (weight, room) = (form.weight(), self.room_for_forms());
         if weight > room {
             return;
@@ -186,9 +186,9 @@ mod tests {
         Arc::new(Feed::new(body, index))
     }
 
-    fn form(number: u8) -> (FormKey, Form) {
+    fn form(number: u8) -> (FormKey, KeptForm) {
         let key = FormKey::Encoded(Digest::of(&[number]), Encoding::Gzip);
-        (key, Form::Encoded(vec![0; usize::from(number) * 2000].into()))
+        (key, KeptForm::Encoded(vec![0; usize::from(number) * 2000].into()))
     }
 
     #[derive(Debug, Clone)]

@@ -16,7 +16,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
 use super::Key;
-use super::bodies::{Bodies, Evicted, Form, FormKey};
+use super::bodies::{Bodies, Evicted, FormKey, KeptForm};
 use super::cached_feed::{CachedFeed, Feed, Meta};
 use super::encode::Encoding;
 use super::view::{View, ViewKey};
@@ -170,28 +170,28 @@ impl Store {
     /// Returns a view made before.
     pub(super) fn view(&self, key: ViewKey) -> Option<Arc<View>> {
         match self.bodies.lock().form(&FormKey::View(key))? {
-            Form::View(view) => Some(Arc::clone(view)),
-            Form::Encoded(_) => None,
+            KeptForm::View(view) => Some(Arc::clone(view)),
+            KeptForm::Encoded(_) => None,
         }
     }
 
     /// Keeps a view, if feeds leave room for it.
     pub(super) fn insert_view(&self, key: ViewKey, view: Arc<View>) {
-        self.change(|bodies, evicted| bodies.insert_form(FormKey::View(key), Form::View(view), evicted));
+        self.change(|bodies, evicted| bodies.insert_form(FormKey::View(key), KeptForm::View(view), evicted));
     }
 
     /// Returns the encoded form, made before, of the view with this digest.
     pub(super) fn encoded(&self, view: Digest, encoding: Encoding) -> Option<Bytes> {
         match self.bodies.lock().form(&FormKey::Encoded(view, encoding))? {
-            Form::Encoded(bytes) => Some(bytes.clone()),
-            Form::View(_) => None,
+            KeptForm::Encoded(bytes) => Some(bytes.clone()),
+            KeptForm::View(_) => None,
         }
     }
 
     /// Keeps an encoded form, if feeds leave room for it.
     pub(super) fn insert_encoded(&self, view: Digest, encoding: Encoding, bytes: Bytes) {
         let key = FormKey::Encoded(view, encoding);
-        self.change(|bodies, evicted| bodies.insert_form(key, Form::Encoded(bytes), evicted));
+        self.change(|bodies, evicted| bodies.insert_form(key, KeptForm::Encoded(bytes), evicted));
     }
 
     /// Returns how many bytes the feeds leave to views and encoded forms.

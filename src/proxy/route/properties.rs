@@ -19,22 +19,28 @@ const NAMES: [&str; 3] = ["gold", "silver", "bronze"];
 const HOSTS: [&str; 2] = ["one.example", "two.example"];
 
 /// Per code the number of its key: none, `extensions`, `retired`, `hidden`.
-type List = [u8; CODES.len()];
+type CodeStates = [u8; CODES.len()];
 
 /// The files of the named shops: a list with a bit for each host that it claims, or nothing if it is broken.
-type Files = BTreeMap<&'static str, Option<(List, u8)>>;
+type ShopLists = BTreeMap<&'static str, Option<(CodeStates, u8)>>;
 
 /// What a request must get.
 #[derive(Debug, PartialEq)]
-enum Expected {
-    Feed(List),
+enum DueAnswer {
+    Feed(CodeStates),
     Status(u16),
     Forward(String),
     Probe,
 }
 
 /// The rule. The path is `prefix`, which is empty or one segment, and `rest`.
-fn expected(default: Option<List>, files: &Files, host: Option<usize>, prefix: &str, rest: &str) -> Expected {
+fn expected(
+    default: Option<CodeStates>,
+    files: &ShopLists,
+    host: Option<usize>,
+    prefix: &str,
+    rest: &str,
+) -> DueAnswer {
     let claims: Vec<_> = files
         .iter()
         .filter(|(_, file)| file.is_some_and(|(_, hosts)| host.is_some_and(|host| hosts >> host & 1 == 1)))
@@ -43,25 +49,25 @@ fn expected(default: Option<List>, files: &Files, host: Option<usize>, prefix: &
     let is_feed = rest.starts_with("/api");
     let shop = prefix.strip_prefix('/').and_then(|name| files.get_key_value(name));
     let list = match (shop, claims.as_slice()) {
-        (Some((name, _)), [_, ..]) if !claims.contains(name) => return Expected::Status(404),
+        (Some((name, _)), [_, ..]) if !claims.contains(name) => return DueAnswer::Status(404),
         (Some((_, file)), _) => file.map(|(list, _)| list).ok_or(503),
-        (None, _) if prefix.contains('%') || prefix.starts_with("//") => return Expected::Status(400),
+        (None, _) if prefix.contains('%') || prefix.starts_with("//") => return DueAnswer::Status(400),
         (None, _) if !prefix.is_empty() => Err(404),
         (None, []) => default.ok_or(404),
         (None, [name]) => files[name].map(|(list, _)| list).ok_or(503),
         (None, _) => Err(503),
     };
     match (list, rest) {
-        (Ok(list), _) if is_feed => Expected::Feed(list),
-        (Err(status), _) if is_feed => Expected::Status(status),
-        (_, "/livez") if prefix.is_empty() => Expected::Probe,
-        (_, "") if shop.is_some() || prefix.is_empty() => Expected::Forward("/".into()),
-        _ if shop.is_some() => Expected::Forward(rest.into()),
-        _ => Expected::Forward(format!("{prefix}{rest}")),
+        (Ok(list), _) if is_feed => DueAnswer::Feed(list),
+        (Err(status), _) if is_feed => DueAnswer::Status(status),
+        (_, "/livez") if prefix.is_empty() => DueAnswer::Probe,
+        (_, "") if shop.is_some() || prefix.is_empty() => DueAnswer::Forward("/".into()),
+        _ if shop.is_some() => DueAnswer::Forward(rest.into()),
+        _ => DueAnswer::Forward(format!("{prefix}{rest}")),
     }
 }
 
-fn shows(list: List, code: usize, is_plesk: bool, view: ViewKind) -> bool {
+fn shows(list: CodeStates, code: usize, is_plesk: bool, view: ViewKind) -> bool {
     match list[code] {
         0 => !is_plesk,
         1 => true,
@@ -70,7 +76,7 @@ fn shows(list: List, code: usize, is_plesk: bool, view: ViewKind) -> bool {
     }
 }
 
-fn text(list: List, hosts: u8) -> String {
+fn text(list: CodeStates, hosts: u8) -> String {
     let mut text = String::new();
     for (n, key) in [(1, "extensions"), (2, "retired"), (3, "hidden")] {
         let codes: Vec<_> = CODES.iter().zip(list).filter(|(_, of)| *of == n).map(|(code, _)| code).collect();
@@ -89,11 +95,11 @@ fn array(packages: impl Iterator<Item = (usize, bool)>) -> String {
     format!("[{}]", packages.map(package).collect::<Vec<_>>().join(","))
 }
 
-fn list() -> impl Strategy<Value = List> {
+fn list() -> impl Strategy<Value = CodeStates> {
     prop::array::uniform4(0..4_u8)
 }
 
-fn files() -> impl Strategy<Value = Files> {
+fn files() -> impl Strategy<Value = ShopLists> {
     let file = option::weighted(0.8, option::weighted(0.8, (list(), 0..4_u8)));
     vec(file, NAMES.len()).prop_map(|files| {
         let there = NAMES.into_iter().zip(files);
@@ -113,7 +119,7 @@ proptest! {
         query in select(vec!["q", "platform=unix", "platform=unix&locale=de"]),
         feed in vec((0..CODES.len(), any::<bool>()), 0..8),
     ) {
-        let content = |file: &Option<(List, u8)>| file.map_or("extensions = 1".into(), |(list, hosts)| text(list, hosts));
+        let content = |file: &Option<(CodeStates, u8)>| file.map_or("extensions = 1".into(), |(list, hosts)| text(list, hosts));
         let texts: Vec<_> = files.iter().map(|(name, file)| (*name, content(file))).collect();
         let named: Vec<_> = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
         let is_good = default.is_some() || files.values().any(Option::is_some);
@@ -127,7 +133,7 @@ proptest! {
         let route = Route::of(&Method::GET, &target.parse().expect("a target"), name.as_deref(), &shops);
         let claimed = host.filter(|host| *host < HOSTS.len());
         match (expected(default, &files, claimed, prefix, rest), route) {
-            (Expected::Feed(list), Route::Feed(wanted)) => {
+            (DueAnswer::Feed(list), Route::Feed(wanted)) => {
                 prop_assert_eq!(wanted.key.as_str(), format!("{rest}?{query}"));
                 let is_update = rest.ends_with("packages") && query == "platform=unix";
                 let kind = if is_update { ViewKind::Update } else { ViewKind::Shop };
@@ -139,14 +145,14 @@ proptest! {
                 let shown = feed.iter().copied().filter(|(code, is_plesk)| shows(list, *code, *is_plesk, kind));
                 prop_assert_eq!(&view.body, &array(shown));
             }
-            (Expected::Status(status), Route::Refused(refusal)) => {
+            (DueAnswer::Status(status), Route::Refused(refusal)) => {
                 prop_assert_eq!(Error::from(refusal).answer().status.as_u16(), status, "{}", target);
             }
-            (Expected::Forward(path), Route::Forward { target: behind, .. }) => {
+            (DueAnswer::Forward(path), Route::Forward { target: behind, .. }) => {
                 prop_assert_eq!(behind.as_str(), format!("{path}?{query}"));
             }
-            (Expected::Probe, Route::Live) => {}
-            (expected, route) => prop_assert!(false, "{target}: {route:?}, not {expected:?}"),
+            (DueAnswer::Probe, Route::Live) => {}
+            (due, route) => prop_assert!(false, "{target}: {route:?}, not {due:?}"),
         }
     }
 }
