@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::problem::Problem;
-use super::tokens::{Person, Role, Tokens, WatchedTokens};
+use super::problem::ApiProblem;
+use super::tokens::{AdminTokens, Person, Role, WatchedTokens};
 use crate::config::{AdminAccess, UserHeader};
 use crate::printable::escaped;
 use crate::proxy::trust::Trusted;
@@ -85,7 +85,11 @@ impl Gate {
     ///
     /// # Errors
     /// If too many wrong tokens are held.
-    pub(super) async fn person(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Option<Person>, Problem> {
+    pub(super) async fn person(
+        &self,
+        peer: IpAddr,
+        headers: &HeaderMap,
+    ) -> Result<Option<Person>, ApiProblem> {
         match self.caller(peer, headers) {
             Caller::Person(person) => Ok(Some(person)),
             Caller::Nobody => Ok(None),
@@ -102,7 +106,7 @@ impl Gate {
         needs: Needs,
         peer: IpAddr,
         headers: &HeaderMap,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), ApiProblem> {
         let is_open = match needs {
             Needs::Reading => !self.is_reading_restricted(),
             Needs::Token => self.tokens.is_none(),
@@ -114,7 +118,7 @@ impl Gate {
         let person = self.known(peer, headers).await?;
         match person.role {
             Some(_) => Ok(()),
-            None => Err(Problem::forbidden(format!(
+            None => Err(ApiProblem::forbidden(format!(
                 "{} is in neither [viewers] nor [editors]",
                 escaped(&person.name)
             ))),
@@ -125,34 +129,34 @@ impl Gate {
     ///
     /// # Errors
     /// If it is none.
-    pub(super) async fn admit_editor(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Person, Problem> {
+    pub(super) async fn admit_editor(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Person, ApiProblem> {
         if let Some(reason) = self.locked() {
-            return Err(Problem::forbidden(reason));
+            return Err(ApiProblem::forbidden(reason));
         }
         let person = self.known(peer, headers).await?;
         match person.role {
             Some(Role::Editor) => Ok(person),
             Some(Role::Viewer) | None => {
-                Err(Problem::forbidden(format!("{} is not in [editors]", escaped(&person.name))))
+                Err(ApiProblem::forbidden(format!("{} is not in [editors]", escaped(&person.name))))
             }
         }
     }
 
     /// Returns who asks, if credentials say so.
-    async fn known(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Person, Problem> {
+    async fn known(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Person, ApiProblem> {
         match self.caller(peer, headers) {
             Caller::Person(person) => Ok(person),
-            Caller::Nobody => Err(Problem::unauthorized()),
+            Caller::Nobody => Err(ApiProblem::unauthorized()),
             Caller::Wrong => {
                 self.hold(peer, headers).await?;
-                Err(Problem::unauthorized())
+                Err(ApiProblem::unauthorized())
             }
         }
     }
 
     /// Holds the answer to wrong credentials.
-    async fn hold(&self, peer: IpAddr, headers: &HeaderMap) -> Result<(), Problem> {
-        let Ok(_place) = self.held.try_acquire() else { return Err(Problem::too_many_failures()) };
+    async fn hold(&self, peer: IpAddr, headers: &HeaderMap) -> Result<(), ApiProblem> {
+        let Ok(_place) = self.held.try_acquire() else { return Err(ApiProblem::too_many_failures()) };
         // SECURITY: never the token, which may be the right one with a typo.
         warn!(client.addr = %self.client(peer, headers), "a wrong token on the admin port");
         sleep(FAILURE_PAUSE).await;
@@ -187,7 +191,7 @@ impl Gate {
 }
 
 /// Returns whose token a request has, as `Bearer`, or as `Basic` with the name as user.
-fn by_token(tokens: &Tokens, headers: &HeaderMap) -> Option<Person> {
+fn by_token(tokens: &AdminTokens, headers: &HeaderMap) -> Option<Person> {
     let mut fields = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(_), None) = (fields.next(), fields.next()) else { return None };
     if let Some(Authorization(bearer)) = headers.typed_get::<Authorization<Bearer>>() {

@@ -23,7 +23,7 @@ use crate::config::AdminAccess;
 use crate::edit_log::EditLog;
 use crate::proxy::{Proxy, admit, probes, respond};
 use api::{Api, ApiCall};
-use problem::Problem;
+use problem::ApiProblem;
 use tokens::WatchedTokens;
 
 /// Largest body that is even looked at; calls have smaller bounds.
@@ -87,7 +87,7 @@ impl AdminPort {
             ("/livez" | "/readyz" | "/metrics", false) => respond::problem(&respond::METHOD_NOT_ALLOWED),
             _ => {
                 let answer = self.answer(request, peer).await;
-                harden(answer.unwrap_or_else(Problem::into_response))
+                harden(answer.unwrap_or_else(ApiProblem::into_response))
             }
         };
         if is_head {
@@ -97,21 +97,25 @@ impl AdminPort {
     }
 
     /// Answers what is for people.
-    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Result<Response<Body>, Problem> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Result<Response<Body>, ApiProblem> {
         if let Err(error) = admit::admit(&request, MAX_BODY_BYTES) {
             return Ok(respond::problem(&error));
         }
         let host = origin::host(&request);
         let Some(host) = host.filter(|host| origin::is_known_host(host, &self.hosts)) else {
             let detail = "this port answers under an address, localhost, or a name given with --admin-host";
-            return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail));
+            return Err(ApiProblem::new(StatusCode::MISDIRECTED_REQUEST, detail));
         };
         let call = ApiCall::of(request.method(), request.uri().path())?;
         if call.is_post() && !origin::is_same_site(request.headers(), &host, &self.hosts) {
             debug!(client.addr = %peer, path = request.uri().path(), "a request of another site");
             let detail = "this comes from another site: only the page of this port may ask for it, or a name given \
                           with --admin-host";
-            return Err(Problem::forbidden(detail));
+            return Err(ApiProblem::forbidden(detail));
         }
         self.api.answer(call, request, peer.ip()).await
     }

@@ -11,7 +11,7 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// Why a request to the page or the API is not answered.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(super) struct ApiProblem {
     pub(super) status: StatusCode,
     detail: String,
     /// Further members of the answer.
@@ -20,7 +20,7 @@ pub(super) struct Problem {
     allow: Option<&'static str>,
 }
 
-impl Problem {
+impl ApiProblem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self { status, detail: detail.into(), members: Map::new(), allow: None }
     }

@@ -38,7 +38,7 @@ pub(crate) const DIGEST_PREFIX: &str = "sha256:";
 const BY_HEADER: &str = "header";
 
 /// The file, watched.
-pub type WatchedTokens = Reloading<Tokens>;
+pub type WatchedTokens = Reloading<AdminTokens>;
 
 /// What somebody may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,7 +57,7 @@ pub(crate) struct Person {
 
 /// Everybody who has a role.
 #[derive(Debug, Default)]
-pub struct Tokens {
+pub struct AdminTokens {
     people: Vec<(Arc<str>, Role, Proof)>,
     /// True if reading needs a role as well.
     pub(crate) has_viewers: bool,
@@ -85,7 +85,7 @@ struct TokensFile {
     viewers: Option<BTreeMap<Spanned<String>, Spanned<String>>>,
 }
 
-impl Tokens {
+impl AdminTokens {
     /// Returns whose token it is. Every digest is compared, in constant time.
     pub(crate) fn person(&self, token: &str) -> Option<Person> {
         let given = digest(&SHA256, token.as_bytes());
@@ -165,7 +165,7 @@ impl Proof {
     }
 }
 
-impl Reloadable for Tokens {
+impl Reloadable for AdminTokens {
     type Origin = PathBuf;
     type Error = TokensError;
     const NAME: &'static str = "admin tokens";
@@ -222,10 +222,10 @@ mod tests {
         format!("\"sha256:{}\"", hex(digest(&SHA256, token.as_bytes()).as_ref()))
     }
 
-    fn parse(text: &str, last: Option<&Tokens>) -> Result<Tokens, String> {
+    fn parse(text: &str, last: Option<&AdminTokens>) -> Result<AdminTokens, String> {
         let parts = [Ok(text.as_bytes().to_vec())];
         let content = FileContents { parts: &parts, last, check: Check::IfChanged };
-        let parsed = <Tokens as Reloadable>::parse(&"t.toml".into(), content);
+        let parsed = <AdminTokens as Reloadable>::parse(&"t.toml".into(), content);
         parsed.map(|parsed| parsed.value).map_err(|error| error.to_string())
     }
 

@@ -99,7 +99,8 @@ impl EditLog {
         state.records.iter().find(|record| record.id == id).cloned()
     }
 
-    /// Writes an edit down, then has it made; if that fails, the line is taken back. Blocks on the disk.
+    /// Writes an edit down, then has it made; if that fails, the line is taken back. `unseen` says what the file has
+    /// that was not seen in force yet, for somebody may just have changed it by hand. Blocks on the disk.
     ///
     /// # Errors
     /// If it cannot be written down, or what `make` fails with.
@@ -107,32 +108,38 @@ impl EditLog {
         &self,
         shop: &ShopName,
         record: &EditRecord,
-        digests: (FileDigest, FileDigest),
+        (before, after): (FileDigest, FileDigest),
+        unseen: impl FnOnce() -> EditedCodes,
         make: impl FnOnce() -> Result<Option<T>, E>,
     ) -> Result<Option<T>, E> {
         let mut state = self.state.lock();
         self.read(&mut state);
+        if let Some(head) = state.head(shop)
+            && head != before
+        {
+            let digests = (Some(head.to_string()), before.to_string());
+            let by_hand = EditRecord::by_file(shop, unseen(), digests, wall_clock::now());
+            log(&by_hand);
+            state.push(by_hand);
+            state.expect(shop, (head, before));
+        }
         state.push(record.clone());
         if let Err(error) = self.write(&mut state) {
             state.pop();
             return Err(error.into());
         }
-        let pending = state.pending.entry(shop.clone()).or_default();
-        if pending.len() == MAX_PENDING {
-            pending.pop_front();
-        }
-        pending.push_back(digests);
+        state.expect(shop, (before, after));
         // Not under the lock: the reload that this edit brings about takes it, and disks hang.
         drop(state);
         let made = make();
-        if !matches!(made, Ok(Some(_))) {
+        if matches!(made, Ok(Some(_))) {
+            log(record);
+        } else {
             let mut state = self.state.lock();
             if let Some(pending) = state.pending.get_mut(shop) {
-                pending.retain(|pending| *pending != digests);
+                pending.retain(|pending| *pending != (before, after));
             }
             self.take_back(&mut state, &record.id);
-        } else {
-            log(record);
         }
         made
     }
@@ -267,6 +274,21 @@ impl EditLog {
 }
 
 impl LogState {
+    /// Returns the digest of a shop's file after all edits so far.
+    fn head(&self, shop: &ShopName) -> Option<FileDigest> {
+        let pending = self.pending.get(shop).and_then(|pending| pending.back());
+        pending.map(|(_, after)| *after).or_else(|| self.last.get(shop).copied())
+    }
+
+    /// Notes an edit whose list is to come into force.
+    fn expect(&mut self, shop: &ShopName, digests: (FileDigest, FileDigest)) {
+        let pending = self.pending.entry(shop.clone()).or_default();
+        if pending.len() == MAX_PENDING {
+            pending.pop_front();
+        }
+        pending.push_back(digests);
+    }
+
     fn push(&mut self, record: EditRecord) {
         self.bytes += record.size();
         self.records.push_back(record);

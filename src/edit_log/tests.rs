@@ -1,3 +1,5 @@
+//! What outlives the process, what `file` did, and what is not made when it cannot be written down.
+
 use std::cell::Cell;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -36,7 +38,7 @@ fn edit(log: &EditLog, before: &str, after: &str, is_made: bool) -> Result<Optio
     let digests = (digest(before), digest(after));
     let who = ("alice", IpAddr::V4(Ipv4Addr::LOCALHOST));
     let record = EditRecord::new(who, &shop, codes, digests, wall_clock::now());
-    log.make(&shop, &record, digests, || Ok(is_made.then_some(())))
+    log.make(&shop, &record, digests, EditedCodes::default, || Ok(is_made.then_some(())))
 }
 
 /// Returns who made the edits, and from which text to which.
@@ -84,11 +86,17 @@ fn a_list_that_no_edit_explains_is_by_file() {
     log.observe(&shops(AB, AB), &shops(AB, A));
     assert_eq!(log.records()[4].codes.forget, ["b"]);
     assert_eq!(log.records().len(), 5);
+    // One that this port sees before it is in force.
+    edit(&log, AB, A, true).expect("a log");
+    assert!(told(&log.records()).ends_with("file gold a>ab, alice gold ab>a"), "{}", told(&log.records()));
+    log.observe(&shops(AB, A), &shops(AB, AB));
+    log.observe(&shops(AB, AB), &shops(AB, A));
+    assert_eq!(log.records().len(), 7);
     // Several edits of this port that one reload takes.
     edit(&log, A, AB, true).expect("a log");
     edit(&log, AB, NONE, true).expect("a log");
     log.observe(&shops(AB, A), &shops(AB, NONE));
-    assert_eq!(log.records().len(), 7);
+    assert_eq!(log.records().len(), 9);
     // Back to what an edit of this port once made.
     log.observe(&shops(AB, NONE), &shops(AB, AB));
     assert!(told(&log.records()).ends_with("file gold none>ab"));
@@ -141,10 +149,11 @@ fn what_cannot_be_written_is_not_made() {
     let was_asked = Cell::new(false);
     let shop = ShopName::parse("gold").expect("a name");
     let record = EditRecord::by_file(&shop, EditedCodes::default(), (None, String::new()), wall_clock::now());
-    let made: Result<Option<()>, EditLogError> = log.make(&shop, &record, (digest(NONE), digest(A)), || {
-        was_asked.set(true);
-        Ok(Some(()))
-    });
+    let made: Result<Option<()>, EditLogError> =
+        log.make(&shop, &record, (digest(NONE), digest(A)), EditedCodes::default, || {
+            was_asked.set(true);
+            Ok(Some(()))
+        });
     assert!(made.is_err() && !was_asked.get());
     // A hand edit meanwhile is written with the next.
     log.observe(&shops(A, NONE), &shops(A, A));

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::super::problem::Problem;
+use super::super::problem::ApiProblem;
 use super::super::tokens::Person;
 use super::catalog::Catalog;
 use super::read::read_only;
@@ -68,7 +68,7 @@ pub(super) struct Planned {
 
 /// What became of an edit.
 #[derive(Debug)]
-pub(super) struct Made {
+pub(super) struct MadeEdit {
     digest: FileDigest,
     before: FileDigest,
     edit: Option<EditRecord>,
@@ -90,7 +90,7 @@ impl From<EditLogError> for NotMade {
 
 impl Api {
     /// Answers with what an edit would change.
-    pub(super) async fn preview(&self, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
+    pub(super) async fn preview(&self, request: Request<Incoming>) -> Result<Response<Body>, ApiProblem> {
         request::check_content_type(request.headers())?;
         let wanted: WantedEdit = request::read(request.into_body()).await?;
         let shop = self.shop_named(wanted.shop.as_deref())?;
@@ -107,7 +107,7 @@ impl Api {
                 digest,
             ))
         });
-        let (lines, changes, warnings, digest) = previewed.await.map_err(|_| Problem::interrupted())??;
+        let (lines, changes, warnings, digest) = previewed.await.map_err(|_| ApiProblem::interrupted())??;
         let digest = digest.to_string();
         let members = [
             ("changes", raw(changes)),
@@ -123,7 +123,7 @@ impl Api {
         &self,
         request: Request<Incoming>,
         peer: IpAddr,
-    ) -> Result<Response<Body>, Problem> {
+    ) -> Result<Response<Body>, ApiProblem> {
         let person = self.gate.admit_editor(peer, request.headers()).await?;
         request::check_content_type(request.headers())?;
         let (head, body) = request.into_parts();
@@ -156,8 +156,8 @@ impl Api {
         &self,
         target: Target,
         catalog: Arc<Catalog>,
-        plan: impl FnOnce(&Shop, &str) -> Result<Planned, Problem> + Send + 'static,
-    ) -> Result<Response<Body>, Problem> {
+        plan: impl FnOnce(&Shop, &str) -> Result<Planned, ApiProblem> + Send + 'static,
+    ) -> Result<Response<Body>, ApiProblem> {
         let _turn = self.changing.lock().await;
         let shop = Arc::clone(&target.shop);
         // As it is now, not when the request came: other edits may have been made while this one waited.
@@ -166,14 +166,14 @@ impl Api {
         let known = self.remembered(condition.digests());
         let made = blocking::run(move || {
             if let Some(reason) = read_only(&target.shop.path) {
-                return Err(Problem::forbidden(reason));
+                return Err(ApiProblem::forbidden(reason));
             }
             replace(&target, &log, &catalog, plan, &|text| {
                 let known = known.as_ref().map(|list| &list.policy);
                 known.map_or(Value::Null, |before| compare(&target.shop.name, (before, text), &catalog))
             })
         });
-        let made = made.await.map_err(|_| Problem::interrupted())??;
+        let made = made.await.map_err(|_| ApiProblem::interrupted())??;
         if made.edit.is_some() {
             self.wait_in_force(&shop.name, generation, &made).await?;
         }
@@ -196,7 +196,12 @@ impl Api {
     }
 
     /// Waits until a list is in force, or a later one that was made of it.
-    async fn wait_in_force(&self, shop: &ShopName, generation: u64, made: &Made) -> Result<(), Problem> {
+    async fn wait_in_force(
+        &self,
+        shop: &ShopName,
+        generation: u64,
+        made: &MadeEdit,
+    ) -> Result<(), ApiProblem> {
         let deadline = Instant::now() + IN_FORCE_LIMIT;
         loop {
             let shops = self.proxy.shops.current();
@@ -210,7 +215,7 @@ impl Api {
             if Instant::now() >= deadline {
                 warn!(%shop, "an edit over the admin port is in the file, but not in force");
                 let detail = "the file was written, but its list is not in force after 5 s; the log says why";
-                return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+                return Err(ApiProblem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
                     .with("digest", made.digest.to_string()));
             }
             // The watch would see it too, but not at once where files report no events.
@@ -226,9 +231,9 @@ fn replace(
     target: &Target,
     log: &EditLog,
     catalog: &Catalog,
-    plan: impl FnOnce(&Shop, &str) -> Result<Planned, Problem>,
+    plan: impl FnOnce(&Shop, &str) -> Result<Planned, ApiProblem>,
     since: &dyn Fn(&str) -> Value,
-) -> Result<Made, Problem> {
+) -> Result<MadeEdit, ApiProblem> {
     let shop = &target.shop;
     let editing =
         Editing::begin_within(&shop.path, LOCK_LIMIT).map_err(|error| cannot_write(shop, &error))?;
@@ -237,7 +242,7 @@ fn replace(
     check_list(shop, &text)?;
     let changed = |text: &str, digest: FileDigest| {
         let detail = "the list was changed meanwhile";
-        Problem::new(StatusCode::PRECONDITION_FAILED, detail)
+        ApiProblem::new(StatusCode::PRECONDITION_FAILED, detail)
             .with("digest", digest.to_string())
             .with("changes", since(text))
     };
@@ -249,7 +254,7 @@ fn replace(
     let changes = difference(&shop.name, [&text, &planned.text], catalog);
     let mut warnings = planned.warnings;
     if after == before {
-        return Ok(Made { digest: after, before, edit: None, changes, warnings });
+        return Ok(MadeEdit { digest: after, before, edit: None, changes, warnings });
     }
     let (name, from) = &target.who;
     let policy = policy_of(&text);
@@ -266,7 +271,11 @@ fn replace(
         Ok(replaced) => Ok(Some(replaced)),
         Err(error) => Err(NotMade::File(error)),
     };
-    match log.make(&shop.name, &record, (before, after), write) {
+    let unseen = || {
+        let in_force = shop.list().map(|list| &list.policy);
+        policy.as_ref().map(|now| EditedCodes::between(in_force, now)).unwrap_or_default()
+    };
+    match log.make(&shop.name, &record, (before, after), unseen, write) {
         Ok(Some(Replaced::InPlace(obstacle))) => {
             warnings.push(json!({ "message": format!("the file was written in place: {obstacle}") }));
         }
@@ -277,14 +286,14 @@ fn replace(
         }
         Err(NotMade::File(error)) => return Err(cannot_write(shop, &error)),
         Err(NotMade::Log(error)) => {
-            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()));
+            return Err(ApiProblem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()));
         }
     }
-    Ok(Made { digest: after, before, edit: Some(record), changes, warnings })
+    Ok(MadeEdit { digest: after, before, edit: Some(record), changes, warnings })
 }
 
 /// Reads the file of a shop.
-fn read(shop: &Shop) -> Result<(String, FileDigest), Problem> {
+fn read(shop: &Shop) -> Result<(String, FileDigest), ApiProblem> {
     let bytes = read_editable(&shop.path).map_err(|error| file_problem(&error.to_string()))?;
     let text = document::text(&bytes).map_err(|finding| {
         file_problem(&LoadError::Parse { path: shop.path.clone(), finding }.to_string())
@@ -293,14 +302,14 @@ fn read(shop: &Shop) -> Result<(String, FileDigest), Problem> {
 }
 
 /// Checks that a text is a list, or nothing yet.
-fn check_list(shop: &Shop, text: &str) -> Result<(), Problem> {
+fn check_list(shop: &Shop, text: &str) -> Result<(), ApiProblem> {
     match Policy::parse(text.as_bytes(), hosts_key(shop)) {
         Err(finding) if !is_empty(text) => Err(refused(shop, EditRefusal::Invalid(finding))),
         _ => Ok(()),
     }
 }
 
-fn cannot_write(shop: &Shop, error: &io::Error) -> Problem {
+fn cannot_write(shop: &Shop, error: &io::Error) -> ApiProblem {
     file_problem(&format!("{} cannot be written just now: {error}", shop.path.display()))
 }
 
@@ -309,7 +318,7 @@ pub(super) fn hosts_key(shop: &Shop) -> HostsKey {
 }
 
 /// Makes the edit of a text.
-fn plan(shop: &Shop, text: &str, wanted: &WantedEdit, catalog: &Catalog) -> Result<Planned, Problem> {
+fn plan(shop: &Shop, text: &str, wanted: &WantedEdit, catalog: &Catalog) -> Result<Planned, ApiProblem> {
     let context = EditContext {
         catalog: Some(&catalog.packages),
         accepted: AcceptedCodes::Known,
@@ -340,8 +349,8 @@ fn needless(outcome: &CodeOutcome) -> Option<Value> {
     Some(json!({ "code": outcome.code, "message": format!("{why}, so it is shown whether listed or not") }))
 }
 
-fn refused(shop: &Shop, refusal: EditRefusal) -> Problem {
-    let unprocessable = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
+fn refused(shop: &Shop, refusal: EditRefusal) -> ApiProblem {
+    let unprocessable = |detail: String| ApiProblem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
     match refusal {
         EditRefusal::Unknown(unknown) => {
             let codes = unknown.iter().map(|unknown| json!({ "code": unknown.code, "meant": unknown.meant }));

@@ -18,7 +18,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::AdminParts;
 use super::identity::{Gate, Needs};
-use super::problem::Problem;
+use super::problem::ApiProblem;
 use crate::body::Body;
 use crate::cache::fetch_error::FetchError;
 use crate::certificate::Certificate;
@@ -56,7 +56,7 @@ impl ApiCall {
     ///
     /// # Errors
     /// If there is no such call.
-    pub(super) fn of(method: &Method, path: &str) -> Result<Self, Problem> {
+    pub(super) fn of(method: &Method, path: &str) -> Result<Self, ApiProblem> {
         let name = path.strip_prefix(PREFIX).unwrap_or_default();
         let undone = name.strip_prefix("edits/").and_then(|rest| rest.strip_suffix("/undo"));
         let undone = undone.filter(|id| !id.is_empty() && !id.contains('/'));
@@ -71,7 +71,7 @@ impl ApiCall {
             ("edits", _) => (Some(Self::Edits), Some(Self::Edit)),
             ("preview", _) => (None, Some(Self::Preview)),
             _ => {
-                return Err(Problem::new(
+                return Err(ApiProblem::new(
                     StatusCode::NOT_FOUND,
                     "here are /livez, /readyz, /metrics and /api/v1/",
                 ));
@@ -87,7 +87,7 @@ impl ApiCall {
             Method::POST => change,
             _ => None,
         };
-        call.ok_or_else(|| Problem::method_not_allowed(allow))
+        call.ok_or_else(|| ApiProblem::method_not_allowed(allow))
     }
 
     pub(super) fn is_post(&self) -> bool {
@@ -133,7 +133,7 @@ impl Api {
         call: ApiCall,
         request: Request<Incoming>,
         peer: IpAddr,
-    ) -> Result<Response<Body>, Problem> {
+    ) -> Result<Response<Body>, ApiProblem> {
         let needs = match call {
             ApiCall::Servers | ApiCall::Edits => Needs::Token,
             _ => Needs::Reading,
@@ -157,12 +157,12 @@ impl Api {
     }
 
     /// Returns the shop that a query names, else the one at `/`.
-    fn shop(&self, query: Option<&str>) -> Result<Arc<Shop>, Problem> {
+    fn shop(&self, query: Option<&str>) -> Result<Arc<Shop>, ApiProblem> {
         self.shop_named(parameter(query, "shop").as_deref())
     }
 
     /// Returns a shop by its name, or the one at `/`.
-    fn shop_named(&self, name: Option<&str>) -> Result<Arc<Shop>, Problem> {
+    fn shop_named(&self, name: Option<&str>) -> Result<Arc<Shop>, ApiProblem> {
         let shops = self.proxy.shops.current();
         let found = match name {
             Some(name) => shops.get(name),
@@ -174,7 +174,7 @@ impl Api {
                 Some(_) => "there is no such shop",
                 None => "there is no shop at /, so name one as shop",
             };
-            Problem::new(StatusCode::NOT_FOUND, detail).with("shops", names)
+            ApiProblem::new(StatusCode::NOT_FOUND, detail).with("shops", names)
         })
     }
 
@@ -197,19 +197,19 @@ impl Api {
 }
 
 /// Returns the list in force of a shop.
-fn list(shop: &Shop) -> Result<&LoadedList, Problem> {
+fn list(shop: &Shop) -> Result<&LoadedList, ApiProblem> {
     shop.list()
         .ok_or_else(|| file_problem(&shop.last_error.as_ref().map_or_else(String::new, ToString::to_string)))
 }
 
 /// The problem of a list whose file cannot be used.
-fn file_problem(detail: &str) -> Problem {
-    Problem::new(StatusCode::CONFLICT, detail)
+fn file_problem(detail: &str) -> ApiProblem {
+    ApiProblem::new(StatusCode::CONFLICT, detail)
 }
 
 /// The problem of a catalog that cannot be had.
-fn no_catalog(error: &FetchError) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("there is no catalog yet: {error}"))
+fn no_catalog(error: &FetchError) -> ApiProblem {
+    ApiProblem::new(StatusCode::SERVICE_UNAVAILABLE, format!("there is no catalog yet: {error}"))
 }
 
 /// Members of an answer, by name.

@@ -9,7 +9,7 @@ use http::{HeaderMap, Response, StatusCode};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use serde_json::json;
 
-use super::super::problem::Problem;
+use super::super::problem::ApiProblem;
 use super::super::tokens::Role;
 use super::request::parameter;
 use super::{Api, catalog, json, list, no_catalog, raw, with_etag};
@@ -29,7 +29,7 @@ const MAX_LISTED_FEEDS: usize = 100;
 
 impl Api {
     /// Answers with all shops, and how many packages of the newest catalog at hand each shows.
-    pub(super) async fn shops(&self) -> Result<Response<Body>, Problem> {
+    pub(super) async fn shops(&self) -> Result<Response<Body>, ApiProblem> {
         // Shops are there without a catalog too.
         let catalog = self.catalog.at_hand(&self.proxy.cache).await;
         let shops = self.proxy.shops.current();
@@ -38,7 +38,7 @@ impl Api {
     }
 
     /// Answers with all packages of the catalog and their states in a shop.
-    pub(super) async fn packages(&self, shop: &Shop) -> Result<Response<Body>, Problem> {
+    pub(super) async fn packages(&self, shop: &Shop) -> Result<Response<Body>, ApiProblem> {
         let list = list(shop)?;
         let catalog = self.catalog.get(&self.proxy.cache).await.map_err(|error| no_catalog(&error))?;
         let (rules, digest) = (list.rules(), list.digest.to_string());
@@ -50,12 +50,12 @@ impl Api {
             let rows = raw(rows.collect::<Vec<_>>());
             json([("packages", rows), ("shop", raw(&name)), ("feed", raw(key)), ("digest", raw(named))])
         });
-        let response = rendered.await.map_err(|_| Problem::interrupted())?;
+        let response = rendered.await.map_err(|_| ApiProblem::interrupted())?;
         Ok(with_etag(response, &digest))
     }
 
     /// Answers with the categories as a shop's customers see them.
-    pub(super) async fn categories(&self, shop: &Shop) -> Result<Response<Body>, Problem> {
+    pub(super) async fn categories(&self, shop: &Shop) -> Result<Response<Body>, ApiProblem> {
         let rules = list(shop)?.rules();
         let cache = &self.proxy.cache;
         let (key, feed, packages) = catalog::categories(cache).await.map_err(|error| no_catalog(&error))?;
@@ -66,11 +66,11 @@ impl Api {
             let categories = listing::categories(&view.body);
             json([("categories", raw(categories)), ("shop", raw(name)), ("feed", raw(key.as_str()))])
         });
-        rendered.await.map_err(|_| Problem::interrupted())
+        rendered.await.map_err(|_| ApiProblem::interrupted())
     }
 
     /// Answers with the changes of the catalog.
-    pub(super) async fn news(&self, query: Option<&str>) -> Result<Response<Body>, Problem> {
+    pub(super) async fn news(&self, query: Option<&str>) -> Result<Response<Body>, ApiProblem> {
         let start = since(query)?;
         let cache = self.proxy.cache.clone();
         let read = blocking::run(move || {
@@ -78,11 +78,11 @@ impl Api {
             changes.retain(|change| is_after(&change.at, start));
             json([("news", raw(changes))])
         });
-        read.await.map_err(|_| Problem::interrupted())
+        read.await.map_err(|_| ApiProblem::interrupted())
     }
 
     /// Answers with the edits of all shops, or of one.
-    pub(super) async fn edits(&self, query: Option<&str>) -> Result<Response<Body>, Problem> {
+    pub(super) async fn edits(&self, query: Option<&str>) -> Result<Response<Body>, ApiProblem> {
         let (start, shop) = (since(query)?, parameter(query, "shop"));
         let log = Arc::clone(&self.edit_log);
         let read = blocking::run(move || {
@@ -93,11 +93,11 @@ impl Api {
             let rows: Vec<_> = edits.iter().map(EditRecord::row).collect();
             json([("edits", raw(rows)), ("kept", raw(kept(&log)))])
         });
-        read.await.map_err(|_| Problem::interrupted())
+        read.await.map_err(|_| ApiProblem::interrupted())
     }
 
     /// Answers with the servers that asked, and whether they have the list in force.
-    pub(super) fn servers(&self, query: Option<&str>) -> Result<Response<Body>, Problem> {
+    pub(super) fn servers(&self, query: Option<&str>) -> Result<Response<Body>, ApiProblem> {
         let shop = parameter(query, "shop");
         if let Some(name) = &shop {
             self.shop_named(Some(name))?;
@@ -107,13 +107,17 @@ impl Api {
     }
 
     /// Answers with what the page says about itself, the shops' files and the feeds.
-    pub(super) async fn status(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
+    pub(super) async fn status(
+        &self,
+        peer: IpAddr,
+        headers: &HeaderMap,
+    ) -> Result<Response<Body>, ApiProblem> {
         let person = self.gate.person(peer, headers).await?;
         let locked = self.gate.locked();
         let shops = self.proxy.shops.current();
         let files: Vec<_> = shops.all().map(|shop| shop.path.clone()).collect();
         let writable = blocking::run(move || files.iter().map(|path| read_only(path)).collect::<Vec<_>>());
-        let writable = writable.await.map_err(|_| Problem::interrupted())?;
+        let writable = writable.await.map_err(|_| ApiProblem::interrupted())?;
         let states = shops.all().zip(writable).map(|(shop, read_only)| {
             let mut state = probes::state_of(shop);
             state["read_only"] = read_only.into();
@@ -166,10 +170,10 @@ fn kept(log: &EditLog) -> &'static str {
 }
 
 /// Reads the parameter `since`, a duration such as `7d`, as the time that long ago.
-fn since(query: Option<&str>) -> Result<Option<SystemTime>, Problem> {
+fn since(query: Option<&str>) -> Result<Option<SystemTime>, ApiProblem> {
     let Some(text) = parameter(query, "since") else { return Ok(None) };
     let duration: Duration = humantime::parse_duration(&text)
-        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "since: expected a duration such as 7d"))?;
+        .map_err(|_| ApiProblem::new(StatusCode::BAD_REQUEST, "since: expected a duration such as 7d"))?;
     Ok(wall_clock::now().checked_sub(duration))
 }
 

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::super::origin::single;
-use super::super::problem::Problem;
+use super::super::problem::ApiProblem;
 use crate::edit_log::EditedCodes;
 use crate::editing::{CodeEdit, Verb};
 use crate::policy::Verdict;
@@ -86,12 +86,12 @@ pub(super) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
 ///
 /// # Errors
 /// If it is not.
-pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), ApiProblem> {
     let value = single(headers, &header::CONTENT_TYPE).unwrap_or_default();
     let essence = value.split(';').next().unwrap_or_default().trim();
     match essence.eq_ignore_ascii_case("application/json") {
         true => Ok(()),
-        false => Err(Problem::new(
+        false => Err(ApiProblem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "a change is sent as Content-Type: application/json",
         )),
@@ -107,14 +107,14 @@ impl Condition {
     ///
     /// # Errors
     /// If it is missing, or any version would do: then what somebody else did meanwhile would be overwritten.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, ApiProblem> {
         let fields = headers.get_all(header::IF_MATCH).iter();
         let texts: Vec<&str> = fields.filter_map(|field| field.to_str().ok()).collect();
         let tags: Vec<&str> = texts.iter().flat_map(|text| text.split(',')).map(str::trim).collect();
         if tags.is_empty() || tags.contains(&"*") || tags.iter().all(|tag| tag.is_empty()) {
             let detail = "a change says on which version of the list it is based: If-Match with the ETag of \
                           GET packages";
-            return Err(Problem::new(StatusCode::PRECONDITION_REQUIRED, detail));
+            return Err(ApiProblem::new(StatusCode::PRECONDITION_REQUIRED, detail));
         }
         // A proxy that compresses on its way makes a tag weak.
         let opaque = |tag: &str| {
@@ -138,10 +138,10 @@ impl Condition {
 ///
 /// # Errors
 /// If it is too large, does not arrive, or is not what is expected.
-pub(super) async fn read<T: DeserializeOwned + Default>(body: Incoming) -> Result<T, Problem> {
+pub(super) async fn read<T: DeserializeOwned + Default>(body: Incoming) -> Result<T, ApiProblem> {
     let too_large = || {
         let detail = format!("a body may have {MAX_BODY_BYTES} bytes at most");
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+        ApiProblem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
     };
     if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
         return Err(too_large());
@@ -149,9 +149,9 @@ pub(super) async fn read<T: DeserializeOwned + Default>(body: Incoming) -> Resul
     let collected = match timeout(BODY_LIMIT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
         Ok(Ok(collected)) => collected.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
-        Ok(Err(_)) => return Err(Problem::new(StatusCode::BAD_REQUEST, "the body was cut off")),
+        Ok(Err(_)) => return Err(ApiProblem::new(StatusCode::BAD_REQUEST, "the body was cut off")),
         Err(_) => {
-            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 10 s"));
+            return Err(ApiProblem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 10 s"));
         }
     };
     if collected.trim_ascii().is_empty() {
@@ -159,10 +159,13 @@ pub(super) async fn read<T: DeserializeOwned + Default>(body: Incoming) -> Resul
     }
     // A list would be taken for the members in their order.
     if !collected.trim_ascii().starts_with(b"{") {
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "the body is not what is expected: a JSON object"));
+        return Err(ApiProblem::new(
+            StatusCode::BAD_REQUEST,
+            "the body is not what is expected: a JSON object",
+        ));
     }
     serde_json::from_slice(&collected).map_err(|error| {
-        Problem::new(StatusCode::BAD_REQUEST, format!("the body is not what is expected: {error}"))
+        ApiProblem::new(StatusCode::BAD_REQUEST, format!("the body is not what is expected: {error}"))
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::super::problem::Problem;
+use super::super::problem::ApiProblem;
 use super::change::{Planned, hosts_key, today};
 use super::request::{self, Condition, WantedUndo, trimmed};
 use super::{Api, no_catalog};
@@ -26,16 +26,17 @@ impl Api {
         id: &str,
         request: Request<Incoming>,
         peer: IpAddr,
-    ) -> Result<Response<Body>, Problem> {
+    ) -> Result<Response<Body>, ApiProblem> {
         let person = self.gate.admit_editor(peer, request.headers()).await?;
         request::check_content_type(request.headers())?;
         let (head, body) = request.into_parts();
         let condition = Condition::of(&head.headers)?;
         let wanted: WantedUndo = request::read(body).await?;
         let (log, wanted_id) = (Arc::clone(&self.edit_log), id.to_owned());
-        let found = blocking::run(move || log.find(&wanted_id)).await.map_err(|_| Problem::interrupted())?;
+        let found =
+            blocking::run(move || log.find(&wanted_id)).await.map_err(|_| ApiProblem::interrupted())?;
         let edit =
-            found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "the edit log has no such edit"))?;
+            found.ok_or_else(|| ApiProblem::new(StatusCode::NOT_FOUND, "the edit log has no such edit"))?;
         if edit.lines.is_empty() {
             return Err(too_late("an edit of the file itself is taken back in the file"));
         }
@@ -48,12 +49,12 @@ impl Api {
     }
 }
 
-fn too_late(detail: &str) -> Problem {
-    Problem::new(StatusCode::CONFLICT, detail)
+fn too_late(detail: &str) -> ApiProblem {
+    ApiProblem::new(StatusCode::CONFLICT, detail)
 }
 
 /// Makes the text as it would be without an edit: its lines are taken back if they are all there, else its codes.
-fn plan(shop: &Shop, text: &str, edit: &EditRecord, packages: &[Listed]) -> Result<Planned, Problem> {
+fn plan(shop: &Shop, text: &str, edit: &EditRecord, packages: &[Listed]) -> Result<Planned, ApiProblem> {
     let no_more =
         || too_late("the list was changed there since, so this edit cannot be taken back as a whole");
     let parse = |text: &str| Policy::parse(text.as_bytes(), hosts_key(shop)).ok().map(|(policy, _)| policy);

@@ -1,3 +1,5 @@
+//! Who may edit and who may read, and how failures are held.
+
 use std::time::Instant;
 
 use futures_util::FutureExt;

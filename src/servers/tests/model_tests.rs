@@ -6,7 +6,7 @@ use super::*;
 
 /// What can happen.
 #[derive(Debug, Clone)]
-enum Step {
+enum ServersStep {
     /// The list gets these entries: a code with its first and last day in January 2100, 0 for none; retired ones with them.
     Edit {
         shown: Vec<(char, u32, u32)>,
@@ -22,7 +22,7 @@ enum Step {
     Look,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn steps() -> impl Strategy<Value = Vec<ServersStep>> {
     let entry = (prop::sample::select(vec!['a', 'b', 'c']), 0..6u32, 0..6u32);
     let shown = prop::collection::btree_map(
         prop::sample::select(vec!['a', 'b', 'c']),
@@ -32,18 +32,18 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let shown =
         shown.prop_map(|map| map.into_iter().map(|(code, (from, until))| (code, from, until)).collect());
     let step = prop_oneof![
-        3 => (shown, any::<bool>()).prop_map(|(shown, retired)| Step::Edit { shown, retired }),
-        3 => (0..3usize).prop_map(Step::Answer),
-        1 => (0..3usize).prop_map(Step::Begin),
-        1 => Just(Step::End),
-        1 => Just(Step::Day),
-        2 => Just(Step::Look),
+        3 => (shown, any::<bool>()).prop_map(|(shown, retired)| ServersStep::Edit { shown, retired }),
+        3 => (0..3usize).prop_map(ServersStep::Answer),
+        1 => (0..3usize).prop_map(ServersStep::Begin),
+        1 => Just(ServersStep::End),
+        1 => Just(ServersStep::Day),
+        2 => Just(ServersStep::Look),
     ];
     prop::collection::vec(step, 1..40)
 }
 
 /// The rule in a few lines: whoever was answered since what is shown last changed is current.
-struct Model {
+struct ServersModel {
     entries: Vec<(char, u32, u32)>,
     day: u32,
     shown: Vec<bool>,
@@ -52,7 +52,7 @@ struct Model {
     answered: BTreeMap<u8, usize>,
 }
 
-impl Model {
+impl ServersModel {
     fn judge(&mut self) {
         let counts = |from, until| (from == 0 || from <= self.day) && (until == 0 || self.day <= until);
         let is_named = |code| self.entries.iter().any(|(c, from, until)| *c == code && counts(*from, *until));
@@ -71,9 +71,9 @@ proptest! {
     }
 }
 
-async fn play(steps: Vec<Step>) {
+async fn play(steps: Vec<ServersStep>) {
     let fixture = Fixture::new();
-    let mut model = Model {
+    let mut model = ServersModel {
         entries: vec![('a', 0, 0)],
         day: 1,
         shown: vec![true, false],
@@ -83,7 +83,7 @@ async fn play(steps: Vec<Step>) {
     let mut under_way = Vec::new();
     for step in steps {
         match step {
-            Step::Edit { shown, retired } => {
+            ServersStep::Edit { shown, retired } => {
                 // A window that ends before it begins is an error.
                 if shown.iter().any(|(_, from, until)| *until != 0 && from > until) {
                     continue;
@@ -101,23 +101,23 @@ async fn play(steps: Vec<Step>) {
                 model.entries = shown;
                 model.judge();
             }
-            Step::Answer(n) => {
+            ServersStep::Answer(n) => {
                 fixture.answer(n);
                 model.answered.insert(n as u8, model.changes);
             }
-            Step::Begin(n) => under_way.push((n, fixture.begin(n, ShopName::DEFAULT), model.changes)),
-            Step::End => {
+            ServersStep::Begin(n) => under_way.push((n, fixture.begin(n, ShopName::DEFAULT), model.changes)),
+            ServersStep::End => {
                 if let Some((n, begun, changes)) = under_way.pop() {
                     fixture.end(begun);
                     model.answered.insert(n as u8, changes);
                 }
             }
-            Step::Day => {
+            ServersStep::Day => {
                 advance(DAY).await;
                 model.day += 1;
                 model.judge();
             }
-            Step::Look => look(&fixture, &model),
+            ServersStep::Look => look(&fixture, &model),
         }
         // Far enough from the seven days.
         if model.day > 6 {
@@ -127,7 +127,7 @@ async fn play(steps: Vec<Step>) {
     look(&fixture, &model);
 }
 
-fn look(fixture: &Fixture, model: &Model) {
+fn look(fixture: &Fixture, model: &ServersModel) {
     let expected: Vec<_> =
         model.answered.iter().map(|(n, changes)| (*n, *changes == model.changes)).collect();
     assert_eq!(fixture.current(), expected);
