@@ -16,6 +16,7 @@ mod upstream;
 
 mod admin_access;
 mod admin_edits;
+mod admin_faults;
 mod bounds;
 mod bypass;
 mod cache;
