@@ -17,6 +17,7 @@ mod upstream;
 mod admin_access;
 mod admin_edits;
 mod admin_faults;
+mod api_docs;
 mod bounds;
 mod bypass;
 mod cache;
