@@ -6,6 +6,7 @@ mod input;
 mod json;
 
 pub mod accept_encoding;
+pub mod admin;
 pub mod cache_control;
 pub mod categories;
 pub mod edit;

@@ -6,7 +6,7 @@
 mod api;
 mod identity;
 mod metrics;
-mod origin;
+pub mod origin;
 mod problem;
 pub mod tokens;
 

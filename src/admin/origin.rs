@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, Request, header};
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Returns the host under which a request asks, with its port, or `None` if it names none or more than one.
-pub(super) fn host<B>(request: &Request<B>) -> Option<Authority> {
+pub fn host<B>(request: &Request<B>) -> Option<Authority> {
     if let Some(authority) = request.uri().authority() {
         return Some(authority.clone());
     }
@@ -20,7 +20,7 @@ pub(super) fn host<B>(request: &Request<B>) -> Option<Authority> {
 }
 
 /// Returns true if the page and the API answer under a host: an address, localhost, or one of `known`. Ports do not count.
-pub(super) fn is_known_host(host: &Authority, known: &[String]) -> bool {
+pub fn is_known_host(host: &Authority, known: &[String]) -> bool {
     // Characters before an @ are no host, and no browser sends them.
     if host.as_str().contains('@') {
         return false;
@@ -35,7 +35,7 @@ pub(super) fn is_known_host(host: &Authority, known: &[String]) -> bool {
 }
 
 /// Returns true if a change may come from where the request comes from: our own page, or a program that is no browser.
-pub(super) fn is_same_site(headers: &HeaderMap, host: &Authority, known: &[String]) -> bool {
+pub fn is_same_site(headers: &HeaderMap, host: &Authority, known: &[String]) -> bool {
     let origin = match presence(headers, &header::ORIGIN) {
         Presence::Absent => None,
         Presence::One(origin) => Some(origin),

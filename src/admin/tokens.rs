@@ -42,17 +42,17 @@ pub type WatchedTokens = Reloading<AdminTokens>;
 
 /// What somebody may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Role {
+pub enum Role {
     Viewer,
     Editor,
 }
 
 /// Somebody with a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Person {
-    pub(crate) name: String,
+pub struct Person {
+    pub name: String,
     /// `None` if the file does not know the name.
-    pub(crate) role: Option<Role>,
+    pub role: Option<Role>,
 }
 
 /// Everybody who has a role.
@@ -87,7 +87,7 @@ struct TokensFile {
 
 impl AdminTokens {
     /// Returns whose token it is. Every digest is compared, in constant time.
-    pub(crate) fn person(&self, token: &str) -> Option<Person> {
+    pub fn person(&self, token: &str) -> Option<Person> {
         let given = digest(&SHA256, token.as_bytes());
         let mut found = None;
         for (name, role, proof) in &self.people {
@@ -110,7 +110,11 @@ impl AdminTokens {
         self.people.iter().filter(|(_, of, _)| *of == role).map(|(name, ..)| name.to_string()).collect()
     }
 
-    fn parse(text: &str) -> Result<Self, (usize, String)> {
+    /// Parses the text of a file.
+    ///
+    /// # Errors
+    /// If it is none: the offset of what is wrong, and what it is.
+    pub fn parse(text: &str) -> Result<Self, (usize, String)> {
         let file: TokensFile = toml::from_str(text)
             .map_err(|error| (error.span().map_or(0, |span| span.start), escaped(error.message())))?;
         let mut tokens = Self { has_viewers: file.viewers.is_some(), ..Self::default() };

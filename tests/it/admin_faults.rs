@@ -36,7 +36,9 @@ async fn edit(admin: SocketAddr, based_on: &str, wanted: &Value) -> Answer {
 /// Starts the binary with the shop gold and a cache directory in `files`.
 fn start(upstream: &Upstream, files: &Path) -> Process {
     Process::start_with(&upstream.url(), |command| {
-        for (flag, name) in [("--shops", "shops"), ("--cache-dir", "cache"), ("--admin-tokens", "tokens.toml")] {
+        for (flag, name) in
+            [("--shops", "shops"), ("--cache-dir", "cache"), ("--admin-tokens", "tokens.toml")]
+        {
             command.arg(flag).arg(files.join(name));
         }
     })
@@ -48,7 +50,8 @@ fn files(gold: &str) -> tempfile::TempDir {
         fs::create_dir(files.path().join(directory)).unwrap();
     }
     fs::write(files.path().join("shops/gold.toml"), gold).unwrap();
-    fs::write(files.path().join("tokens.toml"), format!("[editors]\n{}", token_line("alice", EDITOR))).unwrap();
+    fs::write(files.path().join("tokens.toml"), format!("[editors]\n{}", token_line("alice", EDITOR)))
+        .unwrap();
     files
 }
 
@@ -104,7 +107,8 @@ async fn a_process_that_is_killed_leaves_file_and_log_in_agreement() {
             let edits = body(&answer)["edits"].as_array().unwrap().clone();
             let last = edits.last().map(|edit| edit["after"].as_str().unwrap().to_owned());
             // An edit that was not answered may have been made or not.
-            last.is_none_or(|last| last == digest(&gold)) && edits.windows(2).all(|pair| pair[0]["after"] == pair[1]["before"])
+            last.is_none_or(|last| last == digest(&gold))
+                && edits.windows(2).all(|pair| pair[0]["after"] == pair[1]["before"])
         })
         .await;
     }
@@ -124,7 +128,8 @@ async fn a_full_disk_loses_nothing() {
     let current = digest(&gold);
     // Files of that process may have 16 KiB at most: the list has more, the log less.
     let pid = Pid::from_raw(process.id().cast_signed()).unwrap();
-    let unlimited = prlimit(Some(pid), Resource::Fsize, Rlimit { current: Some(16 << 10), maximum: None }).unwrap();
+    let unlimited =
+        prlimit(Some(pid), Resource::Fsize, Rlimit { current: Some(16 << 10), maximum: None }).unwrap();
     until("the edit is refused", async || {
         let answer = edit(process.admin, &current, &wanted).await;
         // The directory is claimed a moment after the start.
