@@ -13,6 +13,7 @@ use super::panel_ini::{base_url, is_usable, objections};
 use super::terminal::{Style, Terminal, print, print_json};
 use super::whitelist_file::GivenFiles;
 use super::{CommandError, Subject};
+use crate::admin::tokens::WatchedTokens;
 use crate::certificate::{Certificate, Overdue};
 use crate::cli::{CheckArguments, Platform, TextFormat};
 use crate::config::{Config, ConfigError, Tls};
@@ -101,6 +102,9 @@ impl CheckReport {
         if let Some(files) = &config.tls {
             self.certificate(files);
         }
+        if let Some(path) = &config.access.tokens {
+            self.tokens(path);
+        }
         if let Some(objection) = config.cache.objection() {
             match &config.cache.size.source {
                 Source::File { path, place } => {
@@ -141,6 +145,13 @@ impl CheckReport {
             self.about(level, &name, overdue.to_string());
         }
         self.good.push((name, "a certificate and its key".to_owned()));
+    }
+
+    fn tokens(&mut self, path: &Path) {
+        let loaded = WatchedTokens::load(path.to_owned()).map_err(CommandError::wrong);
+        if self.failed(loaded).is_some() {
+            self.good.push((path.display().to_string(), "tokens of the admin port".to_owned()));
+        }
     }
 
     /// Returns the catalog to check codes against. If the upstream has none, that is the newest feed on disk.

@@ -1,11 +1,15 @@
-//! `demo`: the proxy against a built-in sample catalog, without a network.
+//! `demo`: the proxy against a built-in sample catalog, without a network, with something to see on its admin port.
+
+mod past;
+mod servers;
+mod vendor;
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
+use http::Request;
 use http::uri::Scheme;
-use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpListener;
@@ -15,18 +19,14 @@ use super::CommandError;
 use super::runtime;
 use super::serve::shutdown_signal;
 use super::terminal::print;
+use super::token;
 use crate::app::App;
-use crate::body::{self, Body};
 use crate::cli::LogFormat;
-use crate::config::{Config, Origin};
+use crate::config::{AdminAccess, Config, Origin};
 use crate::logging;
 use crate::metrics::connections::Port;
 use crate::server::{self, Connections, Quotas};
 
-const PACKAGES: &[u8] = include_bytes!("../../assets/sample/packages.json");
-const CATEGORIES: &[u8] = include_bytes!("../../assets/sample/categories.json");
-const ICON: &[u8] = include_bytes!("../../assets/sample/icon.svg");
-const DOWNLOAD: &[u8] = include_bytes!("../../assets/sample/download.zip");
 const WHITELIST: &str = concat!(
     include_str!("../../whitelist.toml"),
     "# Out of the shop; servers that have it still get its updates.\nretired = [\"xovi\"]\n",
@@ -45,10 +45,14 @@ pub(crate) fn demo(listen: SocketAddr) -> Result<(), CommandError> {
         tempfile::Builder::new().prefix("catalog-proxy-demo-").tempdir().map_err(CommandError::failed)?;
     let whitelist = directory.path().join("whitelist.toml");
     let shops = directory.path().join("shops");
+    let (tokens, cache) = (directory.path().join("tokens.toml"), directory.path().join("cache"));
+    let token = token::new_token()?;
     let written = fs::create_dir(&shops)
         .and_then(|()| fs::write(shops.join("gold.toml"), GOLD))
-        .and_then(|()| fs::write(&whitelist, WHITELIST));
+        .and_then(|()| fs::write(&whitelist, WHITELIST))
+        .and_then(|()| fs::write(&tokens, format!("[editors]\n{}\n", token::line("demo", &token))));
     written.map_err(CommandError::failed)?;
+    past::write(&cache);
     runtime::run(async {
         let sample = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(CommandError::failed)?;
         let authority = sample
@@ -62,6 +66,11 @@ pub(crate) fn demo(listen: SocketAddr) -> Result<(), CommandError> {
             upstream: Origin { scheme: Scheme::HTTP, authority }.into(),
             whitelist: Some(whitelist.clone().into()),
             shops: Some(shops.clone().into()),
+            cache_dir: Some(cache.into()),
+            access: AdminAccess { tokens: Some(tokens.into()), ..AdminAccess::default() },
+            // The pretend servers say which they are.
+            trusted: vec![IpAddr::from(Ipv4Addr::LOCALHOST).into(), IpAddr::from(Ipv6Addr::LOCALHOST).into()]
+                .into(),
             ..Config::default()
         };
         let app = App::bind(&config).await?;
@@ -69,10 +78,15 @@ pub(crate) fn demo(listen: SocketAddr) -> Result<(), CommandError> {
         let total = *config.limits.connections;
         let quotas = Quotas { total, per_address: total, exempt: Vec::new() };
         let connections = Connections::new(quotas, Port::default(), Counter::default());
-        let answer = |request: Request<Incoming>, _| std::future::ready(vendor(&request));
+        let answer = |request: Request<Incoming>, _| std::future::ready(vendor::vendor(&request));
         tokio::spawn(server::serve(sample, connections, None, answer, stopped));
         for address in app.addresses() {
             print(&what_to_try(address, app.admin_address(), &config.upstream, [&whitelist, &shops]))?;
+            tokio::spawn(servers::pretend(address));
+        }
+        if let Some(admin) = app.admin_address() {
+            // Only here: the log may be kept, and the token is that of an editor.
+            print(&format!("\nThe page, with editing on:  http://{admin}/#token={token}\n\n"))?;
         }
         Ok(app.run(shutdown_signal().map_err(CommandError::failed)?).await?)
     })
@@ -101,24 +115,4 @@ fn what_to_try(
          {metrics}\
          Ctrl-C ends it.\n"
     )
-}
-
-/// Responds like the vendor's server.
-fn vendor(request: &Request<Incoming>) -> Response<Body> {
-    let path = request.uri().path();
-    let (content_type, content): (_, &'static [u8]) = match path.split('/').collect::<Vec<_>>()[..] {
-        ["", "api", _, "packages"] => ("application/json", PACKAGES),
-        ["", "api", _, "categories"] => ("application/json", CATEGORIES),
-        ["", "icons", _] => ("image/svg+xml", ICON),
-        ["", "downloads", _] => ("application/zip", DOWNLOAD),
-        _ => {
-            let mut response = Response::new(body::full("<!doctype html><title>Not found</title>\n"));
-            *response.status_mut() = StatusCode::NOT_FOUND;
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
-            return response;
-        }
-    };
-    let mut response = Response::new(body::full(content));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
 }

@@ -20,10 +20,7 @@ const TOKEN_LEN: usize = 43;
 /// If the name can be none, or the system gives no random numbers.
 pub(crate) fn token(name: &str) -> Result<(), CommandError> {
     check_name(name).map_err(|reason| CommandError::wrong(format_args!("{name:?}: {reason}")))?;
-    let mut bytes = [0; TOKEN_LEN];
-    let random = SystemRandom::new();
-    random.fill(&mut bytes).map_err(|_| CommandError::failed("the system gives no random numbers"))?;
-    let token: String = bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 63)])).collect();
+    let token = new_token()?;
     print(&format!("{token}\n{}\n", line(name, &token)))?;
     stderr::message(
         "The first line is the token: give it to its owner, it is kept nowhere. The second line goes into the file of \
@@ -32,8 +29,19 @@ pub(crate) fn token(name: &str) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Makes a token.
+///
+/// # Errors
+/// If the system gives no random numbers.
+pub(super) fn new_token() -> Result<String, CommandError> {
+    let mut bytes = [0; TOKEN_LEN];
+    let random = SystemRandom::new();
+    random.fill(&mut bytes).map_err(|_| CommandError::failed("the system gives no random numbers"))?;
+    Ok(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 63)])).collect())
+}
+
 /// Returns the line of a tokens file.
-fn line(name: &str, token: &str) -> String {
+pub(super) fn line(name: &str, token: &str) -> String {
     let is_bare = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     let key = if is_bare { name.to_owned() } else { toml_string(name) };
     format!("{key} = \"{DIGEST_PREFIX}{}\"", hex(digest(&SHA256, token.as_bytes()).as_ref()))

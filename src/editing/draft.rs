@@ -17,6 +17,8 @@ use crate::printable::printable;
 use crate::seller::Seller;
 use crate::whitelist::load::MAX_FILE_SIZE;
 
+/// Most unknown codes for which it is looked for what was meant: that compares with the whole catalog.
+const MAX_SUGGESTIONS: usize = 100;
 /// What a file means that sets nothing yet.
 const NO_ENTRIES: &str = "extensions = []";
 
@@ -26,6 +28,8 @@ pub(super) struct Draft<'a> {
     /// `None` until something is edited.
     after: Option<ReadText>,
     context: &'a EditContext<'a>,
+    /// Unknown codes so far.
+    unknown: usize,
 }
 
 /// A text with what it says.
@@ -59,7 +63,7 @@ impl<E: Into<EditRefusal>> From<E> for CodeRefusal {
 
 impl<'a> Draft<'a> {
     pub(super) fn new(text: &str, context: &'a EditContext<'a>) -> Self {
-        Self { before: ReadText::of(text.to_owned(), context.today), after: None, context }
+        Self { before: ReadText::of(text.to_owned(), context.today), after: None, context, unknown: 0 }
     }
 
     /// Makes all edits or none.
@@ -73,7 +77,10 @@ impl<'a> Draft<'a> {
             };
             match outcome {
                 Ok(outcome) => drafted.push(outcome),
-                Err(CodeRefusal::Unknown(code)) => unknown.push(code),
+                Err(CodeRefusal::Unknown(code)) => {
+                    unknown.push(code);
+                    self.unknown += 1;
+                }
                 Err(CodeRefusal::Whole(refusal)) => return Err(refusal),
             }
         }
@@ -171,7 +178,8 @@ impl<'a> Draft<'a> {
         let Some(packages) = self.context.catalog.filter(|_| self.matched(code).is_empty()) else {
             return Ok(());
         };
-        let meant = catalog::suggest(packages, code).map(str::to_owned);
+        let is_looked_for = self.unknown < MAX_SUGGESTIONS;
+        let meant = is_looked_for.then(|| catalog::suggest(packages, code)).flatten().map(str::to_owned);
         Err(CodeRefusal::Unknown(UnknownCode {
             code: code.to_owned(),
             missing_in: MissingIn::Catalog,

@@ -103,6 +103,8 @@ async fn every_rule_of_a_change() {
     check(&[], &json!({ "show": ["dokcer"] }).to_string(), 422).await;
     check(&[], &json!({ "show": ["docker"], "hide": ["docker"] }).to_string(), 422).await;
     check(&[], &json!({ "show": ["a*b"] }).to_string(), 422).await;
+    let many: Vec<String> = (0..1001).map(|n| format!("c{n}")).collect();
+    check(&[], &json!({ "show": many }).to_string(), 422).await;
     check(&[], "", 200).await;
     // How.
     let fields: Vec<_> = good();

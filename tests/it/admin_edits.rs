@@ -1,7 +1,6 @@
 //! Edits over the admin port: in force when answered, nothing lost, nothing overwritten, all in the log.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -235,24 +234,4 @@ async fn without_a_cache_directory_edits_are_kept_in_memory() {
     let token = format!("Bearer {}", crate::admin_port::EDITOR);
     let edits = body(&port.call("GET", "/api/v1/edits", &[("authorization", &token)], "").await);
     assert_eq!((&edits["kept"], &edits["edits"][0]["by"]), (&json!("memory"), &json!("alice")));
-}
-
-#[tokio::test]
-async fn a_list_that_is_kept_elsewhere_is_read_only() {
-    let port = AdminPort::start().await;
-    let digest = port.digest("default").await;
-    let directory = port.proxy.directory.path().to_owned();
-    let file = port.proxy.whitelist();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o444)).unwrap();
-    fs::set_permissions(&directory, fs::Permissions::from_mode(0o555)).unwrap();
-    let is_root = fs::write(directory.join("probe"), "").is_ok();
-    let answer = port.edit(&digest, &show("xovi")).await;
-    let status = body(&port.get("/api/v1/status").await);
-    fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
-    // Permissions bind everybody but root.
-    if !is_root {
-        assert_eq!(answer.status, 403, "{answer:?}");
-        assert!(status["status"]["shops"][0]["read_only"].is_string(), "{status}");
-        assert_eq!(port.list(), list(&["docker"]));
-    }
 }

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::time::Duration;
 
 use http::Request;
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, geteuid, prlimit};
 use serde_json::{Value, json};
 
 use crate::admin_port::{EDITOR, body, catalog, token_line};
@@ -145,4 +147,52 @@ async fn a_full_disk_loses_nothing() {
     assert_eq!(edit(process.admin, &current, &wanted).await.status, 200);
     assert!(fs::read_to_string(&gold).unwrap().starts_with(&padding));
     assert_eq!(log(files.path()).len(), 1);
+}
+
+/// A user that nothing else runs as.
+const NOBODY: u32 = 65_534;
+
+/// A list in a directory that the proxy cannot write, as in a ConfigMap, can be read and tried, not edited.
+#[tokio::test]
+async fn a_list_that_is_kept_elsewhere_is_read_only() {
+    let upstream = Upstream::with_feeds(catalog(), "[]".to_owned()).await;
+    let files = files(&list(&["docker"]));
+    // Permissions bind everybody but root, who runs it as somebody else.
+    let program = files.path().join("catalog-proxy");
+    fs::copy(env!("CARGO_BIN_EXE_catalog-proxy"), &program).unwrap();
+    for (path, mode) in [
+        ("", 0o755),
+        ("catalog-proxy", 0o755),
+        ("cache", 0o777),
+        ("shops", 0o555),
+        ("shops/gold.toml", 0o444),
+    ] {
+        fs::set_permissions(files.path().join(path), PermissionsExt::from_mode(mode)).unwrap();
+    }
+    let process = Process::start_program(&program, &upstream.url(), |command| {
+        for (flag, name) in
+            [("--shops", "shops"), ("--cache-dir", "cache"), ("--admin-tokens", "tokens.toml")]
+        {
+            command.arg(flag).arg(files.path().join(name));
+        }
+        if geteuid().is_root() {
+            command.uid(NOBODY);
+        }
+    });
+    let gold = files.path().join("shops/gold.toml");
+    let wanted = json!({ "shop": "gold", "show": ["xovi"] });
+    let answer = edit(process.admin, &digest(&gold), &wanted).await;
+    assert_eq!(answer.status, 403, "{answer:?}");
+    assert!(body(&answer)["detail"].as_str().unwrap().contains("read-only"), "{answer:?}");
+    let preview = Request::post("/api/v1/preview").header("content-type", "application/json");
+    let preview = client::request(process.admin, preview.body(wanted.to_string().into()).unwrap()).await;
+    assert_eq!(body(&preview)["changes"][0]["code"], "xovi");
+    let status = body(&client::get(process.admin, "/api/v1/status").await);
+    let shops = status["status"]["shops"].as_array().unwrap();
+    let gold_state = shops.iter().find(|shop| shop["shop"] == "gold").unwrap();
+    assert!(gold_state["read_only"].is_string(), "{gold_state}");
+    assert_eq!(fs::read_to_string(&gold).unwrap(), list(&["docker"]));
+    assert_eq!(log(files.path()), Vec::<Value>::new());
+    // So that they can be removed.
+    fs::set_permissions(files.path().join("shops"), PermissionsExt::from_mode(0o755)).unwrap();
 }

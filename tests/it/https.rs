@@ -1,6 +1,7 @@
 //! The service port over TLS: by ALPN, with a certificate that is replaced while it runs.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -82,7 +83,17 @@ impl Pair {
         alpn: &[&str],
         target: &str,
     ) -> std::io::Result<(Version, Bytes, CertificateDer<'static>)> {
-        let stream = TcpStream::connect(proxy.address).await?;
+        self.ask_at(proxy.address, alpn, target).await
+    }
+
+    /// As [`Pair::ask`], at any port.
+    async fn ask_at(
+        &self,
+        address: SocketAddr,
+        alpn: &[&str],
+        target: &str,
+    ) -> std::io::Result<(Version, Bytes, CertificateDer<'static>)> {
+        let stream = TcpStream::connect(address).await?;
         let stream = self.connector(alpn).connect("localhost".try_into().unwrap(), stream).await?;
         let shown = stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned();
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
@@ -103,6 +114,26 @@ impl Pair {
         let version = answer.version();
         Ok((version, answer.into_body().collect().await.map_err(failed)?.to_bytes(), shown))
     }
+}
+
+#[tokio::test]
+async fn the_admin_port_shows_the_same_certificate_if_it_should() {
+    let pair = Pair::new();
+    let upstream = Upstream::start(|_| status(200, "application/json", b"[]")).await;
+    let proxy = Proxy::start_with(&upstream.url(), |config| {
+        config.tls = Some(pair.files());
+        config.access.tls = true;
+    })
+    .await;
+    let (_, _, shown) = pair.ask(&proxy, &["h2"], "/livez").await.unwrap();
+    for alpn in [["h2"], ["http/1.1"]] {
+        let (_, body, on_admin) = pair.ask_at(proxy.admin, &alpn, "/livez").await.unwrap();
+        assert_eq!((&*body, &on_admin), (b"ok\n".as_slice(), &shown));
+        let (_, body, _) = pair.ask_at(proxy.admin, &alpn, "/api/v1/shops").await.unwrap();
+        assert!(body.starts_with(b"{\"format\":2,\"shops\":["), "{body:?}");
+    }
+    let answer = raw(proxy.admin, b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(!answer.contains("200"), "{answer}");
 }
 
 #[tokio::test]

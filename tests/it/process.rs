@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -37,10 +38,16 @@ impl Process {
 
     /// Starts the binary with more arguments or variables.
     pub fn start_with(upstream: &str, change: impl FnOnce(&mut Command)) -> Self {
+        Self::start_program(Path::new(env!("CARGO_BIN_EXE_catalog-proxy")), upstream, change)
+    }
+
+    /// Starts a copy of the binary; its whitelist can be read by everybody.
+    pub fn start_program(program: &Path, upstream: &str, change: impl FnOnce(&mut Command)) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let whitelist = directory.path().join("whitelist.toml");
         fs::write(&whitelist, list(&["wp-toolkit"])).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"));
+        let mut command = Command::new(program);
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             .args(["--log-format", "json"])

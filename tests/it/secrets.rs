@@ -1,7 +1,9 @@
 //! Secrets that must never be logged: credentials, and the queries of pass-through requests.
 
+use std::fs;
 use std::process::Command;
 
+use crate::admin_port::token_line;
 use crate::client::{get, raw, until};
 use crate::process::Process;
 use crate::upstream::{Step, Upstream, head_of, status};
@@ -54,4 +56,30 @@ async fn the_outbound_proxy_keeps_its_password() {
     assert!(!process.log().contains(SECRET), "{}", process.log());
     // "user:s3cret" as Basic credentials.
     assert!(!process.log().contains("dXNlcjpzM2NyZXQ"), "{}", process.log());
+}
+
+#[tokio::test]
+async fn tokens_of_the_admin_port_are_not_logged() {
+    let upstream = Upstream::start(|_| status(200, "application/json", b"[]")).await;
+    let files = tempfile::tempdir().unwrap();
+    let tokens = files.path().join("tokens.toml");
+    fs::write(&tokens, format!("[editors]\n{}[viewers]\n", token_line("alice", "s3cret-right"))).unwrap();
+    let process = Process::start_with(&upstream.url(), |command| {
+        verbose(command);
+        command.arg("--admin-tokens").arg(&tokens);
+    });
+    let head =
+        "host: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 2\r\n";
+    for credentials in
+        ["Bearer s3cret-right", "Bearer s3cret-wrong", "Basic YWxpY2U6czNjcmV0LXdyb25n", "s3cret"]
+    {
+        for target in ["POST /api/v1/edits", "GET /api/v1/packages", "GET /api/v1/status"] {
+            let request = format!("{target} HTTP/1.1\r\n{head}authorization: {credentials}\r\n\r\n{{}}");
+            let answer = raw(process.admin, request.as_bytes()).await;
+            assert!(!answer.contains(SECRET), "{answer}");
+        }
+    }
+    until("the failures", async || process.log().contains("a wrong token on the admin port")).await;
+    assert!(!process.log().contains(SECRET), "{}", process.log());
+    assert!(!process.log().contains("czNjcmV0"), "{}", process.log());
 }

@@ -95,6 +95,7 @@ impl Api {
         let wanted: WantedEdit = request::read(request.into_body()).await?;
         let shop = self.shop_named(wanted.shop.as_deref())?;
         let catalog = self.catalog.get(&self.proxy.cache).await.map_err(|error| no_catalog(&error))?;
+        let _place = self.previews.acquire().await.map_err(|_| ApiProblem::interrupted())?;
         let previewed = blocking::run(move || {
             let (text, digest) = read(&shop)?;
             let planned = plan(&shop, &text, &wanted, &catalog)?;
@@ -325,7 +326,7 @@ fn plan(shop: &Shop, text: &str, wanted: &WantedEdit, catalog: &Catalog) -> Resu
         hosts_key: hosts_key(shop),
         today: today(),
     };
-    let edits = wanted.edits();
+    let edits = wanted.edits()?;
     let EditedList { text, outcomes, stranded } =
         editing::edit(text, &edits, &context).map_err(|refusal| refused(shop, refusal))?;
     let mut codes = EditedCodes::default();

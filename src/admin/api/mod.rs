@@ -32,6 +32,9 @@ use request::parameter;
 /// Most versions of lists that are remembered, to say what changed since one of them.
 const MAX_REMEMBERED_LISTS: usize = 64;
 
+/// Most previews that are made at once.
+const MAX_PREVIEWS: usize = 2;
+
 /// What is asked of the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ApiCall {
@@ -105,6 +108,8 @@ pub(super) struct Api {
     catalog: LastCatalog,
     /// Held while a list is changed, until that is in force: each edit sees the one before.
     changing: tokio::sync::Mutex<()>,
+    /// Limits the previews that are made at once: anybody who may read may ask for one.
+    previews: tokio::sync::Semaphore,
     /// Lists whose digests were given out or asked for, the newest last.
     remembered: Mutex<VecDeque<Arc<LoadedList>>>,
     exposure: Option<&'static str>,
@@ -119,6 +124,7 @@ impl Api {
             edit_log: parts.edit_log,
             catalog: LastCatalog::default(),
             changing: tokio::sync::Mutex::default(),
+            previews: tokio::sync::Semaphore::new(MAX_PREVIEWS),
             remembered: Mutex::default(),
             exposure: parts.exposure,
         }

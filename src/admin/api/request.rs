@@ -18,6 +18,8 @@ use crate::policy::Verdict;
 
 /// Largest body, in bytes.
 const MAX_BODY_BYTES: usize = 64 << 10;
+/// Most codes of one edit: all that Plesk sells, a few times over.
+const MAX_CODES: usize = 1000;
 /// Longest wait for a body.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
 
@@ -43,14 +45,24 @@ pub(super) struct WantedUndo {
 
 impl WantedEdit {
     /// Returns the edits one by one.
-    pub(super) fn edits(&self) -> Vec<CodeEdit> {
+    ///
+    /// # Errors
+    /// If there are too many.
+    pub(super) fn edits(&self) -> Result<Vec<CodeEdit>, ApiProblem> {
         let lists = [
             (Verb::Place(Verdict::Shown), &self.show),
             (Verb::Place(Verdict::Retired), &self.retire),
             (Verb::Place(Verdict::Hidden), &self.hide),
             (Verb::Forget, &self.forget),
         ];
-        lists.into_iter().flat_map(|(verb, codes)| CodeEdit::all(verb, codes)).collect()
+        let edits: Vec<_> = lists.into_iter().flat_map(|(verb, codes)| CodeEdit::all(verb, codes)).collect();
+        match edits.len() <= MAX_CODES {
+            true => Ok(edits),
+            false => {
+                let detail = format!("an edit may have {MAX_CODES} codes at most");
+                Err(ApiProblem::new(StatusCode::UNPROCESSABLE_ENTITY, detail))
+            }
+        }
     }
 
     /// Returns the note, without blanks around it.
