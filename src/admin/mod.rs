@@ -81,7 +81,9 @@ impl AdminPort {
         let is_read = is_head || *request.method() == Method::GET;
         let mut response = match (request.uri().path(), is_read) {
             ("/livez", true) => probes::live(),
-            ("/readyz", true) => probes::ready_with_details(&self.proxy, request.uri().query(), is_draining),
+            ("/readyz", true) => {
+                probes::ready_with_details(&self.proxy, request.uri().query(), is_draining)
+            }
             ("/metrics", true) => {
                 let certificate = self.certificate.as_ref().map(|certificate| certificate.state());
                 metrics::metrics(&self.proxy, certificate)

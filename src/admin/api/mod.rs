@@ -70,12 +70,7 @@ impl ApiCall {
             ("servers", _) => (Some(Self::Servers), None),
             ("edits", _) => (Some(Self::Edits), Some(Self::Edit)),
             ("preview", _) => (None, Some(Self::Preview)),
-            _ => {
-                return Err(Problem::new(
-                    StatusCode::NOT_FOUND,
-                    "here are the page at /, /livez, /readyz, /metrics and /api/v1/",
-                ));
-            }
+            _ => return Err(Problem::new(StatusCode::NOT_FOUND, "here are /livez, /readyz, /metrics and /api/v1/")),
         };
         let allow = match (&read, &change) {
             (Some(_), Some(_)) => "GET, HEAD, POST",
@@ -198,8 +193,7 @@ impl Api {
 
 /// Returns the list in force of a shop.
 fn list(shop: &Shop) -> Result<&LoadedList, Problem> {
-    shop.list()
-        .ok_or_else(|| file_problem(&shop.last_error.as_ref().map_or_else(String::new, ToString::to_string)))
+    shop.list().ok_or_else(|| file_problem(&shop.last_error.as_ref().map_or_else(String::new, ToString::to_string)))
 }
 
 /// The problem of a list whose file cannot be used.
@@ -259,14 +253,10 @@ mod tests {
         }
         check(Method::POST, "/api/v1/packages", Err(405));
         check(Method::PUT, "/api/v1/edits", Err(405));
-        for path in
-            ["/api/v1", "/api/v1/", "/api/v1/x", "/api/v1/packages/", "/API/v1/packages", "/api/v2/packages"]
-        {
+        for path in ["/api/v1", "/api/v1/", "/api/v1/x", "/api/v1/packages/", "/API/v1/packages", "/api/v2/packages"] {
             check(Method::GET, path, Err(404));
         }
-        for path in
-            ["/api/v1/edits/undo", "/api/v1/edits//undo", "/api/v1/edits/a/b/undo", "/api/v1/edits/a/undo/"]
-        {
+        for path in ["/api/v1/edits/undo", "/api/v1/edits//undo", "/api/v1/edits/a/b/undo", "/api/v1/edits/a/undo/"] {
             check(Method::POST, path, Err(404));
         }
     }

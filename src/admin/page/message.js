@@ -1,13 +1,18 @@
 // What has just happened, said where everybody notices: it is seen, and read out.
 
-import { fill, h } from "./dom.js";
+import { button, fill, h } from "./dom.js";
 
 const element = document.querySelector("#message");
 
+/// Takes away what was said: it is about what is no longer in sight.
+export function hush() {
+	fill(element);
+}
+
 export function say(kind, ...content) {
-  const close = h("button", { type: "button", class: "quiet", onclick: () => {
-    fill(element);
-    document.querySelector("#main").focus();
-  } }, "Dismiss");
-  fill(element, h("div", { class: `message ${kind}` }, h("div", {}, content), close));
+	const close = button("Dismiss", () => {
+		hush();
+		document.querySelector("#main").focus();
+	}, "quiet");
+	fill(element, h("div", { class: `message ${kind}` }, h("div", {}, content), close));
 }
