@@ -115,7 +115,8 @@ export function dialog(title, ...children) {
 	const before = document.activeElement;
 	element.addEventListener("close", () => {
 		element.remove();
-		if (before?.isConnected) before.focus();
+		// What opened it may be gone by now: the tray is empty after it was sent.
+		if (before?.checkVisibility?.()) before.focus();
 		else document.querySelector("#main").focus();
 	});
 	document.body.append(element);

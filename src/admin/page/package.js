@@ -46,6 +46,8 @@ export function standing(row) {
 /// The switch of a row. What is chosen waits in the tray; the state beside it changes when the server says so.
 export function decision(row) {
 	if (row.code === null) return h("span", { class: "soft" }, "Cannot be decided: it has no code");
+	// SECURITY: in a list a star stands for any rest, so a vendor's code that holds one would decide on others.
+	if (row.code.includes("*")) return h("span", { class: "soft" }, "Cannot be decided here: its code holds a star");
 	const name = `decision-${switches += 1}`;
 	const group = h("div", { class: "switch", role: "radiogroup" });
 	const label = h("span", { class: "unseen", id: name }, "Decision for ", foreign(row.title));

@@ -25,7 +25,7 @@ export function signInForm(done = () => {}) {
 		} catch (problem) {
 			keepToken(null);
 			message.textContent = problem.status === 401 ? "This token is not known here." : `${problem.message[0].toUpperCase()}${problem.message.slice(1)}.`;
-			input.focus();
+			input.select();
 		}
 		go.disabled = false;
 	});
