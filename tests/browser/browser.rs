@@ -94,6 +94,10 @@ impl Browser {
         }
     }
 
+    pub async fn reload(&self) {
+        self.driver.refresh().await.unwrap();
+    }
+
     /// Evaluates an expression in the page.
     pub async fn eval(&self, expression: &str) -> Value {
         let script = format!("return {expression};");

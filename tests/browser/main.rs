@@ -16,4 +16,5 @@ mod decisions;
 mod finding;
 mod hostile;
 mod looks;
+mod outcome;
 mod subpath;

@@ -4,12 +4,14 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, ok};
 
 pub const EDITOR: &str = "token-of-alice";
 pub const VIEWER: &str = "token-of-bob";
@@ -17,6 +19,10 @@ pub const VIEWER: &str = "token-of-bob";
 /// The running proxy. It ends with the test.
 pub struct Site {
     child: Child,
+    /// Where Plesk servers ask.
+    service: String,
+    /// Set once the catalog has all of its packages.
+    is_complete: Arc<AtomicBool>,
     directory: tempfile::TempDir,
     pub origin: String,
     _upstream: Upstream,
@@ -30,6 +36,8 @@ pub struct Setup {
     pub without_tokens: bool,
     /// True if reading needs a token.
     pub viewers: bool,
+    /// Packages that come into the catalog later.
+    pub late: usize,
 }
 
 impl Setup {
@@ -53,8 +61,16 @@ impl Setup {
             packages.iter().take(4).map(|p| json!({ "code": p["code"], "name": p["name"] })).collect();
         let categories = json!([{ "code": "tools", "name": "Tools", "top_packages": top }]).to_string();
         // serde_json has no lone surrogates; PHP writes them.
-        let packages = Value::from(packages).to_string().replace("LONE", "\\ud800");
-        let upstream = Upstream::with_feeds(packages, categories).await;
+        let json = |packages: &[Value]| Value::from(packages).to_string().replace("LONE", "\\ud800");
+        let (all, early) = (json(&packages), json(&packages[self.late..]));
+        let is_complete = Arc::new(AtomicBool::new(self.late == 0));
+        let completed = Arc::clone(&is_complete);
+        let upstream = Upstream::start(move |request| {
+            let packages = if completed.load(Ordering::SeqCst) { &all } else { &early };
+            let is_packages = request.target.contains("/packages");
+            ok(if is_packages { packages } else { &categories }.as_bytes())
+        });
+        let upstream = upstream.await;
         let mut command = Command::new(env!("CARGO_BIN_EXE_catalog-proxy"));
         command
             .args([
@@ -67,7 +83,7 @@ impl Setup {
                 "json",
             ])
             .args(["--whitelist", "off", "--upstream", &upstream.url()])
-            .args(["--shops", "shops", "--cache-dir", "cache"])
+            .args(["--shops", "shops", "--cache-dir", "cache", "--min-fresh-for", "1s", "--fresh-for", "1s"])
             .current_dir(directory.path())
             .stderr(Stdio::piped());
         if !self.without_tokens {
@@ -75,17 +91,14 @@ impl Setup {
         }
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let admin = lines.find_map(|line| {
+        let addresses = lines.find_map(|line| {
             let line: Value = serde_json::from_str(&line).ok()?;
-            Some(line["admin"].as_str()?.to_owned())
+            Some((line["listen"].as_str()?.to_owned(), line["admin"].as_str()?.to_owned()))
         });
+        let (service, admin) = addresses.expect("its addresses");
         std::thread::spawn(move || lines.for_each(drop));
-        Site {
-            child,
-            origin: format!("http://{}", admin.expect("an address")),
-            directory,
-            _upstream: upstream,
-        }
+        let origin = format!("http://{admin}");
+        Site { child, service, is_complete, origin, directory, _upstream: upstream }
     }
 }
 
@@ -97,6 +110,22 @@ impl Site {
         browser.until_text("alice").await;
         browser.until("document.querySelectorAll('.packages [role=row]').length > 1").await;
         browser
+    }
+
+    /// Asks for the catalog as a server of gold does.
+    pub async fn ask_as_server(&self) {
+        let query = "with-details=link&platform=unix&with-hidden&with-unstable&locale=en-US";
+        let url = format!("http://{}/gold/api/v4/packages?{query}", self.service);
+        let mut command = Command::new("curl");
+        command.args(["-sS", "--fail", "-A", "plesk", &url]);
+        // The upstream answers on this thread meanwhile.
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// Lets the late packages come into the catalog.
+    pub fn complete(&self) {
+        self.is_complete.store(true, Ordering::SeqCst);
     }
 
     pub fn list(&self, shop: &str) -> String {

@@ -63,7 +63,8 @@ function paintNotices() {
 	const why = store.readOnly();
 	const notices = [
 		status.warning && h("p", { class: "warning" }, foreign(status.warning)),
-		row?.problem && h("p", { class: "warning" }, "The file of this shop has a problem, and the last good list stays in force: ", foreign(row.problem, "code")),
+		(row?.problem || row?.gone) && h("p", { class: "warning" }, row.problem ? "The file of this shop has a problem, and " : "The file of this shop is gone, and ",
+			row.digest ? "its last good list stays in force. " : "the shop is closed until that is mended. ", row.problem && foreign(row.problem, "code")),
 		why && h("p", { class: "notice" }, why.signIn
 			? ["You are looking only. ", button("Sign in", openSignIn, "link"), " to change what customers see."]
 			: [h("strong", {}, "Read-only: "), foreign(why.reason), ". What you choose can be copied as commands and lines for the file."]),
@@ -103,6 +104,7 @@ async function look() {
 	if (document.hidden || store.isRefreshing) return;
 	try {
 		await store.loadStatus();
+		if (store.problem) await store.loadCatalog();
 		const digest = store.shopStatus()?.digest;
 		if (store.catalog && digest && digest !== store.catalog.digest && !store.isRefreshing && !document.querySelector("dialog")) {
 			await store.refresh();
@@ -121,6 +123,8 @@ async function start() {
 		follow?.end?.();
 		follow = current = null;
 		fill(view, h("h1", {}, "What your customers see"), problemCard(problem, () => { show(); start(); }));
+		// A proxy that is just starting answers soon.
+		if (problem.status !== 401) setTimeout(() => { show(); start(); }, PAUSE);
 		return;
 	}
 	await Promise.allSettled([store.loadCatalog(), store.loadCategories(), store.loadNews()]);

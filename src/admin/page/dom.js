@@ -62,8 +62,11 @@ export function names(items, most = 3) {
 export function host(url) {
 	if (!url) return null;
 	const trimmed = url.trim();
-	const parsed = URL.parse?.(trimmed.startsWith("//") ? `https:${trimmed}` : trimmed);
-	return parsed?.host || null;
+	try {
+		return new URL(trimmed.startsWith("//") ? `https:${trimmed}` : trimmed).host || null;
+	} catch {
+		return null;
+	}
 }
 
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];

@@ -78,7 +78,7 @@ export async function review(shop) {
 				changeList(meanwhile), h("p", {}, "Below is what your changes would do to the new list.")),
 			h("h3", {}, "In the shop"), changeList(changes),
 			warningList(warnings),
-			h("details", { open: lines.length < 12 }, h("summary", {}, "In the file"), fileLines(lines)),
+			h("details", { open: lines.length < 40 }, h("summary", {}, "In the file"), fileLines(lines)),
 			why ? elsewhere(why, lines) : [
 				h("label", { for: "note" }, "Why (kept in the history)"), note,
 				h("p", { class: "soft" }, "Servers see it when they next ask, within three days.")],

@@ -31,7 +31,7 @@ export function servers(view) {
 	function paint() {
 		if (!store.servers) return;
 		const { servers: rows, counts, since } = store.servers;
-		fill(intro, "A server has the list once it has fetched the catalog after the last decision: Plesk asks every three days. Counted since ", h("time", { datetime: since }, exact(since)), ".");
+		fill(intro, "A server has the list once it has asked after the last decision; Plesk asks every three days. Counted since ", h("time", { datetime: since }, exact(since)), ".");
 		fill(cards, counts.map(({ shop, current, behind, changed_at: at }) => {
 			const all = current + behind;
 			return h("section", { class: "card" }, h("h2", {}, foreign(shop)),

@@ -95,7 +95,15 @@ function discard() {
 	document.querySelector("#main").focus();
 }
 
+/// Takes out what the list says by now: somebody else may have decided likewise.
+function settle() {
+	for (const row of store.catalog?.packages ?? []) {
+		if (tray().get(row.code) === row.decision) tray().delete(row.code);
+	}
+}
+
 store.on((what) => {
+	if (what === "catalog") settle();
 	if (["tray", "shop", "status", "catalog"].includes(what)) paint();
 });
 
