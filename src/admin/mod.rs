@@ -1,4 +1,4 @@
-//! The admin port: probes and metrics, and the API through which whitelists are read and edited.
+//! The admin port: probes and metrics, the page, and the API through which whitelists are read and edited.
 //!
 //! SECURITY: probes and metrics are open to whoever reaches the port, for monitors have no tokens. Everything else
 //! answers under known hosts only ([`origin`]), and changes come from editors only ([`identity`]).
@@ -7,6 +7,7 @@ mod api;
 mod identity;
 mod metrics;
 pub mod origin;
+mod page;
 mod problem;
 pub mod tokens;
 
@@ -23,6 +24,7 @@ use crate::config::AdminAccess;
 use crate::edit_log::EditLog;
 use crate::proxy::{Proxy, admit, probes, respond};
 use api::{Api, ApiCall};
+use page::PageCall;
 use problem::ApiProblem;
 use tokens::WatchedTokens;
 
@@ -110,6 +112,9 @@ impl AdminPort {
             let detail = "this port answers under an address, localhost, or a name given with --admin-host";
             return Err(ApiProblem::new(StatusCode::MISDIRECTED_REQUEST, detail));
         };
+        if let Some(call) = PageCall::of(request.method(), request.uri().path()) {
+            return Ok(call?.answer(request.headers()));
+        }
         let call = ApiCall::of(request.method(), request.uri().path())?;
         if call.is_post() && !origin::is_same_site(request.headers(), &host, &self.hosts) {
             debug!(client.addr = %peer, path = request.uri().path(), "a request of another site");

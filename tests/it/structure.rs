@@ -20,7 +20,9 @@ fn sources() -> Vec<(String, String)> {
             let path = entry.unwrap().path();
             match path.is_dir() {
                 true => walk(&path, out),
-                false => out.push(path),
+                false if path.extension().is_some_and(|extension| extension == "rs") => out.push(path),
+                // The files of the page.
+                false => {}
             }
         }
     }
