@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     /// Most bytes of all files together.
-    const MAX_PAGE_BYTES: usize = 80 << 10;
+    const MAX_PAGE_BYTES: usize = 80_000;
 
     #[test]
     fn the_page_is_small() {

@@ -26,10 +26,17 @@ async fn the_token_leaves_the_address_at_once_and_signs_out() {
     browser.press("wrong").await;
     browser.press(Key::Enter).await;
     browser.until_text("This token is not known here").await;
+    assert_eq!(browser.eval("sessionStorage.length").await, 0);
     browser.press(EDITOR).await;
     browser.press(Key::Enter).await;
     browser.until_text("No list has been changed yet").await;
     browser.until_text("alice").await;
+    // A link that is opened where the page is open already.
+    browser.click("#account button", "Sign out").await;
+    browser.until_text("You are looking only").await;
+    browser.eval(&format!("location.hash = 'token={EDITOR}'")).await;
+    browser.until_text("alice").await;
+    assert_eq!(browser.eval("location.hash").await, "#catalog");
     browser.finish(&[]).await;
 }
 

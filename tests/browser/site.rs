@@ -115,12 +115,12 @@ impl Site {
     /// Asks for the catalog as a server of gold does.
     pub async fn ask_as_server(&self) {
         let query = "with-details=link&platform=unix&with-hidden&with-unstable&locale=en-US";
-        let url = format!("http://{}/gold/api/v4/packages?{query}", self.service);
-        let mut command = Command::new("curl");
-        command.args(["-sS", "--fail", "-A", "plesk", &url]);
-        // The upstream answers on this thread meanwhile.
-        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-        assert!(output.status.success(), "{output:?}");
+        get(format!("http://{}/gold/api/v4/packages?{query}", self.service)).await;
+    }
+
+    /// Returns the news as the API has them.
+    pub async fn news(&self) -> String {
+        get(format!("{}/api/v1/news", self.origin)).await
     }
 
     /// Lets the late packages come into the catalog.
@@ -142,6 +142,16 @@ impl Drop for Site {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Asks as a program that is no browser.
+async fn get(url: String) -> String {
+    let mut command = Command::new("curl");
+    command.args(["-sS", "--fail", "-A", "plesk", &url]);
+    // The upstream answers on this thread meanwhile.
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// A small catalog: two of Plesk's, one of a vendor, a free one, and one that gold has retired.

@@ -14,15 +14,16 @@ export class Problem extends Error {
 	}
 }
 
-/// Takes the token out of the link that opened the page, and out of the address bar at once.
+/// Takes the token out of the link, and out of the address bar at once. Returns true if there was one.
 export function takeToken() {
 	try {
 		token ??= sessionStorage.getItem(TOKEN_KEY);
 	} catch { /* The browser keeps nothing for this page: the token lasts until it is reloaded. */ }
 	const given = new URLSearchParams(location.hash.slice(1)).get("token");
-	if (given === null) return;
+	if (given === null) return false;
 	history.replaceState(null, "", `${location.pathname}${location.search}#catalog`);
 	keepToken(given.trim() || null);
+	return true;
 }
 
 export function hasToken() {

@@ -8,7 +8,7 @@ import { editHistory } from "./history.js";
 import { hush, say } from "./message.js";
 import { news, undecided } from "./news.js";
 import { servers } from "./servers.js";
-import { openSignIn, paintAccount, problemCard } from "./signin.js";
+import { openSignIn, paintAccount, problemCard, signedIn } from "./signin.js";
 import { store } from "./store.js";
 import { storefront } from "./storefront.js";
 import "./tray.js";
@@ -31,7 +31,8 @@ function fragment() {
 }
 
 function show() {
-	takeToken();
+	// A link that was opened in a tab that has the page already.
+	if (takeToken()) signedIn();
 	const { name, shopName } = fragment();
 	if (shopName) store.choose(shopName);
 	if (name === current) return;

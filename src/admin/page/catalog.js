@@ -41,7 +41,7 @@ function sorted(rows) {
 /// A sentence on the whole shop.
 export function lead() {
 	const packages = store.catalog?.packages;
-	if (!packages) return "Loading the catalog…";
+	if (!packages) return store.problem ? "" : "Loading the catalog…";
 	const of = (state) => packages.filter((row) => row.state === state).length;
 	const undecided = packages.filter((row) => row.isUndecided).length;
 	const feed = store.status?.feeds.find(({ key }) => key === store.catalog.feed);
@@ -69,7 +69,7 @@ export function catalog(view) {
 	const table = new LongTable("Extensions of the catalog", ["Extension", "Sold by", "In the shop", "Decision"],
 		(row) => [identity(row), seller(row), standing(row), decision(row)], dress);
 	table.element.classList.add("packages");
-	const nothing = h("div", { class: "card", hidden: true });
+	const nothing = h("div", { hidden: true });
 	let timer;
 
 	search.addEventListener("input", () => { filter.words = search.value; find(); });
@@ -92,8 +92,8 @@ export function catalog(view) {
 		table.element.hidden = shown.length === 0;
 		nothing.hidden = shown.length > 0 || !store.catalog;
 		if (!nothing.hidden) {
-			fill(nothing, h("p", {}, "No extension matches", filter.words && [" ", foreign(`“${filter.words}”`)], "."),
-				button("Show all", clear, "quiet"));
+			fill(nothing, h("div", { class: "card" }, h("p", {}, "No extension matches", filter.words && [" ", foreign(`“${filter.words}”`)], "."),
+				button("Show all", clear)));
 		}
 		// Said once the typing pauses.
 		clearTimeout(timer);

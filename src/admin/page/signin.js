@@ -32,7 +32,7 @@ export function signInForm(done = () => {}) {
 	return form;
 }
 
-async function signedIn() {
+export async function signedIn() {
 	await store.loadStatus();
 	store.tell("signed-in");
 	await Promise.allSettled([store.loadShops().then(() => store.loadCatalog()), store.loadNews()]);
@@ -71,8 +71,6 @@ export function paintAccount(element) {
 
 function signOut() {
 	keepToken(null);
-	// What needs a token goes with it.
-	store.servers = null;
-	store.loadStatus().catch(() => { store.status = null; store.tell("status"); });
-	store.tell("signed-out");
+	// Nothing that needed the token stays behind.
+	location.reload();
 }

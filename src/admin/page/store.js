@@ -109,7 +109,8 @@ class Store extends EventTarget {
 
 	/// Reads what only people with a token may see. Without one it is not even asked for.
 	async private(call) {
-		if (this.status?.editing && !this.status.person) throw new Problem(401);
+		if (!this.status) await this.loadStatus();
+		if (this.status.editing && !this.status.person) throw new Problem(401);
 		return get(call);
 	}
 

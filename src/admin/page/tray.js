@@ -55,16 +55,12 @@ export function replace(shop, code, meant) {
 	store.tell("tray");
 }
 
-export function isEmpty() {
-	return [...trays.values()].every((codes) => codes.size === 0);
-}
-
 function titleOf(code) {
 	return store.catalog?.packages.find((row) => row.code === code)?.title ?? code;
 }
 
 /// Shows the tray of the chosen shop.
-export function paint() {
+function paint() {
 	const codes = tray();
 	const others = [...trays].filter(([shop, waits]) => shop !== store.shop && waits.size);
 	element.hidden = codes.size === 0;
@@ -108,5 +104,5 @@ store.on((what) => {
 });
 
 addEventListener("beforeunload", (event) => {
-	if (!isEmpty()) event.preventDefault();
+	if ([...trays.values()].some((codes) => codes.size > 0)) event.preventDefault();
 });
