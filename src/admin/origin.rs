@@ -21,8 +21,7 @@ pub fn host<B>(request: &Request<B>) -> Option<Authority> {
 
 /// Returns true if the page and the API answer under a host: an address, localhost, or one of `known`. Ports do not count.
 pub fn is_known_host(host: &Authority, known: &[String]) -> bool {
-    // Characters before an @ are no host, and no browser sends them.
-    if host.as_str().contains('@') {
+    if !is_plain(host) {
         return false;
     }
     let name = host.host();
@@ -61,7 +60,7 @@ fn is_own_origin(origin: &str, host: &Authority, known: &[String]) -> bool {
         _ => return false,
     };
     let Ok(authority) = authority.parse::<Authority>() else { return false };
-    if authority.as_str().contains('@') {
+    if !is_plain(&authority) {
         return false;
     }
     let port = |authority: &Authority| match authority.as_str().strip_prefix(authority.host()) {
@@ -71,6 +70,15 @@ fn is_own_origin(origin: &str, host: &Authority, known: &[String]) -> bool {
     let is_host = authority.host().eq_ignore_ascii_case(host.host())
         && port(&authority).is_some_and(|of_origin| port(host) == Some(of_origin));
     is_host || is_listed(authority.host(), known)
+}
+
+/// Returns true if an authority is a host and perhaps a port, as browsers send it. The parser takes more: characters before
+/// an `@`, and a port that is no number.
+fn is_plain(authority: &Authority) -> bool {
+    let Some(port) = authority.as_str().strip_prefix(authority.host()) else { return false };
+    let digits = port.strip_prefix(':').unwrap_or(port);
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok();
+    digits.is_empty() || (is_number && port.starts_with(':'))
 }
 
 fn is_listed(name: &str, known: &[String]) -> bool {

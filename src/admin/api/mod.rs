@@ -23,6 +23,7 @@ use crate::body::Body;
 use crate::cache::fetch_error::FetchError;
 use crate::certificate::Certificate;
 use crate::edit_log::EditLog;
+use crate::printable::escaped_json;
 use crate::proxy::{Proxy, respond};
 use crate::report::FORMAT;
 use crate::shops::{LoadedList, Shop};
@@ -228,7 +229,7 @@ fn json(members: impl IntoIterator<Item = Member>) -> Response<Body> {
         text.extend([",\"", name, "\":", value.get()]);
     }
     text += "}\n";
-    respond::plain(StatusCode::OK, "application/json", text)
+    respond::plain(StatusCode::OK, "application/json", escaped_json(&text))
 }
 
 /// Writes a value as JSON.
