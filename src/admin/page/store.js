@@ -62,7 +62,6 @@ class Store extends EventTarget {
 
 	async loadShops() {
 		const { shops } = await get("shops");
-		// Files of the directory that are no shop are in the list too.
 		this.shops = shops.filter((row) => row.shop);
 		if (!this.shopRow()) this.shop = this.shops[0]?.shop ?? null;
 		this.tell("shops");
