@@ -94,5 +94,6 @@ async fn none_is_left_of_a_storm() {
         }
         assert_eq!(get(process.address, "/livez").await.text(), "ok\n");
     }
-    until("as many as before", async || process.descriptors() <= before).await;
+    // Threads that have just started open some of their own. A kind of connection that leaks would leave a hundred.
+    until("hardly more than before", async || process.descriptors() <= before + 8).await;
 }
