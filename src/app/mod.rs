@@ -160,8 +160,7 @@ impl App {
         }
         let (outbox, notifier) = hook.map(|(hook, client)| notify::notifier(hook, client)).unzip();
         let edit_log = Arc::new(EditLog::new(directory.clone(), &shops.current()));
-        let observer = Arc::clone(&edit_log);
-        shops.observe(move |before, now| observer.observe(before, now));
+        edit_log.watch(&shops, metrics.panics("edit log"))?;
         let news = News::start(directory, Arc::clone(&shops), Arc::clone(&metrics), outbox)?;
         // Whatever clients do to the connections of pass-through, feeds have their own.
         let cache =

@@ -10,16 +10,19 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
+use prometheus_client::metrics::counter::Counter;
 use tracing::{info, warn};
 
 use crate::cache_directory::CacheDirectory;
 use crate::cache_directory::files::{Files, Operation};
 use crate::digest::FileDigest;
 use crate::printable::joined;
-use crate::shops::{LoadedList, ShopName, Shops};
+use crate::shops::{LoadedList, ShopName, Shops, WatchedShops};
 use crate::wall_clock;
+use crate::worker::{Rejected, Worker};
 pub use record::{BY_FILE, EditRecord, EditRow, EditedCodes, FormerPlace};
 
 /// Name of the file.
@@ -35,12 +38,20 @@ const MAX_EXTRA_EDITS: usize = 500;
 /// Most edits over the admin port that may wait to be seen in force, for each shop.
 const MAX_PENDING: usize = 64;
 
+/// Most lists that wait to be recorded.
+const MAX_QUEUED_LISTS: usize = 256;
+/// Longest wait for another write.
+const DISK_LIMIT: Duration = Duration::from_secs(3);
+
 /// Why an edit cannot be written down.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EditLogError {
     /// The directory is another process's, or not usable.
     #[error("the cache directory is not this process's just now ({0})")]
     NoDirectory(String),
+    /// Another write does not come to an end.
+    #[error("the edit log cannot be written: the disk does not answer")]
+    Hanging,
     /// The file cannot be read or written.
     #[error("the edit log cannot be written: {0}")]
     Io(#[from] io::Error),
@@ -66,6 +77,8 @@ struct LogState {
     ///
     /// INVARIANT: the file is written only under that claim, or what is in it now would be lost.
     read_under: u64,
+    /// True if the file is read and written again when the directory is looked at.
+    is_retried: bool,
     /// Edits over the admin port that are not seen in force yet, by shop: the digests before and after each.
     pending: BTreeMap<ShopName, VecDeque<(FileDigest, FileDigest)>>,
     /// Digest of each shop's file as it was last seen or made.
@@ -86,17 +99,26 @@ impl EditLog {
     }
 
     /// Returns the edits, the oldest first. Blocks on the disk.
-    pub(crate) fn records(&self) -> Vec<EditRecord> {
-        let mut state = self.state.lock();
-        self.read(&mut state);
-        state.records.iter().cloned().collect()
+    ///
+    /// # Errors
+    /// If the disk does not answer.
+    pub(crate) fn records(&self) -> Result<Vec<EditRecord>, EditLogError> {
+        Ok(self.opened()?.records.iter().cloned().collect())
     }
 
     /// Returns the edit that has an id. Blocks on the disk.
-    pub(crate) fn find(&self, id: &str) -> Option<EditRecord> {
-        let mut state = self.state.lock();
+    ///
+    /// # Errors
+    /// If the disk does not answer.
+    pub(crate) fn find(&self, id: &str) -> Result<Option<EditRecord>, EditLogError> {
+        Ok(self.opened()?.records.iter().find(|record| record.id == id).cloned())
+    }
+
+    /// Returns the state with what is on disk.
+    fn opened(&self) -> Result<MutexGuard<'_, LogState>, EditLogError> {
+        let mut state = self.state.try_lock_for(DISK_LIMIT).ok_or(EditLogError::Hanging)?;
         self.read(&mut state);
-        state.records.iter().find(|record| record.id == id).cloned()
+        Ok(state)
     }
 
     /// Writes an edit down, then has it made; if that fails, the line is taken back. `unseen` says what the file has
@@ -112,8 +134,7 @@ impl EditLog {
         unseen: impl FnOnce() -> EditedCodes,
         make: impl FnOnce() -> Result<Option<T>, E>,
     ) -> Result<Option<T>, E> {
-        let mut state = self.state.lock();
-        self.read(&mut state);
+        let mut state = self.opened()?;
         if let Some(head) = state.head(shop)
             && head != before
         {
@@ -144,19 +165,57 @@ impl EditLog {
         made
     }
 
-    /// Records the lists that came into force with no edit of this port that explains them. Called for each reload.
-    pub(crate) fn observe(&self, before: &Shops, now: &Shops) {
-        for shop in now.all() {
-            let Some(list) = shop.list() else { continue };
-            let old = before.get(shop.name.as_str()).and_then(|shop| shop.list());
-            if old.is_none_or(|old| old.generation != list.generation || old.digest != list.digest) {
-                self.observe_list(&shop.name, old, list);
+    /// Records from now on the lists that come into force with no edit of this port that explains them; `panics` counts
+    /// those at which it panicked.
+    ///
+    /// A thread of its own writes them: the one that reloads the files must not wait for a disk that hangs.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub(crate) fn watch(self: &Arc<Self>, shops: &WatchedShops, panics: Counter) -> io::Result<()> {
+        let log = Arc::clone(self);
+        let worker =
+            Worker::start("edit log", MAX_QUEUED_LISTS, panics, move |list: Option<ChangedList>| {
+                if let Some(list) = list {
+                    log.record(&list);
+                }
+                log.settle();
+            })?;
+        // What changed while no proxy ran is recorded at start. It is the first, so there is room for it.
+        let _ = worker.send(None);
+        shops.observe(move |before, now| {
+            for list in changed_lists(before, now) {
+                if worker.send(Some(list)) == Err(Rejected::Full) {
+                    warn!("a changed list is missing in the edit log: the disk is too slow");
+                }
             }
-        }
+        });
+        Ok(())
     }
 
-    fn observe_list(&self, shop: &ShopName, old: Option<&LoadedList>, list: &LoadedList) {
+    /// Reads and writes the file if need be, now or when the directory is looked at again. Blocks on the disk.
+    fn settle(self: &Arc<Self>) {
+        let Some(directory) = &self.directory else { return };
         let mut state = self.state.lock();
+        self.read(&mut state);
+        let is_done = state.read_under != 0 && state.unwritten == 0 && state.lines_on_disk != usize::MAX;
+        if is_done || self.write(&mut state).is_ok() || state.is_retried {
+            return;
+        }
+        state.is_retried = true;
+        let log = Arc::downgrade(self);
+        directory.retry_later(move || {
+            if let Some(log) = log.upgrade() {
+                log.state.lock().is_retried = false;
+                log.settle();
+            }
+        });
+    }
+
+    /// Records a list that came into force, unless an edit of this port explains it. Blocks on the disk.
+    fn record(&self, ChangedList { shop, old, list }: &ChangedList) {
+        let mut state = self.state.lock();
+        self.read(&mut state);
         let pending = state.pending.entry(shop.clone()).or_default();
         let seen = pending.iter().position(|(_, after)| *after == list.digest);
         match seen {
@@ -171,13 +230,12 @@ impl EditLog {
         if seen.is_some() || before == Some(list.digest) {
             return;
         }
-        let codes = EditedCodes::between(old.map(|old| &old.policy), &list.policy);
+        let codes = EditedCodes::between(old.as_ref().map(|old| &old.policy), &list.policy);
         let digests = (before.map(|digest| digest.to_string()), list.digest.to_string());
         let record = EditRecord::by_file(shop, codes, digests, wall_clock::now());
         log(&record);
         state.push(record);
-        // What cannot be written now is written with the next edit.
-        let _ = self.write(&mut state);
+        state.forget();
     }
 
     /// Reads the file once for each claim on the directory.
@@ -242,7 +300,7 @@ impl EditLog {
             return Ok(());
         };
         let unusable = || EditLogError::NoDirectory(directory.status().to_string());
-        let hold = directory.hold().ok_or_else(unusable)?;
+        let hold = directory.hold_within(DISK_LIMIT).ok_or_else(unusable)?;
         if state.read_under != directory.claims() {
             return Err(unusable());
         }
@@ -310,6 +368,24 @@ impl LogState {
             self.unwritten = self.unwritten.min(self.records.len());
         }
     }
+}
+
+/// A list that came into force, and the one that it replaced.
+struct ChangedList {
+    shop: ShopName,
+    old: Option<Arc<LoadedList>>,
+    list: Arc<LoadedList>,
+}
+
+/// Returns the lists that a reload put into force.
+fn changed_lists(before: &Shops, now: &Shops) -> Vec<ChangedList> {
+    let changed = now.all().filter_map(|shop| {
+        let list = shop.shared_list()?;
+        let old = before.get(shop.name.as_str()).and_then(|shop| shop.shared_list());
+        let is_same = old.as_ref().is_some_and(|old| Arc::ptr_eq(old, &list));
+        (!is_same).then(|| ChangedList { shop: shop.name.clone(), old, list })
+    });
+    changed.collect()
 }
 
 /// Writes the log line of an edit.

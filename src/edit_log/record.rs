@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::FileDigest;
-use crate::policy::{Policy, Verdict, WhitelistEntry, Window};
+use crate::policy::{Policy, Verdict, Window};
 use crate::shops::ShopName;
 
 /// Name of whoever edits the file itself.
@@ -102,18 +102,12 @@ pub struct EditRow<'a> {
 impl EditedCodes {
     /// Returns what turns one policy into another.
     pub(crate) fn between(before: Option<&Policy>, now: &Policy) -> Self {
-        let entries = |policy: &Policy| policy.entries().to_vec();
-        let (before, now) = (before.map(entries).unwrap_or_default(), entries(now));
-        let has = |list: &[WhitelistEntry], entry: &WhitelistEntry| {
-            list.iter().any(|other| {
-                (&other.pattern, other.verdict, other.window) == (&entry.pattern, entry.verdict, entry.window)
-            })
-        };
+        let (before, now) = (before.map_or(&[][..], Policy::entries), now.entries());
         let mut codes = Self::default();
-        for entry in now.iter().filter(|entry| !has(&before, entry)) {
+        for entry in now.iter().filter(|entry| !before.iter().any(|old| old.decides_like(entry))) {
             codes.of(entry.verdict).push(entry.pattern.to_string());
         }
-        for entry in &before {
+        for entry in before {
             if !now.iter().any(|other| other.pattern == entry.pattern) {
                 codes.forget.push(entry.pattern.to_string());
             }

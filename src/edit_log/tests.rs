@@ -41,6 +41,13 @@ fn edit(log: &EditLog, before: &str, after: &str, is_made: bool) -> Result<Optio
     log.make(&shop, &record, digests, EditedCodes::default, || Ok(is_made.then_some(())))
 }
 
+impl EditLog {
+    /// Records what a reload put into force.
+    fn observe(&self, before: &Shops, now: &Shops) {
+        changed_lists(before, now).iter().for_each(|list| self.record(list));
+    }
+}
+
 /// Returns who made the edits, and from which text to which.
 fn told(records: &[EditRecord]) -> String {
     let name = |digest: &str| {
@@ -62,10 +69,10 @@ fn edits_outlive_the_process() {
     log.observe(&shops(A, NONE), &shops(A, A));
     drop(log);
     let log = open(path.path(), &shops(A, A));
-    assert_eq!(told(&log.records()), "alice gold none>a");
-    let record = &log.records()[0];
-    assert_eq!(log.find(&record.id).as_ref(), Some(record));
-    assert_eq!(log.find("x"), None);
+    assert_eq!(told(&log.records().expect("a log")), "alice gold none>a");
+    let record = &log.records().expect("a log")[0];
+    assert_eq!(log.find(&record.id).expect("a log").as_ref(), Some(record));
+    assert_eq!(log.find("x").expect("a log"), None);
     edit(&log, A, AB, true).expect("a log");
     assert_eq!(told(&read(path.path()).expect("a file")), "alice gold none>a, alice gold a>ab");
 }
@@ -74,32 +81,36 @@ fn edits_outlive_the_process() {
 fn a_list_that_no_edit_explains_is_by_file() {
     let log = EditLog::new(None, &shops(A, NONE));
     log.observe(&shops(A, NONE), &shops(A, A));
-    assert_eq!(told(&log.records()), "file gold none>a");
-    assert_eq!(log.records()[0].codes.show, ["a"]);
+    assert_eq!(told(&log.records().expect("a log")), "file gold none>a");
+    assert_eq!(log.records().expect("a log")[0].codes.show, ["a"]);
     // Seen together with an edit of this port that came before it.
     edit(&log, A, NONE, true).expect("a log");
     log.observe(&shops(A, A), &shops(AB, AB));
     let expected = "file gold none>a, alice gold a>none, file default a>ab, file gold a>ab";
-    assert_eq!(told(&log.records()), expected);
+    assert_eq!(told(&log.records().expect("a log")), expected);
     // The same content again, or a forced reload, is no edit; what is forgotten is told.
     log.observe(&shops(AB, AB), &shops(AB, AB));
     log.observe(&shops(AB, AB), &shops(AB, A));
-    assert_eq!(log.records()[4].codes.forget, ["b"]);
-    assert_eq!(log.records().len(), 5);
+    assert_eq!(log.records().expect("a log")[4].codes.forget, ["b"]);
+    assert_eq!(log.records().expect("a log").len(), 5);
     // One that this port sees before it is in force.
     edit(&log, AB, A, true).expect("a log");
-    assert!(told(&log.records()).ends_with("file gold a>ab, alice gold ab>a"), "{}", told(&log.records()));
+    assert!(
+        told(&log.records().expect("a log")).ends_with("file gold a>ab, alice gold ab>a"),
+        "{}",
+        told(&log.records().expect("a log"))
+    );
     log.observe(&shops(AB, A), &shops(AB, AB));
     log.observe(&shops(AB, AB), &shops(AB, A));
-    assert_eq!(log.records().len(), 7);
+    assert_eq!(log.records().expect("a log").len(), 7);
     // Several edits of this port that one reload takes.
     edit(&log, A, AB, true).expect("a log");
     edit(&log, AB, NONE, true).expect("a log");
     log.observe(&shops(AB, A), &shops(AB, NONE));
-    assert_eq!(log.records().len(), 9);
+    assert_eq!(log.records().expect("a log").len(), 9);
     // Back to what an edit of this port once made.
     log.observe(&shops(AB, NONE), &shops(AB, AB));
-    assert!(told(&log.records()).ends_with("file gold none>ab"));
+    assert!(told(&log.records().expect("a log")).ends_with("file gold none>ab"));
 }
 
 #[test]
@@ -113,18 +124,21 @@ fn an_edit_that_was_not_made_leaves_no_line() {
     edit(&log, A, AB, true).expect("a log");
     drop(log);
     let log = open(path.path(), &shops(A, A));
-    assert_eq!(told(&log.records()), "alice gold none>a");
+    assert_eq!(told(&log.records().expect("a log")), "alice gold none>a");
     edit(&log, A, NONE, true).expect("a log");
     assert_eq!(told(&read(path.path()).expect("a file")), "alice gold none>a, alice gold a>none");
     drop(log);
     // One that was made, and a hand edit while nobody looked.
     let log = open(path.path(), &shops(A, AB));
-    assert_eq!(told(&log.records()), "alice gold none>a, alice gold a>none, file gold none>ab");
+    assert_eq!(
+        told(&log.records().expect("a log")),
+        "alice gold none>a, alice gold a>none, file gold none>ab"
+    );
     // Before the log was read, the file changed again.
     drop(log);
     let log = open(path.path(), &shops(A, NONE));
     log.observe(&shops(A, NONE), &shops(A, A));
-    let now = told(&log.records());
+    let now = told(&log.records().expect("a log"));
     assert_eq!(
         now, "alice gold none>a, alice gold a>none, file gold none>a",
         "as if it had been off all the time"
@@ -183,4 +197,65 @@ fn damage_and_numbers_are_bounded() {
     edit(&log, AB, A, true).expect("a log");
     let records = read(path.path()).expect("a file");
     assert_eq!((records.len(), records.last().map(|record| record.by.as_str())), (MAX_EDITS, Some("alice")));
+}
+
+#[test]
+fn what_file_did_is_written_by_itself() {
+    let path = tempfile::tempdir().expect("a directory");
+    let directory = CacheDirectory::new(path.path(), &Metrics::default());
+    let log = Arc::new(EditLog::new(Some(Arc::clone(&directory)), &shops(A, NONE)));
+    log.settle();
+    log.observe(&shops(A, NONE), &shops(A, A));
+    log.settle();
+    assert!(read(path.path()).expect("no file").is_empty(), "another process has the directory");
+    directory.claim();
+    directory.run_retries();
+    assert_eq!(told(&read(path.path()).expect("a file")), "file gold none>a");
+    log.observe(&shops(A, A), &shops(A, AB));
+    log.settle();
+    assert_eq!(told(&read(path.path()).expect("a file")), "file gold none>a, file gold a>ab");
+}
+
+#[test]
+fn a_disk_that_hangs_holds_up_no_reload_and_no_editor_for_ever() {
+    let path = tempfile::tempdir().expect("a directory");
+    let (held, holds) = std::sync::mpsc::channel::<()>();
+    let holds = parking_lot::Mutex::new(holds);
+    let files = Files::with_fault(move |operation, path| {
+        if operation == Operation::Write && path.ends_with(FILE_NAME) {
+            // Until the test is over.
+            let _ = holds.lock().recv();
+        }
+        Ok(())
+    });
+    let directory = CacheDirectory::with_files(path.path(), &Metrics::default(), files);
+    directory.claim();
+    let watched = crate::shops::load(crate::shops::ShopFiles {
+        default: Some(write(path.path(), "list.toml", NONE)),
+        directory: None,
+    });
+    let watched = watched.expect("shops");
+    let log = Arc::new(EditLog::new(Some(directory), &watched.current()));
+    log.watch(&watched, Counter::default()).expect("a thread");
+    for text in [A, AB, NONE, A] {
+        write(path.path(), "list.toml", text);
+        while watched.check(crate::watch::Check::IfChanged).is_some() {}
+        assert_eq!(
+            watched.current().default_shop().and_then(|shop| shop.list()).map(|list| list.digest),
+            Some(digest(text))
+        );
+    }
+    // The first of these lists is being written, and goes on being.
+    while log.state.try_lock().is_some() {
+        std::thread::yield_now();
+    }
+    assert!(matches!(log.records(), Err(EditLogError::Hanging)));
+    assert!(matches!(edit(&log, NONE, A, true), Err(EditLogError::Hanging)));
+    drop(held);
+}
+
+fn write(directory: &Path, name: &str, text: &str) -> std::path::PathBuf {
+    let path = directory.join(name);
+    fs::write(&path, text).expect("a file");
+    path
 }

@@ -8,18 +8,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
 use super::super::problem::ApiProblem;
-use super::super::tokens::Person;
 use super::catalog::Catalog;
 use super::read::read_only;
 use super::request::{self, Condition, WantedEdit, add};
-use super::{Api, file_problem, json, no_catalog, raw, with_etag};
+use super::{Api, file_problem, json, no_catalog, no_log, raw, with_etag};
 use crate::blocking;
 use crate::body::Body;
 use crate::digest::FileDigest;
@@ -42,16 +42,24 @@ const IN_FORCE_LIMIT: Duration = Duration::from_secs(5);
 const IN_FORCE_PAUSE: Duration = Duration::from_millis(10);
 /// Longest wait for somebody who edits the file with a command.
 const LOCK_LIMIT: Duration = Duration::from_secs(3);
+/// Longest wait for all that an edit does on the disk. It is longer than the waits for others.
+const DISK_LIMIT: Duration = Duration::from_secs(15);
 /// Where the catalog of the page comes from, in messages.
 const ORIGIN: &str = "the newest copy";
 
-/// The file of a shop, and what is asked of it.
-#[derive(Debug, Clone)]
+/// Who changes a list, from where, and on which version it is based.
+#[derive(Debug)]
+pub(super) struct Editor {
+    name: String,
+    address: IpAddr,
+    condition: Arc<Condition>,
+}
+
+/// The shop whose list is changed, by whom and why.
+#[derive(Debug)]
 pub(super) struct Target {
     pub(super) shop: Arc<Shop>,
-    /// Who asks, and from where.
-    pub(super) who: (String, IpAddr),
-    pub(super) condition: Arc<Condition>,
+    pub(super) editor: Editor,
     pub(super) note: Option<String>,
 }
 
@@ -125,34 +133,33 @@ impl Api {
         request: Request<Incoming>,
         peer: IpAddr,
     ) -> Result<Response<Body>, ApiProblem> {
-        let person = self.gate.admit_editor(peer, request.headers()).await?;
-        request::check_content_type(request.headers())?;
-        let (head, body) = request.into_parts();
-        let condition = Condition::of(&head.headers)?;
-        let wanted: WantedEdit = request::read(body).await?;
-        let shop = self.shop_named(wanted.shop.as_deref())?;
-        let target = self.target(shop, &person, (peer, &head.headers), condition, wanted.note());
+        let (wanted, editor) = self.asked::<WantedEdit>(request, peer).await?;
+        let target = Target { shop: self.shop_named(wanted.shop.as_deref())?, editor, note: wanted.note() };
         let catalog = self.catalog.get(&self.proxy.cache).await.map_err(|error| no_catalog(&error))?;
         let planning = Arc::clone(&catalog);
         self.make(target, catalog, move |shop, text| plan(shop, text, &wanted, &planning)).await
     }
 
-    pub(super) fn target(
+    /// Reads what an editor asks for.
+    ///
+    /// # Errors
+    /// If it comes from no editor, or in a wrong form.
+    pub(super) async fn asked<T: DeserializeOwned + Default>(
         &self,
-        shop: Arc<Shop>,
-        person: &Person,
-        (peer, headers): (IpAddr, &HeaderMap),
-        condition: Condition,
-        note: Option<String>,
-    ) -> Target {
-        let who = (person.name.clone(), self.gate.client(peer, headers));
-        Target { shop, who, condition: Arc::new(condition), note }
+        request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> Result<(T, Editor), ApiProblem> {
+        let person = self.gate.admit_editor(peer, request.headers()).await?;
+        request::check_content_type(request.headers())?;
+        let condition = Arc::new(Condition::of(request.headers())?);
+        let address = self.gate.client(peer, request.headers());
+        let wanted = request::read(request.into_body()).await?;
+        Ok((wanted, Editor { name: person.name, address, condition }))
     }
 
     /// Makes the edit that `plan` makes of the text on disk, and answers when it is in force.
     ///
-    /// Once the file is about to be written, the edit is made to its end by a task of its own, whether anybody waits for
-    /// it or not.
+    /// Once begun, it is made to its end on a thread of its own, whether anybody waits for it or not.
     pub(super) async fn make(
         &self,
         target: Target,
@@ -163,7 +170,7 @@ impl Api {
         let shop = Arc::clone(&target.shop);
         // As it is now, not when the request came: other edits may have been made while this one waited.
         let generation = self.generation(&shop.name);
-        let (log, condition) = (Arc::clone(&self.edit_log), Arc::clone(&target.condition));
+        let (log, condition) = (Arc::clone(&self.edit_log), Arc::clone(&target.editor.condition));
         let known = self.remembered(condition.digests());
         let made = blocking::run(move || {
             if let Some(reason) = read_only(&target.shop.path) {
@@ -174,7 +181,11 @@ impl Api {
                 known.map_or(Value::Null, |before| compare(&target.shop.name, (before, text), &catalog))
             })
         });
-        let made = made.await.map_err(|_| ApiProblem::interrupted())??;
+        let Ok(made) = timeout(DISK_LIMIT, made).await else {
+            let detail = "the disk does not answer; whether the edit was made, the history will tell";
+            return Err(ApiProblem::new(StatusCode::INTERNAL_SERVER_ERROR, detail));
+        };
+        let made = made.map_err(|_| ApiProblem::interrupted())??;
         if made.edit.is_some() {
             self.wait_in_force(&shop.name, generation, &made).await?;
         }
@@ -247,7 +258,7 @@ fn replace(
             .with("digest", digest.to_string())
             .with("changes", since(text))
     };
-    if !target.condition.holds(&before.to_string()) {
+    if !target.editor.condition.holds(&before.to_string()) {
         return Err(changed(&text, before));
     }
     let planned = plan(shop, &text)?;
@@ -257,15 +268,15 @@ fn replace(
     if after == before {
         return Ok(MadeEdit { digest: after, before, edit: None, changes, warnings });
     }
-    let (name, from) = &target.who;
-    let policy = policy_of(&text);
+    let Editor { name, address, .. } = &target.editor;
+    let policy = editing::policy_of(&text);
     let place = |code: &str| Some((code.to_owned(), FormerPlace::of(code, policy.as_ref()?)?));
     let record = EditRecord {
         was: planned.codes.all().filter_map(place).collect(),
         note: target.note.clone(),
         undoes: planned.undoes,
         lines: changed_lines(&text, &planned.text),
-        ..EditRecord::new((name, *from), &shop.name, planned.codes, (before, after), wall_clock::now())
+        ..EditRecord::new((name, *address), &shop.name, planned.codes, (before, after), wall_clock::now())
     };
     let write = || match editing.replace(text.as_bytes(), planned.text.as_bytes()) {
         Ok(Replaced::Changed) => Ok(None),
@@ -286,9 +297,7 @@ fn replace(
             return Err(changed(&text, digest));
         }
         Err(NotMade::File(error)) => return Err(cannot_write(shop, &error)),
-        Err(NotMade::Log(error)) => {
-            return Err(ApiProblem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()));
-        }
+        Err(NotMade::Log(error)) => return Err(no_log(&error)),
     }
     Ok(MadeEdit { digest: after, before, edit: Some(record), changes, warnings })
 }
@@ -304,7 +313,7 @@ fn read(shop: &Shop) -> Result<(String, FileDigest), ApiProblem> {
 
 /// Checks that a text is a list, or nothing yet.
 fn check_list(shop: &Shop, text: &str) -> Result<(), ApiProblem> {
-    match Policy::parse(text.as_bytes(), hosts_key(shop)) {
+    match Policy::parse(text.as_bytes(), shop.name.hosts_key()) {
         Err(finding) if !is_empty(text) => Err(refused(shop, EditRefusal::Invalid(finding))),
         _ => Ok(()),
     }
@@ -314,16 +323,12 @@ fn cannot_write(shop: &Shop, error: &io::Error) -> ApiProblem {
     file_problem(&format!("{} cannot be written just now: {error}", shop.path.display()))
 }
 
-pub(super) fn hosts_key(shop: &Shop) -> HostsKey {
-    if shop.name.is_default() { HostsKey::Refused } else { HostsKey::Allowed }
-}
-
 /// Makes the edit of a text.
 fn plan(shop: &Shop, text: &str, wanted: &WantedEdit, catalog: &Catalog) -> Result<Planned, ApiProblem> {
     let context = EditContext {
         catalog: Some(&catalog.packages),
         accepted: AcceptedCodes::Known,
-        hosts_key: hosts_key(shop),
+        hosts_key: shop.name.hosts_key(),
         today: today(),
     };
     let edits = wanted.edits()?;
@@ -374,13 +379,7 @@ pub(super) fn today() -> Day {
 
 /// Returns what changes between two texts. Nothing if one of them is no list.
 fn difference(shop: &ShopName, [before, after]: [&str; 2], catalog: &Catalog) -> Value {
-    policy_of(before).map_or(Value::Null, |before| compare(shop, (&before, after), catalog))
-}
-
-/// Returns what a text says, if it is a list, or nothing yet.
-fn policy_of(text: &str) -> Option<Policy> {
-    let text = if is_empty(text) { "extensions = []" } else { text };
-    Policy::parse(text.as_bytes(), HostsKey::Allowed).ok().map(|(policy, _)| policy)
+    editing::policy_of(before).map_or(Value::Null, |before| compare(shop, (&before, after), catalog))
 }
 
 /// Returns what a text changes compared with a policy.

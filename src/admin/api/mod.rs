@@ -22,7 +22,7 @@ use super::problem::ApiProblem;
 use crate::body::Body;
 use crate::cache::fetch_error::FetchError;
 use crate::certificate::Certificate;
-use crate::edit_log::EditLog;
+use crate::edit_log::{EditLog, EditLogError};
 use crate::printable::escaped_json;
 use crate::proxy::{Proxy, respond};
 use crate::report::FORMAT;
@@ -217,6 +217,11 @@ fn file_problem(detail: &str) -> ApiProblem {
 /// The problem of a catalog that cannot be had.
 fn no_catalog(error: &FetchError) -> ApiProblem {
     ApiProblem::new(StatusCode::SERVICE_UNAVAILABLE, format!("there is no catalog yet: {error}"))
+}
+
+/// The problem of an edit log that cannot be read or written.
+fn no_log(error: &EditLogError) -> ApiProblem {
+    ApiProblem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
 }
 
 /// Members of an answer, by name.

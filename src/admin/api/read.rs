@@ -12,7 +12,7 @@ use serde_json::json;
 use super::super::problem::ApiProblem;
 use super::super::tokens::Role;
 use super::request::parameter;
-use super::{Api, catalog, json, list, no_catalog, raw, with_etag};
+use super::{Api, catalog, json, list, no_catalog, no_log, raw, with_etag};
 use crate::blocking;
 use crate::body::Body;
 use crate::edit_log::{EditLog, EditRecord};
@@ -86,14 +86,14 @@ impl Api {
         let (start, shop) = (since(query)?, parameter(query, "shop"));
         let log = Arc::clone(&self.edit_log);
         let read = blocking::run(move || {
-            let mut edits = log.records();
+            let mut edits = log.records().map_err(|error| no_log(&error))?;
             edits.retain(|edit| {
                 is_after(&edit.at, start) && shop.as_ref().is_none_or(|shop| *shop == edit.shop)
             });
             let rows: Vec<_> = edits.iter().map(EditRecord::row).collect();
-            json([("edits", raw(rows)), ("kept", raw(kept(&log)))])
+            Ok(json([("edits", raw(rows)), ("kept", raw(kept(&log)))]))
         });
-        read.await.map_err(|_| ApiProblem::interrupted())
+        read.await.map_err(|_| ApiProblem::interrupted())?
     }
 
     /// Answers with the servers that asked, and whether they have the list in force.

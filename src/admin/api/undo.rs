@@ -7,9 +7,9 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::super::problem::ApiProblem;
-use super::change::{Planned, hosts_key, today};
-use super::request::{self, Condition, WantedUndo, trimmed};
-use super::{Api, no_catalog};
+use super::change::{Planned, Target, today};
+use super::request::{WantedUndo, trimmed};
+use super::{Api, no_catalog, no_log};
 use crate::blocking;
 use crate::body::Body;
 use crate::edit_log::{EditRecord, EditedCodes, FormerPlace};
@@ -27,22 +27,17 @@ impl Api {
         request: Request<Incoming>,
         peer: IpAddr,
     ) -> Result<Response<Body>, ApiProblem> {
-        let person = self.gate.admit_editor(peer, request.headers()).await?;
-        request::check_content_type(request.headers())?;
-        let (head, body) = request.into_parts();
-        let condition = Condition::of(&head.headers)?;
-        let wanted: WantedUndo = request::read(body).await?;
+        let (wanted, editor) = self.asked::<WantedUndo>(request, peer).await?;
         let (log, wanted_id) = (Arc::clone(&self.edit_log), id.to_owned());
-        let found =
-            blocking::run(move || log.find(&wanted_id)).await.map_err(|_| ApiProblem::interrupted())?;
+        let found = blocking::run(move || log.find(&wanted_id)).await;
+        let found = found.map_err(|_| ApiProblem::interrupted())?.map_err(|error| no_log(&error))?;
         let edit =
             found.ok_or_else(|| ApiProblem::new(StatusCode::NOT_FOUND, "the edit log has no such edit"))?;
         if edit.lines.is_empty() {
             return Err(too_late("an edit of the file itself is taken back in the file"));
         }
         let shop = self.shop_named(Some(&edit.shop))?;
-        let note = trimmed(wanted.note.as_deref());
-        let target = self.target(shop, &person, (peer, &head.headers), condition, note);
+        let target = Target { shop, editor, note: trimmed(wanted.note.as_deref()) };
         let catalog = self.catalog.get(&self.proxy.cache).await.map_err(|error| no_catalog(&error))?;
         let planning = Arc::clone(&catalog);
         self.make(target, catalog, move |shop, text| plan(shop, text, &edit, &planning.packages)).await
@@ -57,7 +52,8 @@ fn too_late(detail: &str) -> ApiProblem {
 fn plan(shop: &Shop, text: &str, edit: &EditRecord, packages: &[Listed]) -> Result<Planned, ApiProblem> {
     let no_more =
         || too_late("the list was changed there since, so this edit cannot be taken back as a whole");
-    let parse = |text: &str| Policy::parse(text.as_bytes(), hosts_key(shop)).ok().map(|(policy, _)| policy);
+    let parse =
+        |text: &str| Policy::parse(text.as_bytes(), shop.name.hosts_key()).ok().map(|(policy, _)| policy);
     let now = parse(text).ok_or_else(no_more)?;
     if !still_holds(now.entries(), &edit.codes) {
         return Err(no_more());
@@ -90,7 +86,7 @@ fn by_codes(shop: &Shop, text: &str, edit: &EditRecord, packages: &[Listed]) -> 
     let context = EditContext {
         catalog: Some(packages),
         accepted: AcceptedCodes::Any,
-        hosts_key: hosts_key(shop),
+        hosts_key: shop.name.hosts_key(),
         today: today(),
     };
     editing::edit(text, &edits, &context).ok().map(|edited| edited.text)
