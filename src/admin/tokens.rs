@@ -19,6 +19,7 @@ use subtle::ConstantTimeEq;
 use toml::Spanned;
 use tracing::info;
 
+use crate::edit_log::BY_FILE;
 use crate::place::Place;
 use crate::printable::{escaped, joined};
 use crate::reloading::{FileContents, Parsed, Part, Reloadable, Reloading, Settle};
@@ -30,8 +31,6 @@ const SETTLE_BROKEN: Duration = Duration::from_millis(250);
 const MAX_FILE_SIZE: u64 = 1 << 20;
 /// Longest name of a person, in characters.
 const MAX_NAME_LEN: usize = 64;
-/// Name that the edit log uses for whoever edits the file itself.
-pub(crate) const BY_FILE: &str = "file";
 /// What stands before the digest of a token.
 pub(crate) const DIGEST_PREFIX: &str = "sha256:";
 /// Instead of a digest: who has the name is told by a proxy in front.

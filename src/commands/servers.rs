@@ -23,6 +23,7 @@ use crate::config::{Admin, Config, Origin};
 use crate::given::{Given, Source};
 use crate::printable::escaped_json;
 use crate::printable::printable;
+use crate::report::FORMAT;
 use crate::servers::{ServerCounts, ServerRow, ServerState, ServersReport};
 use crate::shops::ShopName;
 use crate::stderr;
@@ -37,8 +38,6 @@ const SERVERS_PATH: &str = "/api/v1/servers";
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Largest answer, in bytes: 65,536 servers take some 10 MB.
 const MAX_REPORT: usize = 64 << 20;
-/// Version of the JSON that is understood.
-const FORMAT: u32 = 2;
 
 /// Prints the servers.
 ///

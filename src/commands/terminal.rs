@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::CommandError;
 use crate::printable::escaped_json;
+use crate::report::FORMAT;
 use crate::stderr;
 
 /// Capabilities of standard output.
@@ -82,9 +83,6 @@ pub(super) fn not_written(error: &io::Error) -> CommandError {
     CommandError::failed(format!("cannot write to standard output: {error}"))
 }
 
-/// Version of the JSON that commands print. It changes when the meaning of a member does.
-const JSON_FORMAT: u32 = 2;
-
 /// Writes JSON to standard output: an object with the format's version and one member. Characters that could control a
 /// terminal are escaped.
 ///
@@ -105,7 +103,7 @@ struct JsonDocument<'a, T> {
 impl<T: Serialize> Serialize for JsonDocument<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry("format", &JSON_FORMAT)?;
+        map.serialize_entry("format", &FORMAT)?;
         map.serialize_entry(self.member, self.value)?;
         map.end()
     }

@@ -4,23 +4,19 @@ use std::collections::HashMap;
 
 use super::{
     AcceptedCodes, CodeEdit, CodeEffect, CodeOutcome, EditContext, EditRefusal, EditSubject, EditedList,
-    MissingIn, StateByDefault, Stranded, UnknownCode, Verb, catalog,
+    MissingIn, StateByDefault, Stranded, UnknownCode, Verb, catalog, policy_of,
 };
 use crate::feed::listing::Listed;
 use crate::place::Place;
 use crate::policy::document::Document;
 use crate::policy::edit::{self, Edited};
-use crate::policy::{
-    Day, HostsKey, Pattern, Policy, Rules, Verdict, ViewKind, WhitelistEntry, Window, suggestion,
-};
+use crate::policy::{Day, Pattern, Policy, Rules, Verdict, ViewKind, WhitelistEntry, Window, suggestion};
 use crate::printable::printable;
 use crate::seller::Seller;
 use crate::whitelist::load::MAX_FILE_SIZE;
 
 /// Most unknown codes for which it is looked for what was meant: that compares with the whole catalog.
 const MAX_SUGGESTIONS: usize = 100;
-/// What a file means that sets nothing yet.
-const NO_ENTRIES: &str = "extensions = []";
 
 /// Whitelist text during an edit.
 pub(super) struct Draft<'a> {
@@ -240,14 +236,12 @@ impl<'a> Draft<'a> {
 
 impl ReadText {
     fn of(text: String, today: Day) -> Self {
-        // Who the file belongs to matters when it is written, not for what its entries mean.
-        let parse = |text: &str| Policy::parse(text.as_bytes(), HostsKey::Allowed).ok();
-        let policy = parse(&text).or_else(|| parse(NO_ENTRIES).filter(|_| edit::is_empty(&text)));
+        let policy = policy_of(&text);
         let entries = match &policy {
-            Some((policy, _)) => policy.entries().to_vec(),
+            Some(policy) => policy.entries().to_vec(),
             None => Document::read(&text).map(|document| document.entries).unwrap_or_default(),
         };
-        Self { rules: policy.map(|(policy, _)| policy.on(today)), entries, text }
+        Self { rules: policy.map(|policy| policy.on(today)), entries, text }
     }
 
     /// Returns the keys under which an entry is written like a code.

@@ -8,8 +8,8 @@ mod draft;
 
 use crate::feed::listing::Listed;
 use crate::policy::document::Finding;
-use crate::policy::edit::EditError;
-use crate::policy::{Day, HostsKey, Verdict, Window};
+use crate::policy::edit::{EditError, is_empty};
+use crate::policy::{Day, HostsKey, Policy, Verdict, Window};
 use crate::seller::Seller;
 use crate::whitelist::load::MAX_FILE_SIZE;
 use draft::Draft;
@@ -182,6 +182,16 @@ impl From<EditError> for EditRefusal {
             EditError::Layout => Self::Layout,
         }
     }
+}
+
+/// What a file means that sets nothing yet.
+const NO_ENTRIES: &str = "extensions = []";
+
+/// Returns what the entries of a text say, if it is a list or sets nothing yet. Whose file it is does not matter for that.
+pub(crate) fn policy_of(text: &str) -> Option<Policy> {
+    let parse = |text: &str| Policy::parse(text.as_bytes(), HostsKey::Allowed).ok();
+    let parsed = parse(text).or_else(|| parse(NO_ENTRIES).filter(|_| is_empty(text)));
+    parsed.map(|(policy, _)| policy)
 }
 
 /// Makes all edits in the text of a whitelist, one after the other.

@@ -67,6 +67,13 @@ pub struct WhitelistEntry {
     pub span: Range<usize>,
 }
 
+impl WhitelistEntry {
+    /// Returns true if two entries decide the same at all times, wherever they stand.
+    pub fn decides_like(&self, other: &Self) -> bool {
+        (&self.pattern, self.verdict, self.window) == (&other.pattern, other.verdict, other.window)
+    }
+}
+
 /// Whether a file may say for which hosts it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostsKey {

@@ -115,12 +115,7 @@ fn without_effect(
         };
         Some((pattern.to_string(), reason))
     });
-    let is_old = |entry: &WhitelistEntry| {
-        let same = |other: &WhitelistEntry| {
-            (&other.pattern, other.verdict, other.window) == (&entry.pattern, entry.verdict, entry.window)
-        };
-        old.policy.entries().iter().any(same)
-    };
+    let is_old = |entry: &WhitelistEntry| old.policy.entries().iter().any(|old| old.decides_like(entry));
     let later = new.policy.entries().iter();
     let later = later.filter(|entry| !entry.window.contains(new.day) && !is_old(entry)).map(|entry| {
         (entry.pattern.to_string(), format!("{} {}, not today", entry.verdict.name(), entry.window))

@@ -8,11 +8,9 @@ use tokio::time::Instant;
 
 use super::SeenServer;
 use super::judged::Standing;
+use crate::report::FORMAT;
 use crate::shops::ShopName;
 use crate::wall_clock;
-
-/// Changes when a member's meaning does; new members may come.
-const FORMAT: u32 = 2;
 
 /// The servers that were answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

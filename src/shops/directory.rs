@@ -13,7 +13,6 @@ use super::log::{log_failure, log_shop};
 use super::notice::{NotServed, ShopNotice, disputes};
 use super::{LoadedList, Shop, ShopName, Shops, WatchedShops};
 use crate::digest::{Digest, FileDigest};
-use crate::policy::HostsKey;
 use crate::reloading::{FileContents, Parsed, Part, Reloadable, Reloading, Settle};
 use crate::wall_clock;
 use crate::watch::{self, Check};
@@ -239,9 +238,8 @@ impl NextShops<'_> {
             self.shops.insert(name, Arc::clone(last));
             return;
         }
-        let hosts_key = if name.is_default() { HostsKey::Refused } else { HostsKey::Allowed };
         let parsed = match content {
-            Ok(bytes) => load::parse(&path, bytes, hosts_key),
+            Ok(bytes) => load::parse(&path, bytes, name.hosts_key()),
             Err(reason) => Err(LoadError::Read { path: path.clone(), reason: reason.clone() }),
         };
         let before = last.and_then(|last| last.list.clone());

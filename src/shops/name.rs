@@ -4,6 +4,8 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::policy::HostsKey;
+
 /// Longest name in bytes. Plesk's cache takes base URLs of 30 characters at most.
 const MAX_LEN: usize = 16;
 
@@ -63,6 +65,11 @@ impl ShopName {
             return Err(ShopNameError::Reserved);
         }
         Ok(Self(text.into()))
+    }
+
+    /// Returns whether the shop's file may have hosts: the one at `/` is there for all that no other shop claims.
+    pub fn hosts_key(&self) -> HostsKey {
+        if self.is_default() { HostsKey::Refused } else { HostsKey::Allowed }
     }
 
     /// Returns the name as text.

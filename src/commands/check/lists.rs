@@ -9,7 +9,7 @@ use crate::commands::former_codes::{FormerCodes, unknown};
 use crate::commands::shop_selection::{SelectedShop, ShopList, in_directory, select};
 use crate::commands::whitelist_file::{GivenFiles, WhitelistFile};
 use crate::config::Config;
-use crate::policy::{Day, HostsKey, Pattern, Verdict, WhitelistEntry};
+use crate::policy::{Day, Pattern, Verdict, WhitelistEntry};
 use crate::printable::printable;
 use crate::report::{always_shown, dispute};
 use crate::seller::Seller;
@@ -121,8 +121,7 @@ impl CheckReport {
 
     fn whitelist(&mut self, SelectedShop { name: shop, path }: &SelectedShop) -> Option<WhitelistFile> {
         let name = path.display().to_string();
-        let hosts_key = if shop.is_default() { HostsKey::Refused } else { HostsKey::Allowed };
-        match WhitelistFile::read(path, hosts_key, Day::of(SystemTime::now())) {
+        match WhitelistFile::read(path, shop.hosts_key(), Day::of(SystemTime::now())) {
             Err(LoadError::Parse { finding, .. }) => {
                 self.at(Level::Error, &name, finding.place, finding.message)
             }
