@@ -173,7 +173,7 @@ impl<T: Reloadable> Reloading<T> {
     }
 
     /// Has `observer` called after each reload, with the value before and the one now: of every reload, in their order,
-    /// however fast they follow each other. A load that fails is none.
+    /// however fast they follow each other. Failed loads are not reported.
     ///
     /// The new value is in force when it is called, on the thread of the check, and no other check begins until it
     /// returns; so it must not call [`Self::check`]. If it panics, the value stays, other observers are called all the

@@ -69,7 +69,7 @@ fn files() -> impl Iterator<Item = &'static PageFile> {
 pub(super) struct PageCall(usize);
 
 impl PageCall {
-    /// Reads a request's method and path. Returns `None` if the path is none of the page's.
+    /// Reads a request's method and path. Returns `None` if the path does not belong to the page.
     ///
     /// # Errors
     /// If there is no such file, or the method would change it.

@@ -17,7 +17,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::edits::{EditsArguments, TokenArguments};
-pub use self::news::NewsArguments;
+pub use self::news::HistoryArguments;
 pub use self::servers::ServersArguments;
 pub use self::settings::{AdminListen, LogFormat, Settings};
 pub use self::size::Size;
@@ -133,7 +133,7 @@ pub enum Action {
     /// Say what an edited whitelist would show and hide
     Diff(Diff),
     /// Print what was new in the catalog
-    News(NewsArguments),
+    News(HistoryArguments),
     /// Say which Plesk servers have what their shop decides now, and which are behind
     ///
     /// Asks the admin port of a running proxy. If it wants a token, put it into the variable CATALOG_PROXY_ADMIN_TOKEN: as
@@ -181,7 +181,7 @@ impl Action {
             Self::Diff(diff) => Some(&mut diff.sources.variables),
             Self::News(news) => Some(&mut news.variables),
             Self::Servers(servers) => Some(&mut servers.variables),
-            Self::Edits(edits) => Some(&mut edits.variables),
+            Self::Edits(edits) => Some(&mut edits.history.variables),
             Self::Demo(_)
             | Self::Filter(_)
             | Self::PanelIni(_)

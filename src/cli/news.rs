@@ -1,4 +1,4 @@
-//! Arguments of `news`.
+//! Arguments of `news`, and of what else prints a history.
 
 use std::path::PathBuf;
 
@@ -6,16 +6,16 @@ use clap::Args;
 
 use super::{TableFormat, Variables};
 
-/// Arguments of `news`.
+/// Arguments of the commands that print a history from the cache directory: `news` and `edits`.
 #[derive(Debug, Args)]
-pub struct NewsArguments {
+pub struct HistoryArguments {
     /// Configuration file of the proxy, which names the cache directory
     #[arg(long, value_name = "FILE", env = "CATALOG_PROXY_CONFIG")]
     pub config: Option<PathBuf>,
     /// Cache directory of the proxy
     #[arg(long, value_name = "DIR", env = "CATALOG_PROXY_CACHE_DIR")]
     pub cache_dir: Option<PathBuf>,
-    /// Only what is new since then, such as 7d [default: all that is kept]
+    /// Only what happened since then, such as 7d [default: all that is kept]
     #[arg(long, value_name = "DURATION")]
     pub since: Option<humantime::Duration>,
     /// Columns for people, or JSON for programs

@@ -1,37 +1,22 @@
 //! `edits`: prints the edit log from the cache directory.
 
-use std::time::SystemTime;
-
 use super::CommandError;
+use super::news;
 use super::table::TextTable;
 use super::terminal::{Style, Terminal, print, print_json};
-use crate::cli::{EditsArguments, LogFormat, Settings, TableFormat};
-use crate::config::Config;
+use crate::cli::{EditsArguments, TableFormat};
 use crate::edit_log::{self, EditRecord, EditedCodes};
-use crate::logging;
 
 /// Prints who changed which list when, the oldest edit first. The proxy may be running.
 ///
 /// # Errors
 /// If there is no cache directory, or it cannot be read.
-pub(crate) fn edits(arguments: EditsArguments) -> Result<(), CommandError> {
-    logging::start(LogFormat::Text, None)?;
-    let EditsArguments { config, cache_dir, shop, since, format, variables } = arguments;
-    let config = Config::load(Settings { config, cache_dir, variables, ..Settings::default() })?;
-    let Some(directory) = config.cache_dir.map(|given| given.value) else {
-        return Err(CommandError::wrong("--cache-dir: edits are kept there, so it must be given"));
-    };
-    let failed =
-        |error| CommandError::failed(format!("cannot read the edit log in {}: {error}", directory.display()));
-    // A log that was never written is empty, but a directory must be there.
-    std::fs::read_dir(&directory).map_err(failed)?;
-    let mut records = edit_log::read(&directory).map_err(failed)?;
+pub(crate) fn edits(arguments: &EditsArguments) -> Result<(), CommandError> {
+    let EditsArguments { history, shop } = arguments;
+    let mut records = news::read(history, "edits", edit_log::read)?;
+    news::retain_since(&mut records, history.since, |record| &record.at);
     records.retain(|record| shop.as_ref().is_none_or(|shop| record.shop == *shop));
-    // A time before all times leaves nothing out.
-    if let Some(start) = since.and_then(|since| SystemTime::now().checked_sub(*since)) {
-        records.retain(|record| humantime::parse_rfc3339(&record.at).is_ok_and(|at| at >= start));
-    }
-    match format {
+    match history.format {
         TableFormat::Json => print_json("edits", &records.iter().map(EditRecord::row).collect::<Vec<_>>()),
         TableFormat::Table if records.is_empty() => print("no edits\n"),
         TableFormat::Table => print(&table(&records).render(Terminal::stdout())),

@@ -121,9 +121,9 @@ fn run(cli: Cli) -> Result<(), CommandError> {
             filter::filter(&whitelist, io::stdin().lock(), File::from(output))
         }
         Action::PanelIni(arguments) => panel_ini::panel_ini(&arguments),
-        Action::News(arguments) => news::news(arguments),
+        Action::News(arguments) => news::news(&arguments),
         Action::Servers(arguments) => servers::servers(arguments),
-        Action::Edits(arguments) => edits::edits(arguments),
+        Action::Edits(arguments) => edits::edits(&arguments),
         Action::Token(arguments) => token::token(&arguments.name),
         Action::Healthcheck(settings) => healthcheck::healthcheck(settings),
         Action::Completions(arguments) => manual::completions(arguments.shell),

@@ -1,11 +1,13 @@
 //! `news`: prints the history of changes from the cache directory.
 
+use std::io;
+use std::path::Path;
 use std::time::SystemTime;
 
 use super::CommandError;
 use super::table::TextTable;
 use super::terminal::{Style, Terminal, print, print_json};
-use crate::cli::{LogFormat, NewsArguments, Settings, TableFormat};
+use crate::cli::{HistoryArguments, LogFormat, Settings, TableFormat};
 use crate::config::Config;
 use crate::logging;
 use crate::news::history::{self, PastChange};
@@ -14,26 +16,50 @@ use crate::news::history::{self, PastChange};
 ///
 /// # Errors
 /// If there is no cache directory, or it cannot be read.
-pub(crate) fn news(arguments: NewsArguments) -> Result<(), CommandError> {
-    logging::start(LogFormat::Text, None)?;
-    let NewsArguments { config, cache_dir, since, format, variables } = arguments;
-    let config = Config::load(Settings { config, cache_dir, variables, ..Settings::default() })?;
-    let Some(directory) = config.cache_dir.map(|given| given.value) else {
-        return Err(CommandError::wrong("--cache-dir: news are kept there, so it must be given"));
-    };
-    let failed =
-        |error| CommandError::failed(format!("cannot read the history in {}: {error}", directory.display()));
-    // A history that was never written is empty, but a directory must be there.
-    std::fs::read_dir(&directory).map_err(failed)?;
-    let mut entries = history::read(&directory).map_err(failed)?;
-    // A time before all times leaves nothing out.
-    if let Some(start) = since.and_then(|since| SystemTime::now().checked_sub(*since)) {
-        entries.retain(|entry| humantime::parse_rfc3339(&entry.at).is_ok_and(|at| at >= start));
-    }
-    match format {
+pub(crate) fn news(arguments: &HistoryArguments) -> Result<(), CommandError> {
+    let mut entries = read(arguments, "news", history::read)?;
+    retain_since(&mut entries, arguments.since, |entry| &entry.at);
+    match arguments.format {
         TableFormat::Json => print_json("news", &entries),
         TableFormat::Table if entries.is_empty() => print("nothing new\n"),
         TableFormat::Table => print(&table(&entries).render(Terminal::stdout())),
+    }
+}
+
+/// Reads a history from the cache directory. `what` is kept there.
+///
+/// # Errors
+/// If there is no cache directory, or it cannot be read.
+pub(super) fn read<T>(
+    arguments: &HistoryArguments,
+    what: &str,
+    read: impl FnOnce(&Path) -> io::Result<Vec<T>>,
+) -> Result<Vec<T>, CommandError> {
+    logging::start(LogFormat::Text, None)?;
+    let HistoryArguments { config, cache_dir, variables, .. } = arguments;
+    let (config, cache_dir, variables) = (config.clone(), cache_dir.clone(), variables.clone());
+    let config = Config::load(Settings { config, cache_dir, variables, ..Settings::default() })?;
+    let Some(directory) = config.cache_dir.map(|given| given.value) else {
+        return Err(CommandError::wrong(format_args!(
+            "--cache-dir: {what} are kept there, so it must be given"
+        )));
+    };
+    // A history that was never written is empty, but a directory must be there.
+    let read = std::fs::read_dir(&directory).and_then(|_| read(&directory));
+    read.map_err(|error| {
+        CommandError::failed(format_args!("cannot read the history in {}: {error}", directory.display()))
+    })
+}
+
+/// Drops what happened longer ago than `since`.
+pub(super) fn retain_since<T>(
+    entries: &mut Vec<T>,
+    since: Option<humantime::Duration>,
+    at: impl Fn(&T) -> &str,
+) {
+    // A time before all times leaves nothing out.
+    if let Some(start) = since.and_then(|since| SystemTime::now().checked_sub(*since)) {
+        entries.retain(|entry| humantime::parse_rfc3339(at(entry)).is_ok_and(|at| at >= start));
     }
 }
 

@@ -46,7 +46,7 @@ struct DraftedOutcome {
 
 /// Reason why the edit of one code is refused.
 enum CodeRefusal {
-    /// The others are looked at all the same, so that all unknown codes are told at once.
+    /// The code is unknown. The remaining edits are still checked, so that all unknown codes are reported together.
     Unknown(UnknownCode),
     Whole(EditRefusal),
 }

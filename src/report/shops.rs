@@ -7,7 +7,7 @@ use crate::policy::{Rules, Verdict};
 use crate::printable::joined;
 use crate::shops::{Shop, ShopName, ShopNotice, Shops};
 
-/// One shop, or a file of the directory that is none.
+/// A shop, or a file of the directory that is not served as one.
 #[derive(Debug, Serialize)]
 pub(crate) struct ShopRow {
     pub(crate) shop: Option<String>,
@@ -22,7 +22,7 @@ pub(crate) struct ShopRow {
     pub(crate) problems: Vec<String>,
 }
 
-/// Returns a row for each shop, then for each file that is none. Without packages nothing is counted.
+/// Returns a row for each shop, then one for each file that is not served. Packages are counted if they are given.
 pub(crate) fn shop_rows(shops: &Shops, packages: Option<&[Listed]>) -> Vec<ShopRow> {
     let rows = shops.all().map(|shop| ShopRow::of(shop, shops, packages));
     rows.chain(shops.notices().iter().filter_map(ShopRow::not_served)).collect()
@@ -47,7 +47,7 @@ impl ShopRow {
         }
     }
 
-    /// Makes a row of a file that is no shop.
+    /// Makes the row of a file that is not served.
     fn not_served(notice: &ShopNotice) -> Option<Self> {
         let ShopNotice::NotServed { path, reason } = notice else { return None };
         Some(Self {

@@ -115,7 +115,7 @@ pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), ApiProblem> 
 pub(super) struct Condition(Vec<String>);
 
 impl Condition {
-    /// Reads `If-Match`.
+    /// Parses the entity tags of `If-Match` (RFC 9110 §13.1.1).
     ///
     /// # Errors
     /// If it is missing, or any version would do: then what somebody else did meanwhile would be overwritten.

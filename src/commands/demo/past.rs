@@ -10,7 +10,7 @@ use crate::news::{Change, Kind, SellerName};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// Writes the history into a cache directory, which it makes. Where that fails there is none: the demo works without.
+/// Creates a cache directory and writes the history into it. A failure leaves the demo without news.
 pub(super) fn write(directory: &Path) {
     let directory = CacheDirectory::new(directory, &Metrics::default());
     directory.claim();

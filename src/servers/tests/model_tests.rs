@@ -42,7 +42,7 @@ fn steps() -> impl Strategy<Value = Vec<ServersStep>> {
     prop::collection::vec(step, 1..40)
 }
 
-/// The rule in a few lines: whoever was answered since what is shown last changed is current.
+/// Model of the rule: a server is current if its last answer came after the last change of what the shop shows.
 struct ServersModel {
     entries: Vec<(char, u32, u32)>,
     day: u32,
