@@ -12,6 +12,7 @@ from servers import CLIENT
 
 # Enough to keep one core busy, few enough that slow peers answer all of them within a second.
 CONNECTIONS = 16
+GZIP = "Accept-Encoding: gzip"
 
 
 @dataclass
@@ -30,6 +31,8 @@ class Load:
     p99: float
     # Processor time of the server in µs.
     cpu: float
+    # Longest of all, in ms, where it is looked at.
+    slowest: float = float("nan")
 
 
 def get(port, path, *lines):
@@ -87,8 +90,67 @@ def load(server, path, seconds, *lines, connections=CONNECTIONS, script=None):
     if requests == 0 or wrong:
         raise SystemExit(f"{server.name} {path}: {done}")
     value, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", done).groups()
-    p99 = float(value) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
-    return Load(float(re.search(r"Requests/sec:\s+([\d.]+)", done)[1]), p99, cpu / requests * 1e6)
+    slowest = re.search(r"Latency\s+\S+\s+\S+\s+([\d.]+)(us|ms|s)", done).groups()
+    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", done)[1])
+    return Load(rate, milliseconds(value, unit), cpu / requests * 1e6, milliseconds(*slowest))
+
+
+def milliseconds(value, unit):
+    return float(value) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
+
+
+@dataclass
+class Burst:
+    """One crowd of clients that came at once."""
+
+    # Seconds from the start of the crowd until each had its answer, sorted.
+    times: list
+    # Clients without a good answer.
+    failed: int
+    # Processor time of the server in seconds.
+    cpu: float
+
+    def share_over(self, seconds):
+        late = sum(time > seconds for time in self.times) + self.failed
+        return late / (len(self.times) + self.failed)
+
+    def p99(self):
+        return self.times[int(len(self.times) * 0.99)]
+
+
+def h2load(server, path, *lines, options):
+    """Runs h2load on the clients' core. Returns the processor time of the server in seconds, and what it printed."""
+    words = [word for line in lines for word in ("-H", line)]
+    command = ["taskset", "-c", CLIENT, "h2load", "-t1", *map(str, options), *words, server.url(path)]
+    before = server.cpu()
+    done = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return server.cpu() - before, done
+
+
+def load_tls(server, path, seconds, *lines, protocol):
+    """Asks for one path over and over, over TLS: "h1" or "h2", one request at a time on each connection."""
+    options = ["-c", CONNECTIONS, "-m1", "-D", seconds, *(["--h1"] if protocol == "h1" else [])]
+    cpu, done = h2load(server, path, *lines, options=options)
+    counts = {name: int(count) for count, name in re.findall(r"(\d+) ([\w-]+)", re.search(r"requests: .*", done)[0])}
+    codes = re.search(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", done)
+    # What is under way when the time is over counts as neither.
+    good = int(codes[1]) + int(codes[2])
+    if not good or int(codes[3]) or int(codes[4]) or counts["errored"] or counts["timeout"]:
+        raise SystemExit(f"{server.name} {path}: {done}")
+    return Load(good / seconds, float("nan"), cpu / good * 1e6)
+
+
+def burst(server, path, clients, *lines, log):
+    """Lets clients come at once, each with a new connection and one request."""
+    log.unlink(missing_ok=True)
+    start = time.time()
+    cpu, done = h2load(server, path, *lines, options=["--h1", "-c", clients, "-n", clients, "-m1", f"--log-file={log}"])
+    ends = []
+    for row in log.read_text().splitlines():
+        began, status, took = map(int, row.split("\t")[:3])
+        if status in (200, 304):
+            ends.append((began + took) / 1e6 - start)
+    return Burst(sorted(ends), clients - len(ends), cpu)
 
 
 def hammer(server, path, seconds, *lines, batch=32):

@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from statistics import median
 
 import plot
-from clients import get, load, middle, time_to_end
+from clients import GZIP, get, load, middle, time_to_end
 from pipe import run
 from serving import feeds, warm
 
@@ -13,12 +13,12 @@ SIZES = [(1, "0.4"), (2, "2.3"), (3, "20"), (4, "111")]
 VARIANTS = [1, 10, 100, 1000]
 CONNECTIONS = [64, 256, 1024, 4096]
 PATH = "/api/v1/packages"
-GZIP = "Accept-Encoding: gzip"
 
 
 def measure(servers, options):
     upstream = feeds(servers, options)
-    panels = [sizes(servers, upstream, options), variants(servers, options), connections(servers, upstream, options)]
+    panels = [*sizes(servers, upstream, options), variants(servers, options),
+              *connections(servers, upstream, options)]
     if options.plot:
         options.plot.write_text(plot.svg(panels))
 
@@ -47,7 +47,8 @@ def sizes(servers, upstream, options):
         pipes.append((length / 1e6, pipe * 1e3))
         colds.append((length / 1e6, cold))
     print()
-    return plot.Panel("size of the feed (MB)", {"filter (MB/s)": pipes, "cold fetch (ms)": colds})
+    return [plot.Panel("filter, MB/s", "size of the feed, MB", {"filter": pipes}),
+            plot.Panel("cold fetch, ms", "size of the feed, MB", {"cold fetch": colds})]
 
 
 def rates(proxy, path, etag, options, **more):
@@ -80,9 +81,9 @@ def variants(servers, options):
                 unchanged = load(proxy, f"{PATH}?{count - 1}", options.seconds, GZIP, f"If-None-Match: {etag}")
                 servers.end(proxy)
                 print(f"| {count:,} | {bodies} | {memory:.0f} | {gzip.rate:,.0f} | {unchanged.rate:,.0f} |", flush=True)
-                lines.setdefault(f"memory, {bodies} bodies (MiB)", []).append((count, memory))
+                lines.setdefault(f"{bodies} bodies", []).append((count, memory))
     print()
-    return plot.Panel("cached variants of a feed of 0.4 MB", lines)
+    return plot.Panel("memory, MiB", "cached variants of 0.4 MB", lines)
 
 
 class Variants(ThreadingHTTPServer):
@@ -116,7 +117,7 @@ class Variants(ThreadingHTTPServer):
 def connections(servers, upstream, options):
     print("| connections | gzip, requests/s | p99, ms | 304, requests/s | p99, ms | peak memory, MiB "
           "|\n| --- | --- | --- | --- | --- | --- |")
-    lines = {}
+    rate, peak = {}, []
     for count in CONNECTIONS:
         proxy = servers.proxy(upstream.port)
         etag = warm(proxy, "gzip", PATH).headers["etag"]
@@ -125,7 +126,7 @@ def connections(servers, upstream, options):
         servers.end(proxy)
         print(f"| {count:,} | {gzip.rate:,.0f} | {gzip.p99:.1f} | {unchanged.rate:,.0f} | {unchanged.p99:.1f} "
               f"| {memory:.0f} |", flush=True)
-        lines.setdefault("gzip (requests/s)", []).append((count, gzip.rate))
-        lines.setdefault("304 (requests/s)", []).append((count, unchanged.rate))
-        lines.setdefault("peak memory (MiB)", []).append((count, memory))
-    return plot.Panel("connections", lines)
+        rate.setdefault("gzip", []).append((count, gzip.rate))
+        rate.setdefault("304", []).append((count, unchanged.rate))
+        peak.append((count, memory))
+    return [plot.Panel("requests/s", "connections", rate), plot.Panel("peak memory, MiB", "connections", {"gzip and 304": peak})]

@@ -10,7 +10,10 @@ COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"]
 
 @dataclass
 class Panel:
+    # What the vertical axis counts, and in which unit; all lines do.
     title: str
+    # The same of the horizontal axis.
+    across: str
     # Points of each line, by its name.
     lines: dict
 
@@ -29,7 +32,7 @@ def panel(each, left):
     low, high = 10 ** math.floor(math.log10(min(ys))), 10 ** math.ceil(math.log10(max(ys)))
     across, up = scale(min(xs), max(xs), left, left + WIDTH), scale(low, high, TOP + HEIGHT, TOP)
     out = [f'<rect x="{left}" y="{TOP}" width="{WIDTH}" height="{HEIGHT}" fill="none" stroke="#888"/>',
-           text(left + WIDTH / 2, TOP + HEIGHT + 40, each.title)]
+           text(left + WIDTH / 2, TOP - 16, each.title), text(left + WIDTH / 2, TOP + HEIGHT + 40, each.across)]
     tick = low
     while tick <= high:
         out += [f'<path d="M{left} {up(tick):.1f}h{WIDTH}" stroke="#ddd"/>',

@@ -18,8 +18,8 @@ SHOWN = ["wp-toolkit", "docker"]
 class Server:
     """A process with its port, ended by its id."""
 
-    def __init__(self, name, command, port, core=SERVER, log=None, env=None):
-        self.name, self.port = name, port
+    def __init__(self, name, command, port, core=SERVER, log=None, env=None, tls=False):
+        self.name, self.port, self.tls = name, port, tls
         with open(log or os.devnull, "wb") as err:
             self.process = subprocess.Popen(
                 ["taskset", "-c", core, *map(str, command)],
@@ -38,7 +38,7 @@ class Server:
                 time.sleep(0.002)
 
     def url(self, path):
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}{path}"
 
     def processes(self):
         """Itself and its children, theirs included."""
@@ -95,22 +95,39 @@ class Servers:
             server.end()
             self.running.remove(server)
 
-    def proxy(self, upstream, *flags, core=SERVER):
+    def certificate(self):
+        """A key and a certificate for it, of the kind that ACME clients make today."""
+        cert, key = self.directory / "cert.pem", self.directory / "key.pem"
+        if not cert.exists():
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                            "-days", "2", "-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1",
+                            "-keyout", key, "-out", cert], check=True, capture_output=True)
+        return cert, key
+
+    def proxy(self, upstream, *flags, core=SERVER, tls=False):
         port = free_port()
+        if tls:
+            cert, key = self.certificate()
+            flags = [*flags, "--tls-cert", cert, "--tls-key", key]
         command = [
             self.binary, "serve", "--listen", f"127.0.0.1:{port}", "--admin-listen", "off",
             "--upstream", f"http://127.0.0.1:{upstream}", "--whitelist", self.directory / "whitelist.toml",
             "--max-feed-size", "256MiB", "--cache-size", "2GiB", *self.limits, *flags,
         ]
         env = {"NO_PROXY": "*", "no_proxy": "*"}
-        return self.start("catalog-proxy", command, port, core=core, log=self.directory / "proxy.log", env=env)
+        return self.start("catalog-proxy", command, port, core=core, log=self.directory / "proxy.log", env=env, tls=tls)
 
-    def nginx(self, name, locations, http="", core=SERVER):
+    def nginx(self, name, locations, http="", core=SERVER, tls=False):
         """nginx as distributions set it up, without logs and with connections that stay."""
         self.count += 1
         place, port = self.directory / f"nginx{self.count}", free_port()
         for part in ["cache", "body", "proxy", "fastcgi", "uwsgi", "scgi"]:
             (place / part).mkdir(parents=True)
+        listen = f"listen 127.0.0.1:{port} backlog=8192"
+        if tls:
+            cert, key = self.certificate()
+            listen += f" ssl http2; ssl_certificate {cert}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3"
+            listen += "; ssl_session_cache shared:tls:4m"
         user = f"user {pwd.getpwuid(0).pw_name} root;" if os.getuid() == 0 else ""
         (place / "nginx.conf").write_text(f"""
             {user} worker_processes 1; worker_rlimit_nofile 16384; daemon off; pid {place}/pid;
@@ -121,10 +138,10 @@ class Servers:
                 sendfile on; tcp_nopush on; client_body_temp_path {place}/body; proxy_temp_path {place}/proxy;
                 fastcgi_temp_path {place}/fastcgi; uwsgi_temp_path {place}/uwsgi; scgi_temp_path {place}/scgi;
                 {http.format(place=place)}
-                server {{ listen 127.0.0.1:{port} backlog=8192; {locations} }}
+                server {{ {listen}; {locations} }}
             }}""")
         return self.start(name, ["nginx", "-p", place, "-c", place / "nginx.conf", "-e", place / "log"], port,
-                          core=core, log=place / "output")
+                          core=core, log=place / "output", tls=tls)
 
     def varnish(self, upstream):
         if not (binary := shutil.which("varnishd")):

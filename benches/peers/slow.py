@@ -1,0 +1,81 @@
+"""A thousand clients that read slowly, and how a quick one fares meanwhile."""
+
+import resource
+import selectors
+import socket
+import threading
+import time
+from statistics import median
+
+from clients import connect, get
+from serving import FEED, feeds, files, warm
+
+TOOLS = ["nginx", "taskset"]
+READERS = 1000
+# Bytes that each takes in a second: 1.4 MB take 20 s.
+RATE = 70_000
+# Between two reads of a client, in seconds.
+PAUSE = 0.5
+
+
+def measure(servers, options):
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    upstream = feeds(servers, options)
+    proxy = servers.proxy(upstream.port)
+    answers = {coding: warm(proxy, coding) for coding in ["identity", "gzip"]}
+    static = files(servers, answers, "nginx static")
+    print(f"| {READERS:,} slow readers of {len(answers['identity'].body) // 1000:,} KB | quick client alone, ms "
+          "| beside them, ms | its slowest, ms | server's CPU s | peak memory MiB | cut off |\n"
+          "| --- | --- | --- | --- | --- | --- | --- |")
+    for server, path, quick in [(proxy, FEED, FEED), (static, "/identity", "/gzip")]:
+        alone = [ask(server, quick) for _ in range(200)]
+        before = server.cpu()
+        crowd = Crowd(server, path)
+        times = []
+        while not crowd.done.is_set():
+            times.append(ask(server, quick))
+            time.sleep(0.02)
+        wrong = sum(length < len(answers["identity"].body) for length in crowd.lengths)
+        print(f"| {server.name} | {median(alone) * 1e3:.2f} | {median(times) * 1e3:.2f} | {max(times) * 1e3:.1f} "
+              f"| {server.cpu() - before:.2f} | {server.memory('VmHWM'):.0f} | {wrong} |", flush=True)
+
+
+def ask(server, path):
+    start = time.perf_counter()
+    assert get(server.port, path, "Accept-Encoding: gzip").status == 200
+    return time.perf_counter() - start
+
+
+class Crowd:
+    """Readers in a thread of their own."""
+
+    def __init__(self, server, path):
+        self.done, self.lengths = threading.Event(), []
+        streams = []
+        for _ in range(READERS):
+            stream = connect(server.port, path, "Accept-Encoding: identity", "Connection: close")
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+            stream.setblocking(False)
+            streams.append(stream)
+        threading.Thread(target=self.read, args=(streams,), daemon=True).start()
+
+    def read(self, streams):
+        waiting, buffer = {stream: 0 for stream in streams}, bytearray(int(RATE * PAUSE))
+        while waiting:
+            start = time.monotonic()
+            with selectors.DefaultSelector() as ready:
+                for stream in waiting:
+                    ready.register(stream, selectors.EVENT_READ)
+                for key, _ in ready.select(PAUSE):
+                    stream = key.fileobj
+                    try:
+                        length = stream.recv_into(buffer)
+                    except OSError:
+                        length = 0
+                    waiting[stream] += length
+                    if not length:
+                        self.lengths.append(waiting.pop(stream))
+                        stream.close()
+            time.sleep(max(0, start + PAUSE - time.monotonic()))
+        self.done.set()
