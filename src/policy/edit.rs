@@ -200,15 +200,15 @@ impl TextDraft {
     fn add(&mut self, verdict: Verdict, entry: &str, tail: Tail<'_>) -> Result<(), EditError> {
         let document = self.read()?;
         let keys = document.arrays.iter().map(|(verdict, _)| *verdict);
-        let is_missing = keys.clone().all(|key| key != verdict);
         let target = Array::of(&self.text, &document, verdict);
         let others: Vec<_> = keys.filter_map(|key| Array::of(&self.text, &document, key)).collect();
         let indent = target.iter().chain(others.iter().rev()).find_map(Array::indent).unwrap_or(INDENT);
         let line = ArrayLine { indent, entry, tail };
         let text = match (target, others.last()) {
             (Some(array), _) => array.with(&line),
-            (None, Some(last)) if is_missing => last.with_array_behind(verdict.key(), &line),
-            _ => return Err(EditError::Layout),
+            // Should the key be there as an array of tables, the text does not parse any more, and is refused.
+            (None, Some(last)) => last.with_array_behind(verdict.key(), &line),
+            (None, None) => return Err(EditError::Layout),
         };
         self.text = text;
         Ok(())

@@ -38,5 +38,10 @@ mod tests {
         check("nothing-like-it", None);
         check("", None);
         check(&"docker".repeat(50), None);
+        // Up to the limit, codes are compared, beyond it they are not.
+        let longest = "x".repeat(MAX_CODE_LEN);
+        let typed = "x".repeat(MAX_CODE_LEN - 1) + "y";
+        assert_eq!(suggest(&typed, [&*longest].into_iter()), Some(&*longest));
+        assert_eq!(suggest(&(longest.clone() + "x"), [&*longest].into_iter()), None);
     }
 }

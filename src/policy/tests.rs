@@ -204,6 +204,10 @@ fn warns_about_what_can_hardly_be_meant() {
             "3:14: \"\" matches no extension: codes have no blanks around them",
         ],
     );
+    check(
+        "extensions = [\" *\"]",
+        &["1:15: \" *\" matches no extension: codes have no blanks around them; did you mean \"*\"?"],
+    );
     let twice = "extensions = [{ code = \"a\", until = 2026-12-01 }, { code = \"a\", from = 2026-12-01 }]";
     check(twice, &["1:51: \"a\" is listed twice"]);
     check("extensions = [{ code = \"a\", until = 2026-12-01 }, { code = \"a\", from = 2026-12-02 }]", &[]);
@@ -211,6 +215,36 @@ fn warns_about_what_can_hardly_be_meant() {
         "extensions = [\"*\"]",
         &["1:15: \"*\" matches every extension, free ones too; all that is not named elsewhere is shown"],
     );
+}
+
+#[test]
+fn counts_the_entries_that_count_today() {
+    let text = "extensions = [\"a\", \"b-*\", { code = \"c\", until = 2026-11-28 }]\nretired = [\"d\", \"e\", \"f\"]\n\
+                hidden = [\"g\"]";
+    let VerdictCounts { shown, retired, hidden } = policy(text).on(day("2026-11-29")).counts();
+    assert_eq!((shown, retired, hidden), (2, 3, 1));
+}
+
+#[test]
+fn an_entry_decides_what_the_default_does_not() {
+    let rules = policy("extensions = [\"a\", \"b-*\"]").on(day("2026-11-29"));
+    let is_decision = |code| rules.reason(Some(code), Seller::Plesk).is_decision();
+    assert!(is_decision("a") && is_decision("b-1"));
+    assert!(!is_decision("c"));
+}
+
+#[test]
+fn entries_that_decide_the_same_are_told_from_others() {
+    let entry = |text: &str| policy(text).entries()[0].clone();
+    let one = entry("extensions = [\"a\"]");
+    let check = |text: &str, expected| assert_eq!(one.decides_like(&entry(text)), expected, "{text}");
+    check("extensions = [\n  { code = \"a\", note = \"elsewhere\" }]", true);
+    check("extensions = [\"b\"]", false);
+    check("extensions = [\"a*\"]", false);
+    check("extensions = []\nretired = [\"a\"]", false);
+    check("extensions = [{ code = \"a\", until = 2026-12-01 }]", false);
+    assert_eq!(one.pattern.exact(), Some("a"));
+    assert_eq!(entry("extensions = [\"a*\"]").pattern.exact(), None);
 }
 
 #[test]

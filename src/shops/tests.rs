@@ -12,7 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::reloading::Part;
+use crate::reloading::{Part, Reloadable};
 use crate::watch::{Check, Watch};
 
 /// Fails the test if a reload takes longer than anyone would wait; what is asserted is that it comes.
@@ -424,6 +424,41 @@ fn finds_shops_by_prefix_and_host() {
     check("gold.example", "/gold/x", "gold /x");
     check("gold.example", "/silver/x", "foreign /x");
     check("a.gold.example", "/x", "default /x");
+}
+
+#[test]
+fn tells_what_is_in_force_and_what_is_disputed() {
+    let fake = fake(Some("extensions = []"), &[("gold.toml", "extensions = [\"g\"]")]);
+    let in_force = |name: &str| fake.shops.current().get(name).expect("a shop").is_in_force();
+    let with_rules =
+        || fake.shops.current().rules().iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>();
+    let disputes = || {
+        let shops = fake.shops.current();
+        shops.disputes().map(|(host, claims)| format!("{host} {}", claims.len())).collect::<Vec<_>>()
+    };
+    assert!(in_force("default") && in_force("gold"));
+    assert!(!fake.shops.current().depend_on_host());
+    fake.write("new.toml", "broken");
+    assert_eq!(with_rules(), ["default", "gold"]);
+    fake.write("new.toml", "extensions = []\nhosts = [\"h\"]");
+    assert!(fake.shops.current().depend_on_host());
+    assert_eq!(disputes(), [""; 0]);
+    fake.write("gold.toml", "extensions = []\nhosts = [\"h\"]");
+    assert_eq!(
+        (with_rules(), disputes()),
+        (["default", "gold", "new"].map(str::to_owned).to_vec(), vec!["h 2".to_owned()])
+    );
+    fake.write("gold.toml", "broken");
+    assert!(!in_force("gold"));
+    fake.remove("new.toml");
+    assert!(!in_force("new") && in_force("default"));
+}
+
+#[test]
+fn files_of_all_kinds_are_watched() {
+    let files = ShopFiles { default: Some("a/whitelist.toml".into()), directory: Some("shops".into()) };
+    assert_eq!(Shops::files(&files), [PathBuf::from("a/whitelist.toml"), PathBuf::from("shops/shop.toml")]);
+    assert!(Shops::poll_interval(&files) > Duration::ZERO);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 /// Tokio's clock, stopped. It needs the test's own single-threaded runtime.
@@ -29,9 +30,17 @@ impl Clock {
     pub async fn pass(&self, time: Duration) {
         for _ in 0..time.as_secs() {
             tokio::time::advance(Duration::from_secs(1)).await;
-            for _ in 0..20 {
-                tokio::task::yield_now().await;
-            }
+            Self::idle().await;
+        }
+    }
+
+    /// Waits until the runtime has had nothing to do: every task has reacted to the time.
+    async fn idle() {
+        let metrics = Handle::current().metrics();
+        let parked = metrics.worker_park_count(0);
+        while metrics.worker_park_count(0) == parked {
+            // It ends on another thread, so this task waits for it and lets the others go first.
+            tokio::task::spawn_blocking(|| ()).await.expect("a thread");
         }
     }
 

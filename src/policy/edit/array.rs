@@ -45,11 +45,9 @@ impl<'a> Array<'a> {
         let (_, span) = document.arrays.iter().find(|(other, _)| *other == verdict)?;
         let entries = document.entries.iter().filter(|entry| entry.verdict == verdict);
         let entries: Vec<_> = entries.map(|entry| entry.span.clone()).collect();
-        let array = text.get(span.clone())?;
-        let is_inside = |entry: &Range<usize>| span.start < entry.start && entry.end < span.end;
-        let is_array = array.starts_with('[') && array.ends_with(']') && entries.iter().all(is_inside);
+        // A document that parses has an array behind an equals sign, on the same line.
         let is_value = text[..span.start].trim_end_matches([' ', '\t']).ends_with('=');
-        (is_array && is_value).then(|| Self { text, span: span.clone(), entries })
+        is_value.then(|| Self { text, span: span.clone(), entries })
     }
 
     /// Returns the text with one more entry.
@@ -172,7 +170,7 @@ impl<'a> Array<'a> {
     /// Returns the place behind an entry and its comma, if nothing but blanks is between them.
     fn behind(&self, nth: usize) -> usize {
         let end = self.entries[nth].end;
-        let next = self.entries.get(nth + 1).map_or(self.span.end - 1, |next| next.start);
+        let next = self.entries.get(nth + 1).map_or(self.span.end, |next| next.start);
         let comma = self.comma(end..next).filter(|at| is_blank(&self.text[end..*at]));
         comma.map_or(end, |at| at + 1)
     }
