@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::CommandError;
-use super::table::TextTable;
+use super::table::{Column, TextTable};
 use super::terminal::{Style, Terminal, print, print_json};
 use crate::cli::{HistoryArguments, LogFormat, Settings, TableFormat};
 use crate::config::Config;
@@ -64,7 +64,14 @@ pub(super) fn retain_since<T>(
 }
 
 fn table(entries: &[PastChange]) -> TextTable {
-    let mut table = TextTable::new(&["TIME", "API", "CHANGE", "CODE", "SELLER", "NAME"]);
+    let mut table = TextTable::new([
+        Column::fixed("TIME"),
+        Column::fixed("API"),
+        Column::fixed("CHANGE"),
+        Column::wrapped("CODE"),
+        Column::wrapped("SELLER"),
+        Column::cut("NAME"),
+    ]);
     for PastChange { at, api, change } in entries {
         let mut seller = change.seller.name().to_owned();
         if let Some(was) = change.was {

@@ -56,6 +56,7 @@ mod start_limits;
 mod structure;
 mod stuck_logs;
 mod systemd;
+mod tables;
 mod tls;
 mod tools;
 mod tools_catalog;
