@@ -40,6 +40,7 @@ mod https;
 mod logs;
 mod metrics;
 mod news;
+mod notifications;
 mod odd_answers;
 mod outbound;
 mod policy;
