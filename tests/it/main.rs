@@ -24,6 +24,7 @@ mod cache;
 mod cli;
 mod clients;
 mod coverage;
+mod demo;
 mod descriptors;
 mod disk;
 mod early_answers;
