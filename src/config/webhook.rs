@@ -19,11 +19,11 @@ pub enum RedirectError {
     #[error("it has no Location that is a URL")]
     Nowhere,
     /// The secrets in the URL are not for others.
-    #[error("it leads to {0}, which is another server: if that is right, give that server's URL")]
-    Elsewhere(Webhook),
+    #[error("it leads to {}://{}, which is another server: if that is right, give that server's URL", .0.scheme, .0.authority)]
+    Elsewhere(Origin),
     /// What was sent over TLS must not be repeated in the clear.
-    #[error("it leads to {0}, which is not encrypted")]
-    InTheClear(Webhook),
+    #[error("it leads to {}://{}, which is not encrypted", .0.scheme, .0.authority)]
+    InTheClear(Origin),
 }
 
 /// An http or https URL to POST to.
@@ -57,9 +57,9 @@ impl Webhook {
         match () {
             () if to.origin == self.origin || (is_same_host && is_upgrade) => Ok(to),
             () if is_same_host && *scheme == Scheme::HTTPS && to.origin.scheme == Scheme::HTTP => {
-                Err(RedirectError::InTheClear(to))
+                Err(RedirectError::InTheClear(to.origin))
             }
-            () => Err(RedirectError::Elsewhere(to)),
+            () => Err(RedirectError::Elsewhere(to.origin)),
         }
     }
 }

@@ -309,7 +309,11 @@ async fn news_are_for_people_and_programs() {
         String::from_utf8(output.stdout).unwrap()
     };
     assert_eq!(sold_by("plesk"), table);
-    assert!(sold_by("free").contains("  git  ") && !sold_by("free").contains("docker"), "{}", sold_by("free"));
+    assert!(
+        sold_by("free").contains("  git  ") && !sold_by("free").contains("docker"),
+        "{}",
+        sold_by("free")
+    );
     assert_eq!(sold_by("vendor"), "nothing new\n");
     let future = news(directory.path(), &["--since", "0s", "--format", "json"]);
     assert_eq!(future.stdout, b"{\n  \"format\": 2,\n  \"news\": []\n}\n");

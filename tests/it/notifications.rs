@@ -223,6 +223,7 @@ async fn a_redirect_to_another_host_ends_the_delivery() {
     let process = Process::start_with(&upstream.url(), |command| {
         let url = format!("{}/hook?secret", hook.url());
         command.args(["--fresh-for", "1ms", "--notify-url", &url, "--cache-dir"]).arg(directory.path());
+        command.env("RUST_LOG", "trace");
     });
     get(process.address, PACKAGES).await;
     shop.now_has(&[]);
