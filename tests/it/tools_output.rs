@@ -3,11 +3,15 @@
 use std::io::{self, Read, Write};
 use std::process::{Command, Output, Stdio};
 
+use crate::proxy::{array, plesk};
 use crate::sinks::Sink;
 use crate::tools::{Session, text};
 
 /// Named twice, so every command has something to say about it.
 const WHITELIST: &str = "extensions = [\"docker\", \"docker\", \"no-such\"]\n";
+
+/// What a pipe of Linux holds, in bytes.
+const PIPE_LEN: usize = 64 << 10;
 
 /// Command lines that print data, messages or both.
 const LINES: [&str; 17] = [
@@ -123,16 +127,23 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
 #[test]
 fn pipes_into_head_end_silently() {
     let session = session();
-    let lines =
-        LINES.into_iter().filter(|line| !line.contains("no-such") && *line != "check --feed packages.json");
-    for line in lines.chain(["completions zsh", "serve --help", "--version"]) {
+    // More than a pipe holds, so that all of them still write when the reader leaves.
+    let packages: Vec<_> = (0..6000).map(|n| plesk(&format!("a-package-with-the-number-{n}"))).collect();
+    session.write("packages.json", &array(&packages));
+    session.write("whitelist.toml", "extensions = [\"a-*\"]\n");
+    let lines = ["list", "list --format json", "list --format csv", "init", "diff other.toml"];
+    let lines = lines.map(|line| format!("{line} --feed packages.json"));
+    for line in lines.iter().map(String::as_str).chain(["filter"]) {
         let good = command(&session, line).output().unwrap();
+        assert!(good.stdout.len() > 2 * PIPE_LEN, "{line}: {}", good.stdout.len());
         let mut writer =
             command(&session, line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let head =
-            Command::new("head").args(["-c", "1"]).stdin(writer.stdout.take().unwrap()).output().unwrap();
+        let mut head = Command::new("head");
+        let read = head.args(["-c", "1"]).stdin(writer.stdout.take().unwrap()).output().unwrap();
+        // It holds the reading end of the pipe.
+        drop(head);
         let Output { status, stderr, .. } = writer.wait_with_output().unwrap();
-        assert_eq!(head.stdout, good.stdout[..1], "{line}");
+        assert_eq!(read.stdout, good.stdout[..1], "{line}");
         assert_eq!((status.code(), untimed(&stderr)), (Some(0), untimed(&good.stderr)), "{line}");
     }
 }
