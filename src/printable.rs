@@ -16,11 +16,25 @@ pub(crate) fn is_plain(c: char) -> bool {
 ///
 /// SECURITY: names, codes and links come from the network, and could control a terminal.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    let is_odd = |c: char| !is_plain(c);
-    match text.contains(is_odd) {
-        true => text.replace(is_odd, "\u{fffd}").into(),
-        false => text.into(),
+    if text.chars().all(is_plain) {
+        return text.into();
     }
+    let mut before = None;
+    let mut after = text.chars().skip(1);
+    let printed = text.chars().map(|c| {
+        let (previous, next) = (before.replace(c), after.next());
+        let is_shown = is_plain(c) || (c == ZERO_WIDTH_JOINER && is_joined(previous) && is_joined(next));
+        if is_shown { c } else { char::REPLACEMENT_CHARACTER }
+    });
+    printed.collect::<String>().into()
+}
+
+/// Joins emoji to one, and letters of Indic scripts.
+const ZERO_WIDTH_JOINER: char = '\u{200d}';
+
+/// Returns true for a character that a joiner can stand beside: among the letters of ASCII it would only hide.
+fn is_joined(c: Option<char>) -> bool {
+    c.is_some_and(|c| !c.is_ascii() && !c.is_whitespace() && is_plain(c))
 }
 
 /// Escapes characters that are not plain, in Rust's notation.
@@ -73,6 +87,9 @@ mod tests {
         check("Größe 日本 🦀", "Größe 日本 🦀");
         check("a\x1b[31mb\r\n\t\x07\x7f", "a\u{fffd}[31mb\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}");
         check("a\u{9b}31m\u{202e}b\u{2066}", "a\u{fffd}31m\u{fffd}b\u{fffd}");
+        check("👨\u{200d}👩\u{200d}👧 ❤\u{fe0f}\u{200d}🔥", "👨\u{200d}👩\u{200d}👧 ❤\u{fe0f}\u{200d}🔥");
+        check("a\u{200d}b 日\u{200d}", "a\u{fffd}b 日\u{fffd}");
+        check("\u{200d}日\u{200d}\u{200d}本\u{200c}語", "\u{fffd}日\u{fffd}\u{fffd}本\u{fffd}語");
     }
 
     #[test]

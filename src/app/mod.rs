@@ -26,7 +26,7 @@ use crate::config::{Admin, AdminAccess, Config, Limits, ProxyVariables, Webhook}
 use crate::edit_log::EditLog;
 use crate::metrics::Metrics;
 use crate::news::News;
-use crate::news::notify::{self, Notifier};
+use crate::news::notify::{self, NotificationTarget, Notifier};
 use crate::printable::joined;
 use crate::proxy::Proxy;
 use crate::proxy::respond::Caching;
@@ -153,12 +153,15 @@ impl App {
                 Some(Arc::new(disk?))
             }
         };
-        let hook = config.notify.as_ref();
-        let hook = hook.map(|hook| hook_client(hook.value.clone(), &config.outbound)).transpose()?;
-        if let Some((_, client)) = &hook {
+        let hook = config.notify.as_ref().map(|hook| hook.value.clone());
+        let client = hook.as_ref().map(|hook| hook_client(hook, &config.outbound)).transpose()?;
+        if let Some(client) = &client {
             watches.push(client.watch_roots(&metrics)?);
         }
-        let (outbox, notifier) = hook.map(|(hook, client)| notify::notifier(hook, client)).unzip();
+        let target = hook.zip(client);
+        let target =
+            target.map(|(hook, client)| NotificationTarget::new(hook, client, config.outbound.clone()));
+        let (outbox, notifier) = target.map(|target| notify::notifier(target, *config.notify_format)).unzip();
         let edit_log = Arc::new(EditLog::new(directory.clone(), &shops.current()));
         edit_log.watch(&shops, metrics.panics("edit log"))?;
         let news = News::start(directory, Arc::clone(&shops), Arc::clone(&metrics), outbox)?;
@@ -324,10 +327,9 @@ fn exposure(access: &AdminAccess, address: Option<SocketAddr>) -> Option<&'stati
 }
 
 /// Makes the client that posts the news to `hook`; the same rules as for the upstream say which way it takes.
-fn hook_client(hook: Webhook, outbound: &ProxyVariables) -> Result<(Webhook, Upstream), AppError> {
+fn hook_client(hook: &Webhook, outbound: &ProxyVariables) -> Result<Upstream, AppError> {
     let outbound = Outbound::new(&hook.origin, outbound)?;
-    let client = Upstream::new(hook.origin.clone(), None, outbound)?;
-    Ok((hook, client))
+    Ok(Upstream::new(hook.origin.clone(), None, outbound)?)
 }
 
 /// Has all files read again; what it returns tells the manager when that is done. Nothing should wait for it, for

@@ -17,9 +17,9 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::edits::{EditsArguments, TokenArguments};
-pub use self::news::HistoryArguments;
+pub use self::news::{HistoryArguments, NewsArguments};
 pub use self::servers::ServersArguments;
-pub use self::settings::{AdminListen, LogFormat, Settings};
+pub use self::settings::{AdminListen, LogFormat, NotifyFormat, Settings};
 pub use self::size::Size;
 pub use self::tools::{
     CheckArguments, Completions, Diff, Edit, Explain, Init, List, ListFormat, ListOrder, ListedPart, Man,
@@ -133,7 +133,7 @@ pub enum Action {
     /// Say what an edited whitelist would show and hide
     Diff(Diff),
     /// Print what was new in the catalog
-    News(HistoryArguments),
+    News(NewsArguments),
     /// Say which Plesk servers have what their shop decides now, and which are behind
     ///
     /// Asks the admin port of a running proxy. If it wants a token, put it into the variable CATALOG_PROXY_ADMIN_TOKEN: as
@@ -179,7 +179,7 @@ impl Action {
                 Some(&mut edit.sources.variables)
             }
             Self::Diff(diff) => Some(&mut diff.sources.variables),
-            Self::News(news) => Some(&mut news.variables),
+            Self::News(news) => Some(&mut news.history.variables),
             Self::Servers(servers) => Some(&mut servers.variables),
             Self::Edits(edits) => Some(&mut edits.history.variables),
             Self::Demo(_)

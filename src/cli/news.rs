@@ -4,7 +4,18 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{TableFormat, Variables};
+use super::{SellerArgument, TableFormat, Variables};
+
+/// Arguments of `news`.
+#[derive(Debug, Args)]
+pub struct NewsArguments {
+    /// Only what is, or was before the change, free, sold by its vendor, or sold by Plesk
+    #[arg(long, value_enum)]
+    pub seller: Option<SellerArgument>,
+    /// The history to print.
+    #[command(flatten)]
+    pub history: HistoryArguments,
+}
 
 /// Arguments of the commands that print a history from the cache directory: `news` and `edits`.
 #[derive(Debug, Args)]

@@ -113,6 +113,9 @@ pub struct Settings {
     /// URL to POST to when the catalog changed [default: none]
     #[arg(long, value_name = "URL", env = "CATALOG_PROXY_NOTIFY_URL", hide_env_values = true)]
     pub notify_url: Option<String>,
+    /// What is sent there [default: generic]
+    #[arg(long, value_name = "FORMAT", env = "CATALOG_PROXY_NOTIFY_FORMAT", value_enum)]
+    pub notify_format: Option<NotifyFormat>,
     /// How to log to standard error [default: text]
     #[arg(long, value_name = "FORMAT", env = "CATALOG_PROXY_LOG_FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,
@@ -151,6 +154,20 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// Shape of notifications.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NotifyFormat {
+    /// JSON with every change, for programs.
+    Generic,
+    /// {"text": …}, for Slack, Mattermost and Google Chat.
+    Text,
+    /// A message of a Discord webhook.
+    Discord,
+    /// A card for a workflow of Microsoft Teams.
+    Teams,
 }
 
 fn from_text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>

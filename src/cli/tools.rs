@@ -189,6 +189,9 @@ pub struct CheckArguments {
     /// Where Plesk servers reach the proxy, to check that as well (http://proxy:8080)
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
+    /// Send a test message to --notify-url, and say whether it was taken
+    #[arg(long)]
+    pub notify_test: bool,
     /// Lines for people, or JSON for programs
     #[arg(long, value_enum, default_value = "text")]
     pub format: TextFormat,

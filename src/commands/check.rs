@@ -1,6 +1,7 @@
 //! `check`: verifies configuration, whitelists, certificate, upstream and cache directory. One line a finding.
 
 mod lists;
+mod notify;
 
 use std::fmt;
 use std::path::Path;
@@ -87,6 +88,9 @@ pub(crate) fn check(arguments: CheckArguments) -> Result<(), CommandError> {
             }
             if let Some(directory) = &config.cache_dir {
                 report.cache_dir(directory);
+            }
+            if arguments.notify_test {
+                report.notify_test(&config)?;
             }
         }
         Err(error) => report.configuration(error),

@@ -103,11 +103,12 @@ fn what_to_try(
     let sources = format!("--upstream http://{} --whitelist {whitelist} --shops {shops}", sample.authority);
     let metrics = admin.map_or_else(String::new, |admin| format!("  curl -s http://{admin}/metrics\n"));
     format!(
-        "The sample catalog has 42 packages, 16 of them sold by Plesk. The whitelist shows 2 of those and retires 1;\n\
-         the shop `gold` shows 3. Try:\n\
-         \x20 curl -s http://{address}/api/v4/packages | grep -o '\"code\":\"[^\"]*\"'\n\
-         \x20 curl -s http://{address}/gold/api/v4/packages | grep -o '\"code\":\"[^\"]*\"'\n\
-         \x20 curl -s 'http://{address}/api/v4/packages?platform=unix' | grep -o xovi | head -1   # updates only\n\
+        "The sample catalog has 42 packages, 16 of them sold by Plesk. The whitelist shows 2 of those, retires xovi, and\n\
+         hides a free one; the shop `gold` shows 3 of Plesk's. Try:\n\
+         \x20 curl -s http://{address}/api/v4/packages | grep -o '\"uuid\"' | wc -l   # 27 packages\n\
+         \x20 curl -s http://{address}/gold/api/v4/packages | grep -o '\"uuid\"' | wc -l   # 29 packages\n\
+         \x20 curl -s http://{address}/api/v4/packages | grep -c '\"xovi\"'   # 0: it is retired\n\
+         \x20 curl -s 'http://{address}/api/v4/packages?platform=unix' | grep -c '\"xovi\"'   # 1: servers that have it get updates\n\
          \x20 curl -si http://{address}/api/v4/categories | head -20\n\
          \x20 {program} shops {sources}\n\
          \x20 {program} list --shop default,gold {sources}\n\

@@ -7,7 +7,7 @@ use super::CommandError;
 use super::catalog_source::Listing;
 use super::list::style;
 use super::shop_selection::ShopList;
-use super::table::TextTable;
+use super::table::{Column, TextTable};
 use super::terminal::{Style, Terminal, print, print_json};
 use super::whitelist_file::WhitelistFile;
 use crate::cli::{Diff, TableFormat};
@@ -75,9 +75,9 @@ fn changes_in<'a>(
 type ShopChanges<'a> = (Option<&'a ShopName>, Vec<ListedChange<'a>>);
 
 fn text(shops: &[ShopChanges<'_>], terminal: Terminal) -> String {
-    let header: &[&str] =
-        if shops.len() > 1 { &["SHOP", "CODE", "NAME", "CHANGE"] } else { &["CODE", "NAME", "CHANGE"] };
-    let mut table = TextTable::new(header).whole("CHANGE");
+    let shop = (shops.len() > 1).then(|| Column::fixed("SHOP"));
+    let columns = [Column::wrapped("CODE"), Column::cut("NAME"), Column::wrapped("CHANGE")];
+    let mut table = TextTable::new(shop.into_iter().chain(columns));
     for change in shops.iter().flat_map(|(_, changes)| changes) {
         let (word, style) = match (change.state, change.was, change.verdict) {
             (Some(state), Some(was), Some(verdict)) => (format!("{state} (was {was})"), style(verdict)),

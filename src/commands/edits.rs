@@ -2,7 +2,7 @@
 
 use super::CommandError;
 use super::news;
-use super::table::TextTable;
+use super::table::{Column, TextTable};
 use super::terminal::{Style, Terminal, print, print_json};
 use crate::cli::{EditsArguments, TableFormat};
 use crate::edit_log::{self, EditRecord, EditedCodes};
@@ -24,7 +24,14 @@ pub(crate) fn edits(arguments: &EditsArguments) -> Result<(), CommandError> {
 }
 
 fn table(records: &[EditRecord]) -> TextTable {
-    let mut table = TextTable::new(&["TIME", "SHOP", "BY", "EDIT", "NOTE", "ID"]).whole("EDIT");
+    let mut table = TextTable::new([
+        Column::fixed("TIME"),
+        Column::fixed("SHOP"),
+        Column::wrapped("BY"),
+        Column::wrapped("EDIT"),
+        Column::cut("NOTE"),
+        Column::fixed("ID"),
+    ]);
     for EditRecord { id, at, by, shop, codes, note, undoes, .. } in records {
         let undone = undoes.as_ref().map(|id| format!("undo of {id}: ")).unwrap_or_default();
         let edit = format!("{undone}{}", described(codes));

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::CommandError;
 use super::catalog_source::Listing;
 use super::shop_selection::ShopList;
-use super::table::TextTable;
+use super::table::{Column, TextTable};
 use super::terminal::{Style, Terminal, print, print_json};
 use super::whitelist_file::WhitelistFile;
 use crate::cli::{List, ListFormat, ListOrder, ListedPart, SellerArgument};
@@ -64,10 +64,11 @@ pub(crate) fn list(arguments: &List) -> Result<(), CommandError> {
 /// Makes the table: a row a package, and a column with the state for each shop.
 fn table(packages: &[Vec<PackageRow<'_>>], lists: &[ShopList]) -> TextTable {
     let states = match lists {
-        [_] => vec!["STATE"],
-        lists => lists.iter().map(|list| list.name.as_str()).collect(),
+        [_] => vec![Column::fixed("STATE")],
+        lists => lists.iter().map(|list| Column::fixed(list.name.as_str())).collect(),
     };
-    let mut table = TextTable::new(&[&["CODE", "NAME", "SELLER"], &states[..], &["BUY LINK"]].concat());
+    let columns = [Column::wrapped("CODE"), Column::cut("NAME"), Column::fixed("SELLER")].into_iter();
+    let mut table = TextTable::new(columns.chain(states).chain([Column::optional("BUY LINK")]));
     for rows in packages {
         let PackageRow { code, name, seller, buy_url, .. } = rows[0];
         let cells =

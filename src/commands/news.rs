@@ -5,21 +5,27 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::CommandError;
-use super::table::TextTable;
+use super::table::{Column, TextTable};
 use super::terminal::{Style, Terminal, print, print_json};
-use crate::cli::{HistoryArguments, LogFormat, Settings, TableFormat};
+use crate::cli::{HistoryArguments, LogFormat, NewsArguments, Settings, TableFormat};
 use crate::config::Config;
 use crate::logging;
+use crate::news::SellerName;
 use crate::news::history::{self, PastChange};
+use crate::seller::Seller;
 
 /// Prints the history, the oldest change first. The proxy may be running.
 ///
 /// # Errors
 /// If there is no cache directory, or it cannot be read.
-pub(crate) fn news(arguments: &HistoryArguments) -> Result<(), CommandError> {
-    let mut entries = read(arguments, "news", history::read)?;
-    retain_since(&mut entries, arguments.since, |entry| &entry.at);
-    match arguments.format {
+pub(crate) fn news(arguments: &NewsArguments) -> Result<(), CommandError> {
+    let NewsArguments { seller, history } = arguments;
+    let mut entries = read(history, "news", history::read)?;
+    retain_since(&mut entries, history.since, |entry| &entry.at);
+    if let Some(seller) = seller.map(|seller| SellerName::from(Seller::from(seller))) {
+        entries.retain(|PastChange { change, .. }| change.seller == seller || change.was == Some(seller));
+    }
+    match history.format {
         TableFormat::Json => print_json("news", &entries),
         TableFormat::Table if entries.is_empty() => print("nothing new\n"),
         TableFormat::Table => print(&table(&entries).render(Terminal::stdout())),
@@ -64,7 +70,14 @@ pub(super) fn retain_since<T>(
 }
 
 fn table(entries: &[PastChange]) -> TextTable {
-    let mut table = TextTable::new(&["TIME", "API", "CHANGE", "CODE", "SELLER", "NAME"]);
+    let mut table = TextTable::new([
+        Column::fixed("TIME"),
+        Column::fixed("API"),
+        Column::fixed("CHANGE"),
+        Column::wrapped("CODE"),
+        Column::wrapped("SELLER"),
+        Column::cut("NAME"),
+    ]);
     for PastChange { at, api, change } in entries {
         let mut seller = change.seller.name().to_owned();
         if let Some(was) = change.was {

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::CommandError;
 use super::catalog_source::block_on;
 use super::healthcheck::reachable;
-use super::table::TextTable;
+use super::table::{Column, TextTable};
 use super::terminal::{Style, Terminal, print};
 use crate::body;
 use crate::cli::{ServersArguments, Settings, TableFormat};
@@ -229,7 +229,13 @@ fn refusal(status: StatusCode, body: &[u8], shop: Option<&str>, has_token: bool)
 
 /// Writes the servers for people: a row for each, and a line for each shop.
 fn text(report: &ServersReport, terminal: Terminal) -> String {
-    let mut table = TextTable::new(&["SHOP", "ADDRESS", "STATE", "LAST SEEN", "BEHIND SINCE"]);
+    let mut table = TextTable::new([
+        Column::fixed("SHOP"),
+        Column::wrapped("ADDRESS"),
+        Column::fixed("STATE"),
+        Column::fixed("LAST SEEN"),
+        Column::fixed("BEHIND SINCE"),
+    ]);
     for ServerRow { address, shop, state, last_seen, behind_since } in &report.servers {
         let (state, style) = match state {
             ServerState::Current => ("current", Style::Plain),

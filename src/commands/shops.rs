@@ -1,7 +1,7 @@
 //! `shops`: the shops, where each is served, how much of the catalog it shows, and what is wrong with its file.
 
 use super::catalog_source::Listing;
-use super::table::TextTable;
+use super::table::{Column, TextTable};
 use super::terminal::{Style, Terminal, print, print_json};
 use super::{CommandError, FAILED};
 use crate::cli::{ShopsArguments, TableFormat};
@@ -44,9 +44,19 @@ pub(crate) fn shops(arguments: &ShopsArguments) -> Result<(), CommandError> {
 
 fn table(rows: &[ShopRow]) -> TextTable {
     let has_problems = rows.iter().any(|row| !row.problems.is_empty());
-    let header = ["SHOP", "PREFIX", "HOSTS", "SHOWN", "RETIRED", "HIDDEN", "FILE", "PROBLEM"];
+    let header = [
+        Column::fixed("SHOP"),
+        // It is the name of the shop again.
+        Column::optional("PREFIX"),
+        Column::wrapped("HOSTS"),
+        Column::fixed("SHOWN"),
+        Column::fixed("RETIRED"),
+        Column::fixed("HIDDEN"),
+        Column::wrapped("FILE"),
+        Column::wrapped("PROBLEM"),
+    ];
     let columns = if has_problems { header.len() } else { header.len() - 1 };
-    let mut table = TextTable::new(&header[..columns]).whole("PROBLEM");
+    let mut table = TextTable::new(header.into_iter().take(columns));
     for row in rows {
         let count = |count: Option<usize>| count.map_or("-".to_owned(), |count| count.to_string());
         let hosts = if row.hosts.is_empty() { "-".to_owned() } else { joined(&row.hosts).to_string() };

@@ -39,10 +39,12 @@ impl Terminal {
             return Self::default();
         }
         let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
-        let typed = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        // Shells say 0 when they do not know.
+        let is_known = |width: &usize| *width > 0;
+        let typed = env::var("COLUMNS").ok().and_then(|columns| columns.trim().parse().ok());
         let actual = || Some(usize::from(terminal_size::terminal_size_of(io::stdout())?.0.0));
         Self {
-            width: typed.or_else(actual).filter(|width| *width > 0),
+            width: typed.filter(is_known).or_else(actual).filter(is_known),
             colors: !is_set("NO_COLOR") && env::var_os("TERM").is_none_or(|term| term != "dumb"),
         }
     }

@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::cli::{AdminListen, LogFormat, Settings, Size};
+use crate::cli::{AdminListen, LogFormat, NotifyFormat, Settings, Size};
 use crate::given::{Given, Source};
 pub use admin_access::{AdminAccess, UserHeader};
 pub use environment::{NO_PROXY, PROXY, ProxyVariables};
 use layers::Layers;
 pub use origin::Origin;
-pub use webhook::Webhook;
+pub use webhook::{RedirectError, Webhook};
 
 /// Where a container is expected to serve.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
@@ -86,6 +86,8 @@ pub struct Config {
     pub limits: Limits,
     /// Receiver of notifications about changes of the catalog.
     pub notify: Option<Given<Webhook>>,
+    /// Shape of notifications.
+    pub notify_format: Given<NotifyFormat>,
     /// Format of log lines.
     pub log_format: Given<LogFormat>,
     /// Directives that say which lines are logged; without them `RUST_LOG` or `info`.
@@ -234,6 +236,9 @@ impl Config {
                     .unwrap_or(defaults.limits.request_body),
             },
             notify: layers.parse("--notify-url", |settings| settings.notify_url.as_deref())?,
+            notify_format: layers
+                .pick("--notify-format", |settings| settings.notify_format)
+                .unwrap_or(defaults.notify_format),
             log_format: layers
                 .pick("--log-format", |settings| settings.log_format)
                 .unwrap_or(defaults.log_format),
@@ -274,6 +279,7 @@ impl Default for Config {
             client_max_age: None,
             limits: Limits::default(),
             notify: None,
+            notify_format: NotifyFormat::Generic.into(),
             log_format: LogFormat::Text.into(),
             log_level: None,
         }

@@ -303,6 +303,18 @@ async fn news_are_for_people_and_programs() {
     assert_eq!(lines[1][1..], ["v4", "new", "docker", "plesk, whitelisted", "Docker \u{fffd}[31m& more"]);
     assert_eq!(lines[2][1..], ["v4", "switched", "git", "free -> plesk"]);
     assert_eq!(lines.len(), 3);
+    // By the seller, before the change as well.
+    let sold_by = |seller| {
+        let output = news(directory.path(), &["--seller", seller]);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(sold_by("plesk"), table);
+    assert!(
+        sold_by("free").contains("  git  ") && !sold_by("free").contains("docker"),
+        "{}",
+        sold_by("free")
+    );
+    assert_eq!(sold_by("vendor"), "nothing new\n");
     let future = news(directory.path(), &["--since", "0s", "--format", "json"]);
     assert_eq!(future.stdout, b"{\n  \"format\": 2,\n  \"news\": []\n}\n");
     proxy.stop().await;
