@@ -29,6 +29,7 @@ use crate::news::News;
 use crate::news::notify::{self, Notifier};
 use crate::printable::joined;
 use crate::proxy::Proxy;
+use crate::proxy::access_log::AccessLog;
 use crate::proxy::respond::Caching;
 use crate::proxy::trust::Trusted;
 use crate::server::{self, Connections, Quotas, listener};
@@ -179,6 +180,7 @@ impl App {
             caching,
             trusted: Trusted::new(config.trusted.value.clone()),
             secure: certificate.is_some(),
+            access_log: AccessLog { format: *config.access_log, secure: certificate.is_some() },
             max_request_body: *limits.request_body,
             metrics,
         };

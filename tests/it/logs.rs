@@ -16,15 +16,15 @@ use crate::upstream::{Step, Upstream, chunk, head_of, ok, status};
 const PACKAGES: &str = "/api/v4/packages";
 
 /// The real binary, and the lines that it wrote so far.
-struct Logged {
+pub struct Logged {
     child: Child,
-    address: std::net::SocketAddr,
-    lines: Arc<Mutex<Vec<String>>>,
-    directory: tempfile::TempDir,
+    pub address: std::net::SocketAddr,
+    pub lines: Arc<Mutex<Vec<String>>>,
+    pub directory: tempfile::TempDir,
 }
 
 impl Logged {
-    async fn start(upstream: &Upstream, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+    pub async fn start(upstream: &Upstream, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let whitelist = directory.path().join("whitelist.toml");
         std::fs::write(&whitelist, list(&[])).unwrap();
@@ -70,11 +70,11 @@ impl Logged {
         Self { child, address, lines, directory }
     }
 
-    fn with(&self, part: &str) -> Vec<String> {
+    pub fn with(&self, part: &str) -> Vec<String> {
         self.lines.lock().unwrap().iter().filter(|line| line.contains(part)).cloned().collect()
     }
 
-    async fn line(&self, part: &str) -> String {
+    pub async fn line(&self, part: &str) -> String {
         until(part, async || !self.with(part).is_empty()).await;
         self.with(part).remove(0)
     }

@@ -14,6 +14,7 @@ mod sinks;
 mod support;
 mod upstream;
 
+mod access_log;
 mod admin_access;
 mod admin_edits;
 mod admin_faults;
@@ -37,6 +38,7 @@ mod hostile;
 mod http2_clients;
 mod http2_upstream;
 mod https;
+mod journal;
 mod logs;
 mod metrics;
 mod news;
