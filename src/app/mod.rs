@@ -1,6 +1,7 @@
 //! The proxy as a whole: builds and binds everything before the first task starts, runs, and drains.
 
 mod descriptors;
+mod listeners;
 mod tasks;
 
 use std::io;
@@ -22,7 +23,7 @@ use crate::cache::Cache;
 use crate::cache::disk::Disk;
 use crate::cache_directory::CacheDirectory;
 use crate::certificate::{Certificate, TlsError};
-use crate::config::{Admin, AdminAccess, Config, Limits, ProxyVariables, Webhook};
+use crate::config::{AdminAccess, Config, Limits, ProxyVariables, Webhook};
 use crate::edit_log::EditLog;
 use crate::metrics::Metrics;
 use crate::news::News;
@@ -32,7 +33,8 @@ use crate::proxy::Proxy;
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::respond::Caching;
 use crate::proxy::trust::Trusted;
-use crate::server::{self, Connections, Quotas, listener};
+use crate::server::inherited::InheritedSockets;
+use crate::server::{self, Connections, Quotas};
 use crate::servers::Servers;
 use crate::shops;
 use crate::shops::{ShopFiles, ShopsError};
@@ -40,6 +42,7 @@ use crate::systemd::Manager;
 use crate::upstream::outbound::{Outbound, OutboundError};
 use crate::upstream::{RootsError, Upstream};
 use crate::watch::Watch;
+use listeners::Listeners;
 use tasks::{EndedEarly, Tasks};
 
 /// Some scrapers, probes and people. They are counted apart, so that they get through whatever clients do; many more than
@@ -114,6 +117,14 @@ impl App {
     /// # Errors
     /// The first thing that cannot be had.
     pub async fn bind(config: &Config) -> Result<Self, AppError> {
+        Self::bind_over(config, InheritedSockets::default()).await
+    }
+
+    /// As [`App::bind`], with sockets that are open already in the place of the addresses in `config`.
+    ///
+    /// # Errors
+    /// The first thing that cannot be had.
+    pub async fn bind_over(config: &Config, inherited: InheritedSockets) -> Result<Self, AppError> {
         if let Some(objection) = config.cache.objection() {
             warn!("{}: {objection}", config.cache.size.source);
         }
@@ -125,15 +136,7 @@ impl App {
         };
         let shops = shops::load(files)?;
         let upstream = Upstream::new(config.upstream.value.clone(), config.upstream_ca.as_ref(), outbound)?;
-        let listen = |address: &SocketAddr| bind(*address, &config.listen);
-        let listeners = config.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
-        let admin = match &*config.admin {
-            Admin::Off => None,
-            Admin::Required(address) => Some(listen(address)?),
-            Admin::IfFree(address) => {
-                listen(address).inspect_err(|error| warn!(%error, "no admin port")).ok()
-            }
-        };
+        let Listeners { service: listeners, admin } = Listeners::bind(config, inherited)?;
         let certificate = config.tls.as_ref().map(Certificate::load).transpose()?;
         let access = config.access.clone();
         let tokens =
@@ -341,8 +344,4 @@ fn reload(watches: &[Watch], manager: Arc<Manager>) -> impl Future<Output = ()> 
         reloads.await;
         manager.ready();
     }
-}
-
-fn bind(address: SocketAddr, all: &[SocketAddr]) -> Result<TcpListener, AppError> {
-    listener::bind(address, all).map_err(|error| AppError::Listen { address, error })
 }

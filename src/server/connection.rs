@@ -28,8 +28,8 @@ use super::streams::Streams;
 use crate::body::BoxError;
 use crate::certificate::Certificate;
 use crate::limits::{
-    GOAWAY_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_ERROR_RESETS, MAX_FIELDS, MAX_HEAD, MAX_PENDING_RESETS,
-    MAX_STREAMS, PING_INTERVAL, PING_TIMEOUT,
+    FIRST_REQUEST_GRACE, GOAWAY_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_ERROR_RESETS, MAX_FIELDS, MAX_HEAD,
+    MAX_PENDING_RESETS, MAX_STREAMS, PING_INTERVAL, PING_TIMEOUT,
 };
 
 /// Speaks HTTP/1 or HTTP/2, as the client begins.
@@ -89,7 +89,7 @@ where
         let stream = tokio::select! {
             stream = handshake => stream,
             () = activity.closing() => return,
-            () = stopping(&mut stop) => return,
+            () = stopping(&mut stop, activity) => return,
         };
         match stream {
             Ok(Ok(stream)) => Box::pin(self.converse(stream, peer, activity, stop)).await,
@@ -127,7 +127,7 @@ where
                 let limit = if activity.is_multiplexed() { GOAWAY_TIMEOUT } else { Duration::ZERO };
                 timeout(limit, connection).await.unwrap_or(Ok(()))
             }
-            () = stopping(&mut stop) => {
+            () = stopping(&mut stop, activity) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -138,10 +138,12 @@ where
     }
 }
 
-/// Completes when the server stops.
-async fn stopping(stop: &mut watch::Receiver<bool>) {
+/// Completes when the server stops, and a connection without a request so far has had its chance: the client sees that
+/// it was accepted, and its request may be on its way.
+async fn stopping(stop: &mut watch::Receiver<bool>, activity: &Activity) {
     // It fails only if the sender is gone, which is an end as well.
     let _ = stop.wait_for(|stop| *stop).await;
+    let _ = timeout(FIRST_REQUEST_GRACE, activity.asked()).await;
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod support;
 mod upstream;
 
 mod access_log;
+mod activation;
 mod admin_access;
 mod admin_edits;
 mod admin_faults;
