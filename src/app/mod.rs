@@ -23,7 +23,7 @@ use crate::cache::Cache;
 use crate::cache::disk::Disk;
 use crate::cache_directory::CacheDirectory;
 use crate::certificate::{Certificate, TlsError};
-use crate::config::{AdminAccess, Config, Limits, ProxyVariables, Webhook};
+use crate::config::{AdminAccess, ChangedFile, Config, Limits, ProxyVariables, RestartCheck, Webhook};
 use crate::edit_log::EditLog;
 use crate::metrics::Metrics;
 use crate::news::News;
@@ -38,7 +38,7 @@ use crate::server::{self, Connections, Quotas};
 use crate::servers::Servers;
 use crate::shops;
 use crate::shops::{ShopFiles, ShopsError};
-use crate::systemd::Manager;
+use crate::systemd::{self, Manager};
 use crate::upstream::outbound::{Outbound, OutboundError};
 use crate::upstream::{RootsError, Upstream};
 use crate::watch::Watch;
@@ -109,6 +109,8 @@ pub struct App {
     edit_log: Arc<EditLog>,
     /// Of all files that are reloaded.
     watches: Vec<Watch>,
+    /// What the configuration file is held against at a hang-up.
+    restart: Option<Arc<RestartCheck>>,
 }
 
 impl App {
@@ -205,7 +207,14 @@ impl App {
             tokens,
             edit_log,
             watches,
+            restart: None,
         })
+    }
+
+    /// Has a hang-up tell which settings have changed since the start.
+    #[must_use]
+    pub fn with_restart_check(self, check: RestartCheck) -> Self {
+        Self { restart: Some(Arc::new(check)), ..self }
     }
 
     /// Returns the real addresses of the service port.
@@ -229,8 +238,9 @@ impl App {
         let origin = self.proxy.upstream.origin();
         let shops = self.proxy.shops.current();
         let names: Vec<_> = shops.all().map(|shop| shop.name.as_str()).collect();
+        let addresses = self.addresses();
         info!(
-            version = env!("CARGO_PKG_VERSION"), listen = %joined(&self.addresses()),
+            version = env!("CARGO_PKG_VERSION"), listen = %joined(&addresses),
             admin = self.admin_address().map(tracing::field::display),
             upstream = %format_args!("{}://{}", origin.scheme, origin.authority),
             outbound = %self.proxy.upstream.outbound(), shops = %joined(&names), "serving"
@@ -288,13 +298,23 @@ impl App {
         });
         let cache = self.proxy.cache.clone();
         tasks.spawn_restarting("keep_fresh", move || cache.clone().keep_fresh(stopped.clone()));
+        let status = {
+            let (shops, addresses) = (Arc::clone(&self.proxy.shops), joined(&addresses).to_string());
+            move || format!("serving {} shop(s) on {addresses}", shops.current().all().count())
+        };
+        if let Some(interval) = systemd::watchdog_interval() {
+            // On the runtime, so that one that is stuck is noticed.
+            tasks.spawn_brief("watchdog", watchdog(Arc::clone(&manager), interval));
+        }
         // Not before hang-ups are handled: the manager may ask for a reload at once.
-        manager.ready();
+        manager.ready(&status());
         let mut shutdown = std::pin::pin!(shutdown);
         let ended = loop {
             tokio::select! {
                 () = &mut shutdown => break Ok(()),
-                Some(()) = hangups.recv() => tasks.spawn_brief("reload", reload(&self.watches, Arc::clone(&manager))),
+                Some(()) = hangups.recv() => {
+                    tasks.spawn_brief("reload", reload(&self.watches, self.restart.clone(), Arc::clone(&manager), status.clone()));
+                }
                 EndedEarly(task) = tasks.ended_early() => break Err(task),
                 EndedEarly(task) = admin_tasks.ended_early() => break Err(task),
             }
@@ -337,11 +357,46 @@ fn hook_client(hook: Webhook, outbound: &ProxyVariables) -> Result<(Webhook, Ups
 
 /// Has all files read again; what it returns tells the manager when that is done. Nothing should wait for it, for
 /// file systems may hang.
-fn reload(watches: &[Watch], manager: Arc<Manager>) -> impl Future<Output = ()> + use<> {
+fn reload<F: Fn() -> String>(
+    watches: &[Watch],
+    restart: Option<Arc<RestartCheck>>,
+    manager: Arc<Manager>,
+    status: F,
+) -> impl Future<Output = ()> + use<F> {
     manager.reloading();
     let reloads = join_all(watches.iter().map(Watch::reload));
+    let files = joined(watches).to_string();
     async move {
         reloads.await;
-        manager.ready();
+        info!(%files, "files read again");
+        if let Some(restart) = restart {
+            // A panic in there is told by the hook.
+            let changed = spawn_blocking(move || restart.changed()).await;
+            changed.ok().flatten().inspect(tell_of_restart);
+        }
+        manager.ready(&status());
+    }
+}
+
+/// Tells the manager again and again that the runtime runs tasks.
+async fn watchdog(manager: Arc<Manager>, interval: Duration) {
+    let mut ticks = tokio::time::interval(interval);
+    loop {
+        ticks.tick().await;
+        manager.alive();
+    }
+}
+
+/// Tells what of a changed configuration file is not in force.
+fn tell_of_restart(changed: &ChangedFile) {
+    let path = changed.path.display();
+    match &changed.settings {
+        Ok(settings) => {
+            let settings = joined(settings);
+            warn!(%path, %settings, "these settings have changed since the start: restart to put them in force");
+        }
+        Err(error) => {
+            warn!(%path, %error, "the configuration file is broken: mend it before a restart, which would fail");
+        }
     }
 }

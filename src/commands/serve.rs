@@ -9,7 +9,7 @@ use tracing::warn;
 use super::{CommandError, runtime};
 use crate::app::App;
 use crate::cli::Settings;
-use crate::config::Config;
+use crate::config::{Config, RestartCheck};
 use crate::server::inherited::InheritedSockets;
 use crate::{logging, stderr};
 
@@ -20,10 +20,11 @@ use crate::{logging, stderr};
 pub fn serve(settings: Settings) -> Result<(), CommandError> {
     // Before there is a second thread.
     let inherited = InheritedSockets::from_env().map_err(CommandError::wrong)?;
-    let config = Config::load(settings)?;
+    let config = Config::load(settings.clone())?;
     logging::start(*config.log_format, config.log_level.as_ref())?;
     runtime::run(async {
         let app = App::bind_over(&config, inherited).await?;
+        let app = app.with_restart_check(RestartCheck::new(settings, config));
         Ok(app.run(shutdown_signal().map_err(CommandError::failed)?).await?)
     })
 }

@@ -6,6 +6,7 @@ mod environment;
 mod file;
 mod layers;
 mod origin;
+mod restart;
 mod webhook;
 
 use std::io;
@@ -21,6 +22,7 @@ pub use admin_access::{AdminAccess, UserHeader};
 pub use environment::{NO_PROXY, PROXY, ProxyVariables};
 use layers::Layers;
 pub use origin::Origin;
+pub use restart::{ChangedFile, RestartCheck};
 pub use webhook::Webhook;
 
 /// Where a container is expected to serve.
