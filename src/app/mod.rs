@@ -111,6 +111,16 @@ pub struct App {
     watches: Vec<Watch>,
     /// What the configuration file is held against at a hang-up.
     restart: Option<Arc<RestartCheck>>,
+    start: Start,
+}
+
+/// What is in the cache before the first request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// Nothing: each key is read or fetched when it is first asked for.
+    Cold,
+    /// The copies on disk, or the usual feeds.
+    Warm,
 }
 
 impl App {
@@ -208,7 +218,14 @@ impl App {
             edit_log,
             watches,
             restart: None,
+            start: Start::Cold,
         })
+    }
+
+    /// Has copies loaded from disk, and usual feeds fetched, before anybody asks for them.
+    #[must_use]
+    pub fn with_warm_start(self) -> Self {
+        Self { start: Start::Warm, ..self }
     }
 
     /// Has a hang-up tell which settings have changed since the start.
@@ -296,6 +313,9 @@ impl App {
         tasks.spawn_restarting("coverage", move || {
             cache.clone().watch_coverage(Arc::clone(&shops), stop_coverage.clone())
         });
+        if self.start == Start::Warm {
+            tasks.spawn_brief("warm start", self.proxy.cache.clone().warm_up(stopped.clone()));
+        }
         let cache = self.proxy.cache.clone();
         tasks.spawn_restarting("keep_fresh", move || cache.clone().keep_fresh(stopped.clone()));
         let status = {

@@ -24,7 +24,7 @@ pub fn serve(settings: Settings) -> Result<(), CommandError> {
     logging::start(*config.log_format, config.log_level.as_ref())?;
     runtime::run(async {
         let app = App::bind_over(&config, inherited).await?;
-        let app = app.with_restart_check(RestartCheck::new(settings, config));
+        let app = app.with_warm_start().with_restart_check(RestartCheck::new(settings, config));
         Ok(app.run(shutdown_signal().map_err(CommandError::failed)?).await?)
     })
 }

@@ -69,3 +69,4 @@ mod tools_output;
 mod tools_shops;
 mod trust;
 mod waiting;
+mod warm_start;
