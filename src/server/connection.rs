@@ -206,6 +206,35 @@ mod tests {
         assert!(drops > 2 && connections.len() == 0, "{drops}");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_accepted_before_the_end_may_still_ask_once() {
+        let connections = connections(Counter::default());
+        for asks in [true, false] {
+            let (_stop, stopped) = watch::channel(true);
+            let place = connections.admit(PEER.into()).expect("a place");
+            let (near, mut far) = duplex(1 << 10);
+            let shared = shared(hello, Counter::default());
+            let socket = Socket::new(near, Arc::clone(&place.activity));
+            let start = tokio::time::Instant::now();
+            let client = async {
+                // The end is known before the request comes.
+                for _ in 0..10 {
+                    tokio::task::yield_now().await;
+                }
+                if asks {
+                    far.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("room");
+                }
+                let mut answer = Vec::new();
+                far.read_to_end(&mut answer).await.expect("an end");
+                answer
+            };
+            let serving = shared.converse(socket, PEER.into(), &place.activity, stopped);
+            let ((), answer) = tokio::join!(serving, client);
+            assert_eq!(answer.starts_with(b"HTTP/1.1 200 "), asks, "{}", String::from_utf8_lossy(&answer));
+            assert!(start.elapsed() <= 2 * FIRST_REQUEST_GRACE, "{:?}", start.elapsed());
+        }
+    }
+
     /// A handler that panics.
     fn broken(_: Request<Incoming>, _: SocketAddr) -> Ready<Response<AnyBody>> {
         panic!("a fault of the handler")

@@ -67,11 +67,12 @@ async fn copies_are_loaded_and_renewed_before_anybody_asks() {
 #[tokio::test]
 async fn an_outage_leaves_a_new_process_warm_by_its_copies() {
     let (upstream, cache) = (upstream().await, tempfile::tempdir().unwrap());
-    fill(&upstream, cache.path(), &[UPDATES, CATEGORIES]).await;
+    // None that is fetched without copies.
+    fill(&upstream, cache.path(), &[WINDOW, CATEGORIES]).await;
     let gone = stop(upstream).await;
     let process = start(&gone, cache.path());
     is_warm(&process).await;
-    let answer = get(process.address, UPDATES).await;
+    let answer = get(process.address, WINDOW).await;
     assert!(answer.status == 200 && answer.text().contains("wp-toolkit"), "{answer:?}");
 }
 
