@@ -32,6 +32,10 @@ pub(crate) const MAX_LINGER_INPUT: usize = 256 << 10;
 /// How long running responses may take at shutdown: what orchestrators grant before they kill.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a connection that was accepted just before a shutdown may take to its first request: a round trip or two, also
+/// to the other side of the world.
+pub(crate) const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
+
 /// How long an HTTP/2 connection that must close may take to say so.
 pub(crate) const GOAWAY_TIMEOUT: Duration = Duration::from_secs(1);
 

@@ -1,24 +1,29 @@
 //! Log on standard error: one line an event, whatever its fields contain.
 
 use std::env;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::fmt::format::{DefaultFields, Format, Json, JsonFields, Writer};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::format::{Format, Json, JsonFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::cli::LogFormat;
 use crate::given::{Given, Source};
+use crate::stderr::{LineWriter, Priority};
 use crate::{printable, stderr};
 
 /// Variable with the levels if no flag gives them, as in other Rust programs.
 const VARIABLE: &str = "RUST_LOG";
+
+/// Name of the field that has an event's text.
+const MESSAGE: &str = "message";
 
 /// Longest string in a line of JSON that would be too long: with every character escaped, a dozen still fit.
 const MAX_LONG_STRING: usize = 512;
@@ -53,13 +58,15 @@ pub(crate) fn start(format: LogFormat, level: Option<&Given<String>>) -> Result<
     });
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(|| stderr::LineWriter)
+        .with_writer(Lines)
         // It would be told by `eprintln!`, which may panic and block.
         .log_internal_errors(false)
         .with_ansi(stderr::is_colored())
         .with_target(false);
     // It fails only if a subscriber is set already, and then that one is wanted.
     let _ = match format {
+        // The journal has times of its own.
+        LogFormat::Text if stderr::is_journal() => lines.without_time().fmt_fields(OneLine).try_init(),
         LogFormat::Text => lines.fmt_fields(OneLine).try_init(),
         LogFormat::Json => {
             let format = Format::default().json().flatten_event(true).with_target(false);
@@ -108,16 +115,42 @@ fn filter(source: &Source, levels: &str) -> Result<EnvFilter, LevelError> {
     EnvFilter::try_new(&levels).map_err(|_| LevelError { at: source.clone(), directive: levels })
 }
 
+/// Makes the writer of a line, which tells the journal its priority.
+#[derive(Debug, Clone, Copy)]
+struct Lines;
+
+impl<'writer> MakeWriter<'writer> for Lines {
+    type Writer = LineWriter;
+
+    fn make_writer(&'writer self) -> LineWriter {
+        LineWriter(Priority::Info)
+    }
+
+    fn make_writer_for(&'writer self, meta: &Metadata<'_>) -> LineWriter {
+        LineWriter(match *meta.level() {
+            Level::ERROR => Priority::Error,
+            Level::WARN => Priority::Warning,
+            Level::INFO => Priority::Info,
+            Level::DEBUG | Level::TRACE => Priority::Debug,
+        })
+    }
+}
+
 /// Message of the notice about lost lines.
 const LOST: &str = "log lines were lost, because standard error did not take them";
 
 fn text_notice(lost: u64) -> String {
-    format!("{}  WARN {LOST} lost={lost}\n", now())
+    match stderr::is_journal() {
+        true => format!("<{}> WARN {LOST} lost={lost}\n", Priority::Warning as u8),
+        false => format!("{}  WARN {LOST} lost={lost}\n", now()),
+    }
 }
 
 fn json_notice(lost: u64) -> String {
     let line = json!({ "timestamp": now().to_string(), "level": "WARN", "message": LOST, "lost": lost });
-    format!("{line}\n")
+    let priority =
+        if stderr::is_journal() { format!("<{}>", Priority::Warning as u8) } else { String::new() };
+    format!("{priority}{line}\n")
 }
 
 /// Formats the current time for the start of a line.
@@ -125,18 +158,46 @@ fn now() -> impl fmt::Display {
     humantime::format_rfc3339_micros(SystemTime::now())
 }
 
-/// Formatter of fields as text. Characters that could break a line or control a terminal are escaped.
+/// Formatter of fields as text: `name=value`, the value in quotes if it would else not be told from what follows.
 ///
 /// SECURITY: targets and what the upstream sends are in log lines. A line feed in them would forge a line, a
-/// control sequence rewrite one.
+/// control sequence rewrite one; what is not plain is escaped.
 #[derive(Debug, Clone, Copy)]
 struct OneLine;
 
 impl<'writer> FormatFields<'writer> for OneLine {
     fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
-        let mut text = String::new();
-        DefaultFields::new().format_fields(Writer::new(&mut text), fields)?;
-        writer.write_str(&printable::escaped(&text))
+        let mut line = FieldsOfLine::default();
+        fields.record(&mut line);
+        writer.write_str(&line.0)
+    }
+}
+
+/// Fields of one line, as they are recorded.
+#[derive(Debug, Default)]
+struct FieldsOfLine(String);
+
+impl FieldsOfLine {
+    fn add(&mut self, field: &Field, value: &str) {
+        if !self.0.is_empty() {
+            self.0.push(' ');
+        }
+        if field.name() == MESSAGE {
+            self.0 += &printable::escaped(value);
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(self.0, "{}={}", field.name(), printable::log_value(value));
+        }
+    }
+}
+
+impl Visit for FieldsOfLine {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.add(field, &format!("{value:?}"));
     }
 }
 
@@ -246,9 +307,9 @@ mod tests {
     }
 
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    struct Written(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Lines {
+    impl io::Write for Written {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().expect("no panic").write(bytes)
         }
@@ -261,7 +322,7 @@ mod tests {
     #[test]
     fn nothing_in_an_event_breaks_its_line() {
         for ansi in [false, true] {
-            let lines = Lines::default();
+            let lines = Written::default();
             let writer = lines.clone();
             let subscriber = tracing_subscriber::fmt()
                 .with_writer(move || writer.clone())
@@ -281,5 +342,29 @@ mod tests {
             assert!(line.chars().all(printable::is_plain), "{line:?}");
             assert!(line.contains(r"shown=a\nb\rc\u{1b}[2Jd\u{9b}e\u{85}f\u{2028}g\u{202e}h\té"), "{line}");
         }
+    }
+
+    #[test]
+    fn a_value_has_one_spelling() {
+        let lines = Written::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .without_time()
+            .with_level(false)
+            .with_target(false)
+            .fmt_fields(OneLine)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let shop = "gold";
+            tracing::info!(shop, other = %shop, third = ?Some(1), codes = "a, b", none = "", n = 1, at = 1.5, "told");
+            tracing::info!(error = %"\"x\" is odd", key = "a=b", flag = true, "a message = text");
+        });
+        assert_eq!(
+            String::from_utf8(lines.0.lock().expect("no panic").clone()).expect("text"),
+            "told shop=gold other=gold third=Some(1) codes=\"a, b\" none=\"\" n=1 at=1.5\n\
+             a message = text error=\"\\\"x\\\" is odd\" key=\"a=b\" flag=true\n"
+        );
     }
 }

@@ -37,8 +37,8 @@ pub fn install_hook() {
             let backtrace = backtrace.as_ref().map(tracing::field::display);
             error!(thread, task, at, panic, backtrace, "panicked; this is a bug");
         } else {
-            stderr::message(format_args!("catalog-proxy: panicked at {at}: {panic}; this is a bug"));
-            backtrace.iter().for_each(stderr::message);
+            stderr::error(format_args!("catalog-proxy: panicked at {at}: {panic}; this is a bug"));
+            backtrace.iter().for_each(stderr::error);
         }
     }));
 }

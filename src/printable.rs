@@ -49,6 +49,23 @@ pub(crate) fn escaped(text: &str) -> String {
     out
 }
 
+/// Spells a value of a log line: escaped in Rust's notation, and in quotes if it is empty or has what ends values.
+pub(crate) fn log_value(text: &str) -> Cow<'_, str> {
+    let is_escaped = |c: char| !is_plain(c) || matches!(c, '"' | '\\');
+    let is_quoted = text.is_empty() || text.contains([' ', '"', '=']);
+    if !is_quoted && !text.contains(is_escaped) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len() + 2);
+    for c in text.chars() {
+        match is_escaped(c) {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+    }
+    if is_quoted { format!("\"{out}\"").into() } else { out.into() }
+}
+
 /// Escapes characters that are not plain in JSON. Apart from line breaks, JSON can have them inside of strings only.
 pub(crate) fn escaped_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
@@ -77,6 +94,20 @@ pub(crate) fn joined(values: &[impl fmt::Display]) -> impl fmt::Display {
     })
 }
 
+/// Most values that a log line lists; the files and the history have all.
+pub(crate) const MAX_LISTED: usize = 20;
+
+/// Formats values with commas between them, at most [`MAX_LISTED`]; of the others it tells the number.
+pub(crate) fn listed(values: &[impl fmt::Display]) -> impl fmt::Display {
+    fmt::from_fn(move |f| {
+        write!(f, "{}", joined(&values[..values.len().min(MAX_LISTED)]))?;
+        match values.len().checked_sub(MAX_LISTED) {
+            None | Some(0) => Ok(()),
+            Some(more) => write!(f, " and {more} more"),
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +128,33 @@ mod tests {
         let check = |text: &str, expected: &str| assert_eq!(escaped(text), expected);
         check("Größe 日本 🦀", "Größe 日本 🦀");
         check("a\nb\u{1b}[2Jc\u{9b}d\u{202e}", r"a\nb\u{1b}[2Jc\u{9b}d\u{202e}");
+    }
+
+    #[test]
+    fn a_value_ends_where_it_seems_to() {
+        let check = |text: &str, expected: &str| assert_eq!(log_value(text), expected);
+        check("/api/v4/packages", "/api/v4/packages");
+        check("Größe日本", "Größe日本");
+        check("", r#""""#);
+        check("a b", r#""a b""#);
+        check("a=b", r#""a=b""#);
+        check(r#"a" status=500"#, r#""a\" status=500""#);
+        check(r"a\n", r"a\\n");
+        check("a\nb\u{85}\u{202e}", r"a\nb\u{85}\u{202e}");
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let check = |values: usize, end: &str| {
+            let values: Vec<usize> = (1..=values).collect();
+            let listed = listed(&values).to_string();
+            assert!(listed.ends_with(end), "{listed}");
+        };
+        assert_eq!(listed(&[] as &[&str]).to_string(), "");
+        assert_eq!(listed(&["a", "b"]).to_string(), "a, b");
+        check(MAX_LISTED, ", 19, 20");
+        check(MAX_LISTED + 1, ", 19, 20 and 1 more");
+        check(57, ", 20 and 37 more");
     }
 
     #[test]

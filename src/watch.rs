@@ -2,6 +2,7 @@
 //! (bind mounts, NFS, some ConfigMap mounts).
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,7 +19,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::panics;
-use crate::printable::joined;
+use crate::printable::{joined, listed};
 
 /// How often files are read when no event reports a change: an edit must show within a second.
 pub const FILE_POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -51,6 +52,8 @@ pub enum Check {
 /// Handle of a watching thread, which ends when this is dropped.
 #[derive(Debug)]
 pub struct Watch {
+    name: &'static str,
+    files: Vec<PathBuf>,
     signal: Arc<Signal>,
     /// Number of the last reload request that was served; disconnects when the thread ends.
     served: watch::Receiver<u64>,
@@ -87,11 +90,12 @@ impl Watch {
     ) -> io::Result<Self> {
         let signal = Arc::new(Signal::default());
         let (progress, served) = watch::channel(0);
+        let (name, files) = (watched.name, watched.files.clone());
         let thread_signal = Arc::clone(&signal);
         thread::Builder::new()
             .name(watched.name.to_owned())
             .spawn(move || run(&watched, &thread_signal, &progress, check))?;
-        Ok(Self { signal, served })
+        Ok(Self { name, files, signal, served })
     }
 
     /// Requests a check of the files, changed or not. The returned future completes after the check, or when the thread
@@ -105,6 +109,17 @@ impl Watch {
         async move {
             // It fails only if the thread has ended, and then nothing is left to wait for.
             let _ = served.wait_for(|served| *served >= request).await;
+        }
+    }
+}
+
+impl fmt::Display for Watch {
+    /// Formats what is watched, with its files if they are known by name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files: Vec<_> = self.files.iter().map(|file| file.display()).collect();
+        match files.is_empty() {
+            true => f.write_str(self.name),
+            false => write!(f, "{} ({})", self.name, listed(&files)),
         }
     }
 }

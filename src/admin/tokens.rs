@@ -21,7 +21,7 @@ use tracing::info;
 
 use crate::edit_log::BY_FILE;
 use crate::place::Place;
-use crate::printable::{escaped, joined};
+use crate::printable::{escaped, listed};
 use crate::reloading::{FileContents, Parsed, Part, Reloadable, Reloading, Settle};
 use crate::watch;
 
@@ -209,7 +209,7 @@ impl Reloadable for AdminTokens {
     fn log_loaded(path: &PathBuf, _: Option<&Self>, now: &Self) {
         if now.error.is_none() {
             let [editors, viewers] = [Role::Editor, Role::Viewer].map(|role| now.names(role));
-            let (editors, viewers) = (joined(&editors), joined(&viewers));
+            let (editors, viewers) = (listed(&editors), listed(&viewers));
             info!(path = %path.display(), %editors, %viewers, "admin tokens loaded");
         }
     }

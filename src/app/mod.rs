@@ -1,6 +1,7 @@
 //! The proxy as a whole: builds and binds everything before the first task starts, runs, and drains.
 
 mod descriptors;
+mod listeners;
 mod tasks;
 
 use std::io;
@@ -22,23 +23,26 @@ use crate::cache::Cache;
 use crate::cache::disk::Disk;
 use crate::cache_directory::CacheDirectory;
 use crate::certificate::{Certificate, TlsError};
-use crate::config::{Admin, AdminAccess, Config, Limits, ProxyVariables, Webhook};
+use crate::config::{AdminAccess, ChangedFile, Config, Limits, ProxyVariables, RestartCheck, Webhook};
 use crate::edit_log::EditLog;
 use crate::metrics::Metrics;
 use crate::news::News;
 use crate::news::notify::{self, NotificationTarget, Notifier};
 use crate::printable::joined;
 use crate::proxy::Proxy;
+use crate::proxy::access_log::AccessLog;
 use crate::proxy::respond::Caching;
 use crate::proxy::trust::Trusted;
-use crate::server::{self, Connections, Quotas, listener};
+use crate::server::inherited::InheritedSockets;
+use crate::server::{self, Connections, Quotas};
 use crate::servers::Servers;
 use crate::shops;
 use crate::shops::{ShopFiles, ShopsError};
-use crate::systemd::Manager;
+use crate::systemd::{self, Manager};
 use crate::upstream::outbound::{Outbound, OutboundError};
 use crate::upstream::{RootsError, Upstream};
 use crate::watch::Watch;
+use listeners::Listeners;
 use tasks::{EndedEarly, Tasks};
 
 /// Some scrapers, probes and people. They are counted apart, so that they get through whatever clients do; many more than
@@ -105,6 +109,18 @@ pub struct App {
     edit_log: Arc<EditLog>,
     /// Of all files that are reloaded.
     watches: Vec<Watch>,
+    /// What the configuration file is held against at a hang-up.
+    restart: Option<Arc<RestartCheck>>,
+    start: Start,
+}
+
+/// What is in the cache before the first request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// Nothing: each key is read or fetched when it is first asked for.
+    Cold,
+    /// The copies on disk, or the usual feeds.
+    Warm,
 }
 
 impl App {
@@ -113,6 +129,14 @@ impl App {
     /// # Errors
     /// The first thing that cannot be had.
     pub async fn bind(config: &Config) -> Result<Self, AppError> {
+        Self::bind_over(config, InheritedSockets::default()).await
+    }
+
+    /// As [`App::bind`], with sockets that are open already in the place of the addresses in `config`.
+    ///
+    /// # Errors
+    /// The first thing that cannot be had.
+    pub async fn bind_over(config: &Config, inherited: InheritedSockets) -> Result<Self, AppError> {
         if let Some(objection) = config.cache.objection() {
             warn!("{}: {objection}", config.cache.size.source);
         }
@@ -124,15 +148,7 @@ impl App {
         };
         let shops = shops::load(files)?;
         let upstream = Upstream::new(config.upstream.value.clone(), config.upstream_ca.as_ref(), outbound)?;
-        let listen = |address: &SocketAddr| bind(*address, &config.listen);
-        let listeners = config.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
-        let admin = match &*config.admin {
-            Admin::Off => None,
-            Admin::Required(address) => Some(listen(address)?),
-            Admin::IfFree(address) => {
-                listen(address).inspect_err(|error| warn!(%error, "no admin port")).ok()
-            }
-        };
+        let Listeners { service: listeners, admin } = Listeners::bind(config, inherited)?;
         let certificate = config.tls.as_ref().map(Certificate::load).transpose()?;
         let access = config.access.clone();
         let tokens =
@@ -182,6 +198,7 @@ impl App {
             caching,
             trusted: Trusted::new(config.trusted.value.clone()),
             secure: certificate.is_some(),
+            access_log: AccessLog { format: *config.access_log, secure: certificate.is_some() },
             max_request_body: *limits.request_body,
             metrics,
         };
@@ -203,7 +220,21 @@ impl App {
             tokens,
             edit_log,
             watches,
+            restart: None,
+            start: Start::Cold,
         })
+    }
+
+    /// Has copies loaded from disk, and usual feeds fetched, before anybody asks for them.
+    #[must_use]
+    pub fn with_warm_start(self) -> Self {
+        Self { start: Start::Warm, ..self }
+    }
+
+    /// Has a hang-up tell which settings have changed since the start.
+    #[must_use]
+    pub fn with_restart_check(self, check: RestartCheck) -> Self {
+        Self { restart: Some(Arc::new(check)), ..self }
     }
 
     /// Returns the real addresses of the service port.
@@ -227,8 +258,9 @@ impl App {
         let origin = self.proxy.upstream.origin();
         let shops = self.proxy.shops.current();
         let names: Vec<_> = shops.all().map(|shop| shop.name.as_str()).collect();
+        let addresses = self.addresses();
         info!(
-            version = env!("CARGO_PKG_VERSION"), listen = %joined(&self.addresses()),
+            version = env!("CARGO_PKG_VERSION"), listen = %joined(&addresses),
             admin = self.admin_address().map(tracing::field::display),
             upstream = %format_args!("{}://{}", origin.scheme, origin.authority),
             outbound = %self.proxy.upstream.outbound(), shops = %joined(&names), "serving"
@@ -284,15 +316,28 @@ impl App {
         tasks.spawn_restarting("coverage", move || {
             cache.clone().watch_coverage(Arc::clone(&shops), stop_coverage.clone())
         });
+        if self.start == Start::Warm {
+            tasks.spawn_brief("warm start", self.proxy.cache.clone().warm_up(stopped.clone()));
+        }
         let cache = self.proxy.cache.clone();
         tasks.spawn_restarting("keep_fresh", move || cache.clone().keep_fresh(stopped.clone()));
+        let status = {
+            let (shops, addresses) = (Arc::clone(&self.proxy.shops), joined(&addresses).to_string());
+            move || format!("serving {} shop(s) on {addresses}", shops.current().all().count())
+        };
+        if let Some(interval) = systemd::watchdog_interval() {
+            // On the runtime, so that one that is stuck is noticed.
+            tasks.spawn_brief("watchdog", watchdog(Arc::clone(&manager), interval));
+        }
         // Not before hang-ups are handled: the manager may ask for a reload at once.
-        manager.ready();
+        manager.ready(&status());
         let mut shutdown = std::pin::pin!(shutdown);
         let ended = loop {
             tokio::select! {
                 () = &mut shutdown => break Ok(()),
-                Some(()) = hangups.recv() => tasks.spawn_brief("reload", reload(&self.watches, Arc::clone(&manager))),
+                Some(()) = hangups.recv() => {
+                    tasks.spawn_brief("reload", reload(&self.watches, self.restart.clone(), Arc::clone(&manager), status.clone()));
+                }
                 EndedEarly(task) = tasks.ended_early() => break Err(task),
                 EndedEarly(task) = admin_tasks.ended_early() => break Err(task),
             }
@@ -334,15 +379,46 @@ fn hook_client(hook: &Webhook, outbound: &ProxyVariables) -> Result<Upstream, Ap
 
 /// Has all files read again; what it returns tells the manager when that is done. Nothing should wait for it, for
 /// file systems may hang.
-fn reload(watches: &[Watch], manager: Arc<Manager>) -> impl Future<Output = ()> + use<> {
+fn reload<F: Fn() -> String>(
+    watches: &[Watch],
+    restart: Option<Arc<RestartCheck>>,
+    manager: Arc<Manager>,
+    status: F,
+) -> impl Future<Output = ()> + use<F> {
     manager.reloading();
     let reloads = join_all(watches.iter().map(Watch::reload));
+    let files = joined(watches).to_string();
     async move {
         reloads.await;
-        manager.ready();
+        info!(%files, "files read again");
+        if let Some(restart) = restart {
+            // A panic in there is told by the hook.
+            let changed = spawn_blocking(move || restart.changed()).await;
+            changed.ok().flatten().inspect(tell_of_restart);
+        }
+        manager.ready(&status());
     }
 }
 
-fn bind(address: SocketAddr, all: &[SocketAddr]) -> Result<TcpListener, AppError> {
-    listener::bind(address, all).map_err(|error| AppError::Listen { address, error })
+/// Tells the manager again and again that the runtime runs tasks.
+async fn watchdog(manager: Arc<Manager>, interval: Duration) {
+    let mut ticks = tokio::time::interval(interval);
+    loop {
+        ticks.tick().await;
+        manager.alive();
+    }
+}
+
+/// Tells what of a changed configuration file is not in force.
+fn tell_of_restart(changed: &ChangedFile) {
+    let path = changed.path.display();
+    match &changed.settings {
+        Ok(settings) => {
+            let settings = joined(settings);
+            warn!(%path, %settings, "these settings have changed since the start: restart to put them in force");
+        }
+        Err(error) => {
+            warn!(%path, %error, "the configuration file is broken: mend it before a restart, which would fail");
+        }
+    }
 }

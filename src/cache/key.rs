@@ -29,6 +29,15 @@ impl Key {
         Self { kind, target: target.into() }
     }
 
+    /// Returns the key that [`Key::as_str`] has given, or `None` if no key of this kind gives it.
+    pub(super) fn stored(kind: FeedKind, target: &str) -> Option<Self> {
+        let parsed: PathAndQuery = target.parse().ok()?;
+        let version = parsed.path().strip_prefix("/api/v")?.strip_suffix(kind.name())?.strip_suffix('/')?;
+        let is_version = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
+        let key = is_version.then(|| Self::of(kind, version, parsed.query()))?;
+        (key.as_str() == target).then_some(key)
+    }
+
     /// Returns the key of the other kind of feed with the same version and query.
     pub(crate) fn as_kind(&self, kind: FeedKind) -> Self {
         Self { kind, target: self.target.replacen(self.kind.name(), kind.name(), 1).into() }
@@ -71,6 +80,25 @@ impl fmt::Display for Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stored_key_is_one_that_was_given() {
+        let check = |target: &str, expected: bool| {
+            let key = Key::stored(FeedKind::Packages, target);
+            assert_eq!(key.is_some(), expected, "{target}");
+            assert!(key.is_none_or(|key| key.as_str() == target && key.kind() == FeedKind::Packages));
+        };
+        check("/api/v4/packages", true);
+        check("/api/v4/packages?", true);
+        check("/api/v4/packages?platform=unix&with-hidden", true);
+        check("/api/v4/categories", false);
+        check("/api/v/packages", false);
+        check("/api/v4x/packages", false);
+        check("/other", false);
+        check("/api/v4/packages#x", false);
+        check("https://elsewhere.example/api/v4/packages", false);
+        check("", false);
+    }
 
     #[test]
     fn knows_versions_that_there_could_be() {

@@ -27,12 +27,14 @@ mod store;
 mod vary;
 pub mod view;
 mod views;
+mod warm_up;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
@@ -41,6 +43,7 @@ use crate::config;
 use crate::metrics::Metrics;
 use crate::news::News;
 use crate::policy::ViewRules;
+use crate::printable::millis;
 use crate::upstream::Upstream;
 use cached_feed::{CachedFeed, Feed};
 use disk::Disk;
@@ -84,6 +87,8 @@ struct Inner {
     metrics: Arc<Metrics>,
     stale_for: Duration,
     flights: Flights,
+    /// Has a permit when somebody wants a packages feed to be there.
+    warmth_wanted: Notify,
 }
 
 impl Cache {
@@ -125,6 +130,7 @@ impl Cache {
             flights: Flights::new(metrics.fetches_yielded.clone(), metrics.fetches_refused.clone()),
             metrics,
             stale_for: *config.stale_for,
+            warmth_wanted: Notify::new(),
         }))
     }
 
@@ -189,7 +195,7 @@ impl Cache {
             Ok(Ok(())) => {}
             Ok(Err(_)) => warn!("copies may not all be on disk"),
             Err(_) => {
-                warn!(limit_s = CLOSE_LIMIT.as_secs(), "the disk is too slow, so copies may not all be there")
+                warn!(limit_ms = millis(CLOSE_LIMIT), "the disk is too slow, so copies may not all be there")
             }
         }
     }

@@ -19,7 +19,7 @@ use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parse
 pub use self::edits::{EditsArguments, TokenArguments};
 pub use self::news::{HistoryArguments, NewsArguments};
 pub use self::servers::ServersArguments;
-pub use self::settings::{AdminListen, LogFormat, NotifyFormat, Settings};
+pub use self::settings::{AccessLogFormat, AdminListen, LogFormat, NotifyFormat, Settings};
 pub use self::size::Size;
 pub use self::tools::{
     CheckArguments, Completions, Diff, Edit, Explain, Init, List, ListFormat, ListOrder, ListedPart, Man,

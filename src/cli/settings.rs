@@ -15,7 +15,7 @@ use super::size::Size;
 
 /// The settings of `serve`, each a flag, a variable and a key of the configuration file.
 #[allow(rustdoc::bare_urls, reason = "these texts are the help as well")]
-#[derive(Debug, Default, Args, Deserialize)]
+#[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
     /// Configuration file (TOML) with these flags' names as keys
@@ -119,6 +119,9 @@ pub struct Settings {
     /// How to log to standard error [default: text]
     #[arg(long, value_name = "FORMAT", env = "CATALOG_PROXY_LOG_FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,
+    /// Line for each request on standard error, whatever the log level; `json` for programs [default: off]
+    #[arg(long, value_name = "FORMAT", env = "CATALOG_PROXY_ACCESS_LOG", value_enum)]
+    pub access_log: Option<AccessLogFormat>,
     /// What to log: error, warn, info, debug (a line for each request), trace, off [default: RUST_LOG, or info]
     #[arg(long, value_name = "LEVEL", env = "CATALOG_PROXY_LOG_LEVEL")]
     pub log_level: Option<String>,
@@ -168,6 +171,18 @@ pub enum NotifyFormat {
     Discord,
     /// A card for a workflow of Microsoft Teams.
     Teams,
+}
+
+/// Format of the access log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AccessLogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// No line.
+    Off,
 }
 
 fn from_text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>

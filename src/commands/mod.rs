@@ -79,7 +79,7 @@ pub fn main() -> u8 {
         Err(no_command) => explain_usage(&no_command),
     };
     done.unwrap_or_else(|failure| {
-        stderr::message(format_args!("catalog-proxy: {failure}"));
+        stderr::error(format_args!("catalog-proxy: {failure}"));
         failure.code
     })
 }

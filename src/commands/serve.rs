@@ -9,7 +9,8 @@ use tracing::warn;
 use super::{CommandError, runtime};
 use crate::app::App;
 use crate::cli::Settings;
-use crate::config::Config;
+use crate::config::{Config, RestartCheck};
+use crate::server::inherited::InheritedSockets;
 use crate::{logging, stderr};
 
 /// Runs the proxy until a signal ends it.
@@ -17,10 +18,13 @@ use crate::{logging, stderr};
 /// # Errors
 /// If it cannot start.
 pub fn serve(settings: Settings) -> Result<(), CommandError> {
-    let config = Config::load(settings)?;
+    // Before there is a second thread.
+    let inherited = InheritedSockets::from_env().map_err(CommandError::wrong)?;
+    let config = Config::load(settings.clone())?;
     logging::start(*config.log_format, config.log_level.as_ref())?;
     runtime::run(async {
-        let app = App::bind(&config).await?;
+        let app = App::bind_over(&config, inherited).await?;
+        let app = app.with_warm_start().with_restart_check(RestartCheck::new(settings, config));
         Ok(app.run(shutdown_signal().map_err(CommandError::failed)?).await?)
     })
 }

@@ -10,7 +10,7 @@ use super::layers::Layers;
 use crate::given::Given;
 
 /// Access to the page and the API of the admin port. By default everybody may read and nobody may edit.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AdminAccess {
     /// File with the tokens of editors and viewers; without one nobody may edit.
     pub tokens: Option<Given<PathBuf>>,

@@ -6,6 +6,7 @@ mod environment;
 mod file;
 mod layers;
 mod origin;
+mod restart;
 mod webhook;
 
 use std::io;
@@ -15,12 +16,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::cli::{AdminListen, LogFormat, NotifyFormat, Settings, Size};
+use crate::cli::{AccessLogFormat, AdminListen, LogFormat, NotifyFormat, Settings, Size};
 use crate::given::{Given, Source};
 pub use admin_access::{AdminAccess, UserHeader};
 pub use environment::{NO_PROXY, PROXY, ProxyVariables};
 use layers::Layers;
 pub use origin::Origin;
+pub use restart::{ChangedFile, RestartCheck};
 pub use webhook::{RedirectError, Webhook};
 
 /// Where a container is expected to serve.
@@ -90,6 +92,9 @@ pub struct Config {
     pub notify_format: Given<NotifyFormat>,
     /// Format of log lines.
     pub log_format: Given<LogFormat>,
+    /// Format of the access log, if there is one. A busy night has millions of lines, and journals drop what comes too
+    /// fast, warnings too; so nobody has it who did not ask for it. The metrics count all requests anyway.
+    pub access_log: Given<AccessLogFormat>,
     /// Directives that say which lines are logged; without them `RUST_LOG` or `info`.
     pub log_level: Option<Given<String>>,
 }
@@ -242,6 +247,9 @@ impl Config {
             log_format: layers
                 .pick("--log-format", |settings| settings.log_format)
                 .unwrap_or(defaults.log_format),
+            access_log: layers
+                .pick("--access-log", |settings| settings.access_log)
+                .unwrap_or(defaults.access_log),
             log_level: layers.pick("--log-level", |settings| settings.log_level.clone()),
         };
         if *config.cache.max_feed_size == 0 {
@@ -281,6 +289,7 @@ impl Default for Config {
             notify: None,
             notify_format: NotifyFormat::Generic.into(),
             log_format: LogFormat::Text.into(),
+            access_log: AccessLogFormat::Off.into(),
             log_level: None,
         }
     }

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::cache_directory::CacheDirectory;
 use crate::cache_directory::files::{Files, Operation};
 use crate::digest::FileDigest;
-use crate::printable::joined;
+use crate::printable::listed;
 use crate::shops::{LoadedList, ShopName, Shops, WatchedShops};
 use crate::wall_clock;
 use crate::worker::{Rejected, Worker};
@@ -392,7 +392,7 @@ fn changed_lists(before: &Shops, now: &Shops) -> Vec<ChangedList> {
 fn log(record: &EditRecord) {
     let EditRecord { id, by, from, shop, note, codes, before, after, undoes, .. } = record;
     let EditedCodes { show, retire, hide, forget } = codes;
-    let named = |codes: &Vec<String>| (!codes.is_empty()).then(|| joined(codes).to_string());
+    let named = |codes: &Vec<String>| (!codes.is_empty()).then(|| listed(codes).to_string());
     let [show, retire, hide, forget] = [show, retire, hide, forget].map(named);
     info!(id, by, from, shop, show, retire, hide, forget, note, undoes, before, after, "whitelist edited");
 }

@@ -14,16 +14,16 @@ pub mod notify;
 pub(crate) mod renames;
 mod told;
 
+use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
-use std::{fmt, io};
 
 use tracing::{info, warn};
 
 use crate::cache_directory::CacheDirectory;
 use crate::metrics::{self, Metrics};
 use crate::policy::{Rules, Verdict};
-use crate::printable::joined;
+use crate::printable::listed;
 use crate::shops::WatchedShops;
 use crate::worker::{Rejected, Worker};
 pub use change::{Change, Kind, SellerName};
@@ -36,9 +36,6 @@ const MAX_QUEUED_REPORTS: usize = 64;
 /// Longest wait for queued reports at shutdown: many times what a slow disk takes. A disk that hangs must not hold up
 /// the shutdown.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
-
-/// Most codes that a log line names. For the rest it gives a number.
-const MAX_LOGGED_CODES: usize = 20;
 
 /// Changes that a renewed feed has confirmed.
 #[derive(Debug)]
@@ -152,14 +149,11 @@ impl Teller {
         self.history().push(api, at, &changes);
         let codes = |kind| {
             let of_kind = changes.iter().filter(move |change| change.change == kind);
-            Codes(
-                of_kind
-                    .map(|change| match &change.renamed_from {
-                        Some(old) => format!("{} (was {old})", change.code),
-                        None => change.code.clone(),
-                    })
-                    .collect(),
-            )
+            let named = of_kind.map(|change| match &change.renamed_from {
+                Some(old) => format!("{} (was {old})", change.code),
+                None => change.code.clone(),
+            });
+            named.collect::<Vec<_>>()
         };
         let (new, gone) = (codes(Kind::New), codes(Kind::Gone));
         let (switched, renamed) = (codes(Kind::Switched), codes(Kind::Renamed));
@@ -172,23 +166,11 @@ impl Teller {
             _ => false,
         };
         let missed = changes.iter().filter(|change| is_missed(change));
-        let missed = Codes(
-            missed.map(|change| change.renamed_from.as_ref().unwrap_or(&change.code).clone()).collect(),
-        );
+        let missed: Vec<_> =
+            missed.map(|change| change.renamed_from.as_ref().unwrap_or(&change.code)).collect();
+        let (new, gone, switched, renamed) =
+            (listed(&new), listed(&gone), listed(&switched), listed(&renamed));
+        let missed = listed(&missed);
         info!(api, %new, %gone, %switched, %renamed, whitelisted_gone = %missed, "the catalog changed");
-    }
-}
-
-/// Formats codes, at most [`MAX_LOGGED_CODES`] of them.
-struct Codes(Vec<String>);
-
-impl fmt::Display for Codes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(codes) = self;
-        write!(f, "{}", joined(&codes[..codes.len().min(MAX_LOGGED_CODES)]))?;
-        match codes.len().checked_sub(MAX_LOGGED_CODES) {
-            None | Some(0) => Ok(()),
-            Some(more) => write!(f, " and {more} more"),
-        }
     }
 }

@@ -12,7 +12,9 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 use tracing::{Level, debug, enabled, error, warn};
 
+use super::access_log::{AccessFacts, AccessLog, EndedAccess};
 use super::request_id::{Id, X_REQUEST_ID};
+use super::route::Route;
 use crate::body::{self, Body, BoxError};
 use crate::cache_status::CacheOutcome;
 use crate::error::Error;
@@ -22,6 +24,7 @@ use crate::printable::millis;
 use crate::servers::Servers;
 use crate::shops::{RulesOrder, ShopName};
 use crate::upstream::UpstreamError;
+use crate::wall_clock;
 
 /// A request that is being answered. Its end is reported when it is dropped, so exactly once, wherever a
 /// future or a body of it is abandoned.
@@ -43,13 +46,17 @@ pub struct Exchange {
     client: IpAddr,
     /// What a complete answer tells about the client's server, if it tells anything.
     rules: Option<AnsweringRules>,
-    /// What only the access line needs; `None` if there will be none.
-    line: Option<Box<AccessLine>>,
+    line: RequestLine,
 }
 
+/// The one line about a request, at its end.
 #[derive(Debug)]
-struct AccessLine {
-    method: Method,
+enum RequestLine {
+    /// In the access log.
+    Access(Box<AccessFacts>),
+    /// In the log at `debug`, if there is no access log, which would say the same.
+    Debug(Method),
+    Nowhere,
 }
 
 /// The rules that a response is made by, and where it is recorded that a server has them.
@@ -63,15 +70,20 @@ impl Exchange {
     /// Starts metering a request of `client`.
     pub(super) fn begin<B>(
         metrics: &Arc<Metrics>,
-        route: RouteName,
+        access_log: AccessLog,
+        route: &Route,
         request: &Request<B>,
         client: IpAddr,
     ) -> Self {
         metrics.requests.begun();
-        let line = enabled!(Level::DEBUG).then(|| Box::new(AccessLine { method: request.method().clone() }));
+        let line = match access_log.facts(route, request) {
+            Some(facts) => RequestLine::Access(facts),
+            None if enabled!(Level::DEBUG) => RequestLine::Debug(request.method().clone()),
+            None => RequestLine::Nowhere,
+        };
         Self {
             metrics: Arc::clone(metrics),
-            route,
+            route: route.name(),
             shop: None,
             id: Id::of(request.headers()),
             started: Instant::now(),
@@ -141,6 +153,9 @@ impl Exchange {
             *response.body_mut() = body::empty();
         }
         response.headers_mut().entry(X_REQUEST_ID).or_insert_with(|| self.id.value());
+        if let RequestLine::Access(facts) = &mut self.line {
+            facts.answered(response.headers());
+        }
         response.map(|inner| MeteredBody {
             left: inner.size_hint().exact(),
             inner,
@@ -167,14 +182,22 @@ impl Drop for Exchange {
         let elapsed = self.started.elapsed();
         self.record_server();
         self.metrics.requests.ended(&EndedRequest { route, status, outcome, sent, elapsed, end });
-        if let Some(line) = &self.line {
-            let (client, AccessLine { method }) = (self.client, &**line);
-            let shop = self.shop.as_ref().map(tracing::field::display);
-            debug!(
-                client.addr = %client, %method, path = self.target.as_ref().map_or("", PathAndQuery::path),
-                route = route.name(), shop, status = status.map(|status| status.as_u16()), cache = outcome.name(),
-                bytes = sent, elapsed_ms = millis(elapsed), end = end.name(), request_id = %self.id, "request"
-            );
+        match &self.line {
+            RequestLine::Access(facts) => {
+                let (client, target, bytes, id) = (self.client, self.target.as_ref(), sent, &self.id);
+                let ended =
+                    EndedAccess { facts, client, target, status, bytes, elapsed, end, route, outcome, id };
+                ended.log(wall_clock::now());
+            }
+            RequestLine::Debug(method) => {
+                let shop = self.shop.as_ref().map(tracing::field::display);
+                debug!(
+                    client.addr = %self.client, %method, path = self.target.as_ref().map_or("", PathAndQuery::path),
+                    route = route.name(), shop, status = status.map(|status| status.as_u16()), cache = outcome.name(),
+                    bytes = sent, elapsed_ms = millis(elapsed), end = end.name(), request_id = %self.id, "request"
+                );
+            }
+            RequestLine::Nowhere => {}
         }
     }
 }
@@ -261,10 +284,16 @@ mod tests {
     use http_body_util::{BodyExt, StreamBody};
 
     use super::*;
+    use crate::cli::AccessLogFormat;
+    use crate::shops::Shops;
 
     fn begin(metrics: &Arc<Metrics>) -> Exchange {
         let client = "192.0.2.1".parse().expect("an address");
-        Exchange::begin(metrics, RouteName::Packages, &Request::new(()), client)
+        let access_log = AccessLog { format: AccessLogFormat::Off, secure: false };
+        let shops = Shops::of_texts(Some("extensions = []"), &[]).expect("shops");
+        let target = "/api/v4/packages".parse().expect("a target");
+        let route = Route::of(&Method::GET, &target, None, &shops);
+        Exchange::begin(metrics, access_log, &route, &Request::new(()), client)
     }
 
     fn count(metrics: &Metrics, line: &str) -> String {

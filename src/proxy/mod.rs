@@ -1,5 +1,6 @@
 //! One request to one response: admit, route, look up, view, negotiate, respond, meter; forward for the rest.
 
+pub mod access_log;
 pub mod admit;
 pub mod exchange;
 pub mod forward;
@@ -34,6 +35,7 @@ use crate::policy::{ViewKind, ViewRules};
 use crate::servers::{Servers, monitors};
 use crate::shops::{Shops, WatchedShops};
 use crate::upstream::Upstream;
+use access_log::AccessLog;
 use exchange::{Exchange, MeteredBody};
 use headers::Client;
 use negotiate::Accepted;
@@ -58,6 +60,8 @@ pub struct Proxy {
     pub trusted: Trusted,
     /// True if clients are served over TLS.
     pub secure: bool,
+    /// Where each request has a line.
+    pub access_log: AccessLog,
     /// Largest request body in bytes.
     pub max_request_body: u64,
     pub metrics: Arc<Metrics>,
@@ -91,7 +95,7 @@ impl Proxy {
         // INVARIANT: the same shops, with the same lists, from here to the end of the response.
         let shops = self.shops.current();
         let route = Self::route(&request, &shops);
-        let mut exchange = Exchange::begin(&self.metrics, route.name(), &request, client);
+        let mut exchange = Exchange::begin(&self.metrics, self.access_log, &route, &request, client);
         if let Some(shop) = route.shop() {
             exchange.set_shop(shop);
         }
@@ -264,7 +268,7 @@ impl Proxy {
     pub(crate) async fn respond_in_simulation(&self, request: &Request<()>) -> Response<MeteredBody> {
         let route = Self::route(request, &self.shops.current());
         let peer = std::net::Ipv4Addr::LOCALHOST.into();
-        let mut exchange = Exchange::begin(&self.metrics, route.name(), request, peer);
+        let mut exchange = Exchange::begin(&self.metrics, self.access_log, &route, request, peer);
         let result = match route {
             Route::Feed(wanted) => self.feed(request, &wanted, &mut exchange).await,
             Route::Refused(refusal) => Err(refusal.into()),

@@ -17,7 +17,7 @@ pub fn live() -> Response<Body> {
 ///
 /// SECURITY: it has no details, because any client may ask, and its cost does not grow with the cache.
 pub fn ready(proxy: &Proxy, query: Option<&str>) -> Response<Body> {
-    let is_warm = || proxy.cache.is_warm();
+    let is_warm = || proxy.cache.ask_for_warmth();
     match asks_for_warmth(query) && !is_warm() {
         false => text(StatusCode::OK, "ready\n"),
         true => text(StatusCode::SERVICE_UNAVAILABLE, "no packages feed yet\n"),
@@ -32,7 +32,7 @@ const MAX_LISTED: usize = 100;
 pub fn ready_with_details(proxy: &Proxy, query: Option<&str>, is_draining: bool) -> Response<Body> {
     let (code, status) = match is_draining {
         true => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
-        false if asks_for_warmth(query) && !proxy.cache.is_warm() => {
+        false if asks_for_warmth(query) && !proxy.cache.ask_for_warmth() => {
             (StatusCode::SERVICE_UNAVAILABLE, "cold")
         }
         false => (StatusCode::OK, "ready"),

@@ -17,10 +17,14 @@ pub(super) struct Activity {
     pub(super) network: IpAddr,
     state: Mutex<ActivityState>,
     closing: Notify,
+    /// Has a permit from the first request on.
+    asked: Notify,
 }
 
 #[derive(Debug)]
 struct ActivityState {
+    /// True if there was a request.
+    has_asked: bool,
     /// Requests whose response is not complete.
     running: usize,
     /// What is awaited while none runs.
@@ -60,24 +64,36 @@ impl Activity {
     /// Returns the record of a new connection from `network`.
     pub(super) fn new(network: IpAddr) -> Arc<Self> {
         let state = ActivityState {
+            has_asked: false,
             running: 0,
             awaited: Awaited::FirstRequest,
             since: Instant::now(),
             multiplexed: false,
             input: Input::Complete,
         };
-        Arc::new(Self { network, state: Mutex::new(state), closing: Notify::new() })
+        Arc::new(Self { network, state: Mutex::new(state), closing: Notify::new(), asked: Notify::new() })
     }
 
     /// Records the start of a request; it runs until the guard is dropped.
     pub(super) fn start<B: Body>(self: &Arc<Self>, request: &Request<B>) -> Running {
         let mut state = self.state.lock();
         state.running += 1;
+        if !state.has_asked {
+            state.has_asked = true;
+            self.asked.notify_one();
+        }
         state.multiplexed = request.version() == Version::HTTP_2;
         if request.body().is_end_stream() && !state.multiplexed {
             state.input = Input::Complete;
         }
         Running(Arc::clone(self))
+    }
+
+    /// Waits for the connection's first request; there is none to wait for after it. One task may wait at a time.
+    pub(super) async fn asked(&self) {
+        if !self.state.lock().has_asked {
+            self.asked.notified().await;
+        }
     }
 
     /// Records that bytes came in.

@@ -28,8 +28,8 @@ use super::streams::Streams;
 use crate::body::BoxError;
 use crate::certificate::Certificate;
 use crate::limits::{
-    GOAWAY_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_ERROR_RESETS, MAX_FIELDS, MAX_HEAD, MAX_PENDING_RESETS,
-    MAX_STREAMS, PING_INTERVAL, PING_TIMEOUT,
+    FIRST_REQUEST_GRACE, GOAWAY_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_ERROR_RESETS, MAX_FIELDS, MAX_HEAD,
+    MAX_PENDING_RESETS, MAX_STREAMS, PING_INTERVAL, PING_TIMEOUT,
 };
 
 /// Speaks HTTP/1 or HTTP/2, as the client begins.
@@ -89,7 +89,7 @@ where
         let stream = tokio::select! {
             stream = handshake => stream,
             () = activity.closing() => return,
-            () = stopping(&mut stop) => return,
+            () = stopping(&mut stop, activity) => return,
         };
         match stream {
             Ok(Ok(stream)) => Box::pin(self.converse(stream, peer, activity, stop)).await,
@@ -127,7 +127,7 @@ where
                 let limit = if activity.is_multiplexed() { GOAWAY_TIMEOUT } else { Duration::ZERO };
                 timeout(limit, connection).await.unwrap_or(Ok(()))
             }
-            () = stopping(&mut stop) => {
+            () = stopping(&mut stop, activity) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -138,10 +138,12 @@ where
     }
 }
 
-/// Completes when the server stops.
-async fn stopping(stop: &mut watch::Receiver<bool>) {
+/// Completes when the server stops, and a connection without a request so far has had its chance: the client sees that
+/// it was accepted, and its request may be on its way.
+async fn stopping(stop: &mut watch::Receiver<bool>, activity: &Activity) {
     // It fails only if the sender is gone, which is an end as well.
     let _ = stop.wait_for(|stop| *stop).await;
+    let _ = timeout(FIRST_REQUEST_GRACE, activity.asked()).await;
 }
 
 #[cfg(test)]
@@ -202,6 +204,35 @@ mod tests {
         })
         .await;
         assert!(drops > 2 && connections.len() == 0, "{drops}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_accepted_before_the_end_may_still_ask_once() {
+        let connections = connections(Counter::default());
+        for asks in [true, false] {
+            let (_stop, stopped) = watch::channel(true);
+            let place = connections.admit(PEER.into()).expect("a place");
+            let (near, mut far) = duplex(1 << 10);
+            let shared = shared(hello, Counter::default());
+            let socket = Socket::new(near, Arc::clone(&place.activity));
+            let start = tokio::time::Instant::now();
+            let client = async {
+                // The end is known before the request comes.
+                for _ in 0..10 {
+                    tokio::task::yield_now().await;
+                }
+                if asks {
+                    far.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("room");
+                }
+                let mut answer = Vec::new();
+                far.read_to_end(&mut answer).await.expect("an end");
+                answer
+            };
+            let serving = shared.converse(socket, PEER.into(), &place.activity, stopped);
+            let ((), answer) = tokio::join!(serving, client);
+            assert_eq!(answer.starts_with(b"HTTP/1.1 200 "), asks, "{}", String::from_utf8_lossy(&answer));
+            assert!(start.elapsed() <= 2 * FIRST_REQUEST_GRACE, "{:?}", start.elapsed());
+        }
     }
 
     /// A handler that panics.

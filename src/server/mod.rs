@@ -4,6 +4,7 @@ mod activity;
 mod admission;
 mod connection;
 mod handshake;
+pub mod inherited;
 pub mod listener;
 mod response;
 mod socket;

@@ -4,7 +4,7 @@ use tracing::{info, warn};
 
 use super::Shop;
 use crate::policy::{Changes, Pattern, Rules};
-use crate::printable::joined;
+use crate::printable::listed;
 
 /// What an edit or a date changes, for the log.
 pub(super) struct LoggedChanges {
@@ -21,12 +21,12 @@ pub(super) struct LoggedChanges {
 impl LoggedChanges {
     pub(super) fn between(before: &Rules, now: &Rules) -> Self {
         let Changes { shown, retired, hidden, unlisted } = now.changes(before);
-        let some = |codes: Vec<Pattern>| (!codes.is_empty()).then(|| joined(&codes).to_string());
+        let some = |codes: Vec<Pattern>| (!codes.is_empty()).then(|| listed(&codes).to_string());
         Self {
-            added: joined(&shown).to_string(),
+            added: listed(&shown).to_string(),
             retired: some(retired),
             hidden: some(hidden),
-            removed: joined(&unlisted).to_string(),
+            removed: listed(&unlisted).to_string(),
         }
     }
 }

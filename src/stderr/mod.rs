@@ -7,6 +7,7 @@
 //! INVARIANT: nothing else in this program writes to standard error. `eprintln!` and its kin panic when a write
 //! fails, and block as long as the write does.
 
+mod journal;
 mod queue;
 
 use std::env;
@@ -19,7 +20,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use queue::Queue;
+pub use journal::{Priority, is_journal};
+use queue::{Queue, Rank};
 
 /// Longest line in bytes. Longer ones are cut visibly. A line about a request has a few hundred bytes, and twice its
 /// target, which common clients limit to some 8 KiB.
@@ -43,21 +45,30 @@ static HAS_WRITER: AtomicBool = AtomicBool::new(false);
 
 /// Queues a message for people, line by line.
 pub fn message(text: impl Display) {
+    message_at(Priority::Info, text);
+}
+
+/// Queues the message of an error for people, line by line.
+pub fn error(text: impl Display) {
+    message_at(Priority::Error, text);
+}
+
+fn message_at(priority: Priority, text: impl Display) {
     let mut lines = String::new();
     // An error here is that of a `Display`, and what it wrote by then is worth telling.
     let _ = write!(lines, "{text}");
     for line in lines.lines() {
-        send(format!("{line}\n").as_bytes());
+        send(format!("{line}\n").as_bytes(), priority, Rank::Log);
     }
 }
 
-/// Queues each thing that is written to it as one line. Never fails and never blocks.
+/// Queues each thing that is written to it as one line of this priority. Never fails and never blocks.
 #[derive(Debug, Clone, Copy)]
-pub struct LineWriter;
+pub struct LineWriter(pub Priority);
 
 impl Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        send(line);
+        send(line, self.0, Rank::Log);
         Ok(line.len())
     }
 
@@ -66,12 +77,18 @@ impl Write for LineWriter {
     }
 }
 
+/// Queues a line of the access log; it includes the line end. With half of the queue taken it is lost, so that a flood
+/// of requests leaves room for what goes wrong meanwhile.
+pub fn access_line(line: &str) {
+    send(line.as_bytes(), Priority::Info, Rank::Access);
+}
+
 /// Returns how many lines were lost since the start.
 pub fn lost() -> u64 {
     QUEUE.lost()
 }
 
-/// Sets the format of the notice about lost lines; it includes the line end.
+/// Sets the format of the notice about lost lines; it includes the line end, and what the journal wants in front.
 pub fn set_notice(notice: fn(u64) -> String) {
     QUEUE.set_notice(notice);
 }
@@ -89,7 +106,10 @@ pub fn finish() {
 /// Returns true if standard error is a terminal that shows colors, and its user wants them (<https://no-color.org>).
 pub fn is_colored() -> bool {
     let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
-    io::stderr().is_terminal() && !is_set("NO_COLOR") && env::var_os("TERM").is_none_or(|term| term != "dumb")
+    io::stderr().is_terminal()
+        && !is_journal()
+        && !is_set("NO_COLOR")
+        && env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 fn flush(limit: Duration) {
@@ -98,8 +118,8 @@ fn flush(limit: Duration) {
     }
 }
 
-fn send(line: &[u8]) {
-    QUEUE.push(line);
+fn send(line: &[u8], priority: Priority, rank: Rank) {
+    QUEUE.push(&journal::with_priority(line, priority), rank);
     if HAS_WRITER.swap(true, Ordering::AcqRel) {
         return;
     }

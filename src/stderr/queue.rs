@@ -9,12 +9,25 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::MAX_LINE_LEN;
+use super::journal::{Priority, with_priority};
 
 /// Most lines that wait: more than a burst of requests logs while the reader is not scheduled.
 const MAX_LINES: usize = 8192;
 
 /// Most bytes that wait: that many lines of common length.
 const MAX_BYTES: usize = 1 << 20;
+
+/// Part of the queue that lines of the access log may fill.
+const ACCESS_SHARE: usize = 2;
+
+/// How much of the queue a line may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rank {
+    /// All of it.
+    Log,
+    /// One [`ACCESS_SHARE`]th of it.
+    Access,
+}
 
 /// Lines that wait to be written.
 #[derive(Debug)]
@@ -72,10 +85,14 @@ impl Queue {
     /// Queues a line, or counts it as lost if there is no room.
     ///
     /// INVARIANT: never blocks. The lock is never held across a write.
-    pub(super) fn push(&self, line: &[u8]) {
+    pub(super) fn push(&self, line: &[u8], rank: Rank) {
         let text = cut(line);
+        let share = match rank {
+            Rank::Log => 1,
+            Rank::Access => ACCESS_SHARE,
+        };
         let mut state = self.state.lock();
-        if state.lines.len() >= MAX_LINES || state.bytes + text.len() > MAX_BYTES {
+        if state.lines.len() >= MAX_LINES / share || state.bytes + text.len() > MAX_BYTES / share {
             self.lose(&mut state, 1);
             return;
         }
@@ -216,7 +233,8 @@ fn cut(line: &[u8]) -> Vec<u8> {
 }
 
 fn plain_notice(lost: u64) -> String {
-    format!("catalog-proxy: {lost} lines were lost, because standard error did not take them\n")
+    let notice = format!("catalog-proxy: {lost} lines were lost, because standard error did not take them\n");
+    String::from_utf8_lossy(&with_priority(notice.as_bytes(), Priority::Warning)).into_owned()
 }
 
 #[cfg(test)]
@@ -268,18 +286,18 @@ mod tests {
     }
 
     fn push_all(queue: &Queue, lines: &[&str]) {
-        lines.iter().for_each(|line| queue.push(line.as_bytes()));
+        lines.iter().for_each(|line| queue.push(line.as_bytes(), Rank::Log));
     }
 
     #[test]
     fn what_does_not_fit_is_counted_and_told_at_its_place() {
         let queue = queue();
         for n in 0..MAX_LINES + 3 {
-            queue.push(format!("{n}\n").as_bytes());
+            queue.push(format!("{n}\n").as_bytes(), Rank::Log);
         }
         assert_eq!(queue.lost(), 3);
         queue.state.lock().next();
-        queue.push(b"later\n");
+        queue.push(b"later\n", Rank::Log);
         let mut disk = FakeDisk::with_room(usize::MAX);
         queue.drain(&mut disk);
         assert!(disk.text().starts_with("1\n2\n"));
@@ -288,11 +306,29 @@ mod tests {
     }
 
     #[test]
+    fn requests_leave_room_for_what_goes_wrong() {
+        let queue = queue();
+        for _ in 0..2 * MAX_LINES {
+            queue.push(b"request\n", Rank::Access);
+        }
+        assert_eq!(queue.lost(), (2 * MAX_LINES - MAX_LINES / 2) as u64);
+        push_all(&queue, &["warning\n"]);
+        queue.push(b"request\n", Rank::Access);
+        let mut disk = FakeDisk::with_room(usize::MAX);
+        queue.drain(&mut disk);
+        assert!(
+            disk.text().ends_with("request\nlost 12288\nwarning\nlost 1\n"),
+            "{}",
+            &disk.text()[disk.text().len() - 60..]
+        );
+    }
+
+    #[test]
     fn a_loss_is_told_though_nothing_follows() {
         let queue = queue();
         let line = vec![b'a'; MAX_LINE_LEN];
         for _ in 0..MAX_BYTES / MAX_LINE_LEN + 2 {
-            queue.push(&line);
+            queue.push(&line, Rank::Log);
         }
         let mut disk = FakeDisk::with_room(usize::MAX);
         queue.drain(&mut disk);
@@ -356,7 +392,7 @@ mod tests {
         let writing = Arc::clone(&queue);
         thread::spawn(move || writing.write_for_ever(Stuck(released)));
         for _ in 0..2 * MAX_LINES {
-            queue.push(b"line\n");
+            queue.push(b"line\n", Rank::Log);
         }
         queue.wait_until_written(Duration::from_millis(1));
         assert!(queue.state.lock().is_busy() && queue.lost() > 0);

@@ -16,15 +16,15 @@ use crate::upstream::{Step, Upstream, chunk, head_of, ok, status};
 const PACKAGES: &str = "/api/v4/packages";
 
 /// The real binary, and the lines that it wrote so far.
-struct Logged {
+pub struct Logged {
     child: Child,
-    address: std::net::SocketAddr,
-    lines: Arc<Mutex<Vec<String>>>,
-    directory: tempfile::TempDir,
+    pub address: std::net::SocketAddr,
+    pub lines: Arc<Mutex<Vec<String>>>,
+    pub directory: tempfile::TempDir,
 }
 
 impl Logged {
-    async fn start(upstream: &Upstream, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+    pub async fn start(upstream: &Upstream, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let whitelist = directory.path().join("whitelist.toml");
         std::fs::write(&whitelist, list(&[])).unwrap();
@@ -70,11 +70,11 @@ impl Logged {
         Self { child, address, lines, directory }
     }
 
-    fn with(&self, part: &str) -> Vec<String> {
+    pub fn with(&self, part: &str) -> Vec<String> {
         self.lines.lock().unwrap().iter().filter(|line| line.contains(part)).cloned().collect()
     }
 
-    async fn line(&self, part: &str) -> String {
+    pub async fn line(&self, part: &str) -> String {
         until(part, async || !self.with(part).is_empty()).await;
         self.with(part).remove(0)
     }
@@ -315,4 +315,39 @@ async fn a_request_keeps_its_id_on_all_its_way() {
     assert_eq!((sent(PACKAGES), problem.header("x-request-id")), (None, "mine-5"));
     let head = client::send(proxy.address, get_request("/livez")).await;
     assert_eq!(head.headers()["x-request-id"].len(), 32);
+}
+
+#[tokio::test]
+async fn a_reload_tells_what_it_read_and_what_needs_a_restart() {
+    let upstream = Upstream::with_feeds("[]", "[]").await;
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("proxy.toml");
+    std::fs::write(&config, "stale-for = \"7d\"\n").unwrap();
+    std::fs::create_dir(directory.path().join("shops")).unwrap();
+    let shops = directory.path().join("shops").to_str().unwrap().to_owned();
+    let arguments = ["--config", config.to_str().unwrap(), "--shops", &shops, "--log-format", "json"];
+    let proxy = Logged::start(&upstream, &arguments, &[]).await;
+    let hang_up = || {
+        let kill = format!("kill -HUP {}", proxy.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    };
+    // What is in force, written otherwise, is no change.
+    std::fs::write(&config, "stale-for = \"168h\" # a week\n").unwrap();
+    hang_up();
+    let read: Value = serde_json::from_str(&proxy.line("files read again").await).unwrap();
+    let files = read["files"].as_str().unwrap();
+    assert!(
+        files.contains("whitelist (") && files.contains(&shops) && files.contains("upstream-roots"),
+        "{files}"
+    );
+    std::fs::write(&config, "stale-for = \"1d\"\nlog-level = \"debug\"\n").unwrap();
+    hang_up();
+    let told: Value = serde_json::from_str(&proxy.line("have changed since the start").await).unwrap();
+    assert_eq!((&told["settings"], &told["level"]), (&"--stale-for, --log-level".into(), &"WARN".into()));
+    assert_eq!(told["path"], config.to_str().unwrap());
+    std::fs::write(&config, "stale-for = 1\n").unwrap();
+    hang_up();
+    let told: Value = serde_json::from_str(&proxy.line("the configuration file is broken").await).unwrap();
+    assert!(told["error"].as_str().unwrap().contains("proxy.toml:1:"), "{told}");
+    assert_eq!(proxy.with("have changed since the start").len(), 1);
 }

@@ -29,10 +29,20 @@ impl Manager {
         })
     }
 
+    /// Returns the next message without its status.
     fn next(&self) -> String {
+        let (message, _status) = self.next_with_status();
+        message
+    }
+
+    fn next_with_status(&self) -> (String, String) {
         let mut message = [0; 256];
         let len = self.socket.recv(&mut message).expect("a message");
-        String::from_utf8(message[..len].to_vec()).unwrap()
+        let message = String::from_utf8(message[..len].to_vec()).unwrap();
+        match message.split_once("STATUS=") {
+            Some((message, status)) => (message.to_owned(), status.to_owned()),
+            None => (message, String::new()),
+        }
     }
 
     fn has_more(&self) -> bool {
@@ -52,7 +62,8 @@ async fn systemd_is_told_of_start_reload_and_end() {
     let upstream = Upstream::with_feeds(array(&[plesk("docker"), plesk("wp-toolkit")]), "[]").await;
     let manager = Manager::new();
     let mut process = manager.start(&upstream);
-    assert_eq!(manager.next(), "READY=1\n");
+    let (message, status) = manager.next_with_status();
+    assert_eq!((&*message, status), ("READY=1\n", format!("serving 1 shop(s) on {}\n", process.address)));
     assert_eq!(get(process.address, "/readyz").await.status, 200);
 
     fs::write(process.whitelist(), list(&["docker"])).unwrap();
@@ -70,6 +81,17 @@ async fn systemd_is_told_of_start_reload_and_end() {
     assert_eq!(manager.next(), "STOPPING=1\n");
     assert_eq!(process.wait().await.code(), Some(0));
     assert!(!manager.has_more());
+}
+
+#[tokio::test]
+async fn the_watchdog_hears_of_a_process_that_runs() {
+    let upstream = Upstream::with_feeds("[]", "[]").await;
+    let manager = Manager::new();
+    let _process = Process::start_with(&upstream.url(), |command| {
+        command.env("NOTIFY_SOCKET", manager.directory.path().join("notify")).env("WATCHDOG_USEC", "100000");
+    });
+    let alive = |_: &usize| manager.next() == "WATCHDOG=1\n";
+    assert!((0..50).filter(alive).take(3).count() == 3, "no sign of life");
 }
 
 #[tokio::test]
@@ -109,7 +131,7 @@ async fn the_socket_may_be_in_no_directory() {
     });
     let mut message = [0; 64];
     let len = socket.recv(&mut message).expect("a message");
-    assert_eq!(&message[..len], b"READY=1\n");
+    assert!(message[..len].starts_with(b"READY=1\n"));
 }
 
 #[tokio::test]

@@ -23,10 +23,12 @@ use crate::cache::fetch::Fetcher;
 use crate::cache::freshness::FreshnessLimits;
 use crate::cache_directory::{CacheDirectory, Status};
 use crate::cancel;
+use crate::cli::AccessLogFormat;
 use crate::config::CacheConfig;
 use crate::metrics::Metrics;
 use crate::news::{self, Kind, News};
 use crate::proxy::Proxy;
+use crate::proxy::access_log::AccessLog;
 use crate::proxy::respond::Caching;
 use crate::proxy::trust::Trusted;
 use crate::reloading::{Part, Reloading};
@@ -143,6 +145,7 @@ impl World {
             caching: Caching { max_age: None },
             trusted: Trusted::default(),
             secure: false,
+            access_log: AccessLog { format: AccessLogFormat::Off, secure: false },
             max_request_body: 0,
             metrics,
         };

@@ -199,6 +199,17 @@ pub fn packages(file: &Bytes) -> Result<PackagesCopy, Unusable> {
     Ok(PackagesCopy { key: header.key, body, index })
 }
 
+/// Reads the key of a file's feed.
+///
+/// # Errors
+/// If anything about the file is wrong, or the key is none of a feed.
+pub fn key(file: &Bytes) -> Result<Key, Unusable> {
+    let (header, _) = parse(file)?;
+    let kind = [FeedKind::Packages, FeedKind::Categories].into_iter().find(|kind| kind.name() == header.kind);
+    let key = kind.and_then(|kind| Key::stored(kind, &header.key));
+    key.ok_or(Unusable::Key)
+}
+
 /// Converts seconds to a duration, bounded so that sums do not overflow whatever a file says.
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds.min(u64::MAX / 8))

@@ -29,7 +29,7 @@ use crate::wall_clock;
 pub use format::PackagesCopy;
 use lane::Lane;
 use shelf::Shelf;
-pub use shelf::newest_packages;
+pub use shelf::{RecentFile, newest_packages};
 
 /// Feeds waiting to be written; beyond that they are noted, and written when there is room.
 const MAX_QUEUED_WRITES: usize = 64;
@@ -73,9 +73,9 @@ pub struct Disk {
 struct Unsaved(Mutex<HashSet<Key>>);
 
 #[derive(Debug)]
-struct Read {
-    key: Key,
-    reply: oneshot::Sender<Option<CachedFeed>>,
+enum Read {
+    Key { key: Key, reply: oneshot::Sender<Option<CachedFeed>> },
+    File { name: String, reply: oneshot::Sender<Option<(Key, CachedFeed)>> },
 }
 
 #[derive(Debug)]
@@ -132,7 +132,7 @@ impl Disk {
             return None;
         }
         let (reply, mut read) = oneshot::channel();
-        self.reads.send(Read { key: key.clone(), reply }).ok()?;
+        self.reads.send(Read::Key { key: key.clone(), reply }).ok()?;
         match timeout(READ_LIMIT, self.reads.wait(&mut read, READ_STALL_LIMIT)).await {
             Ok(Ok(copy)) => copy,
             Ok(Err(_)) | Err(_) => {
@@ -140,6 +140,26 @@ impl Disk {
                 None
             }
         }
+    }
+
+    /// Returns true if the directory can be used. Does not block.
+    pub fn is_claimed(&self) -> bool {
+        self.directory.is_claimed()
+    }
+
+    /// Returns the files of the feeds that were in use last, the one that was confirmed last first. Does not block.
+    pub fn recent_files(&self) -> Vec<RecentFile> {
+        self.shelf.recent_files()
+    }
+
+    /// Reads a file and proves it, as [`Disk::load`] does. Returns the key of its feed as well.
+    pub async fn load_file(&self, name: String) -> Option<(Key, CachedFeed)> {
+        if self.reads.hangs() {
+            return None;
+        }
+        let (reply, mut read) = oneshot::channel();
+        self.reads.send(Read::File { name, reply }).ok()?;
+        timeout(READ_LIMIT, self.reads.wait(&mut read, READ_STALL_LIMIT)).await.ok()?.ok()?
     }
 
     /// Queues a feed to be written, or its file to be confirmed if it has the feed already. A key that cannot be written
@@ -244,10 +264,14 @@ impl Unsaved {
     }
 }
 
-fn read(shelf: &Shelf, Read { key, reply }: Read) {
-    // Whoever waited for it gave up while the disk hung.
-    if !reply.is_closed() {
-        let _ = reply.send(shelf.load(&key, wall_clock::now()));
+fn read(shelf: &Shelf, job: Read) {
+    let now = wall_clock::now();
+    match job {
+        // Whoever waited for it gave up while the disk hung.
+        Read::Key { reply, .. } if reply.is_closed() => {}
+        Read::File { reply, .. } if reply.is_closed() => {}
+        Read::Key { key, reply } => drop(reply.send(shelf.load(&key, now))),
+        Read::File { name, reply } => drop(reply.send(shelf.load_name(&name, now))),
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
@@ -37,6 +38,9 @@ const REWRITE_AFTER: Duration = Duration::from_secs(60 * 60);
 /// A temporary file that is older was left behind by a crash; a younger one may be another process's where there
 /// are no locks.
 const TEMPORARY_AGE: Duration = Duration::from_secs(60 * 60);
+/// A key is renewed for a day after a client asked for it, so a file that was confirmed so long before the newest one
+/// was out of use when the process before ended.
+const IN_USE_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// Longest wait of the reader for a write that is under way, before it leaves a bad file for the next time.
 const REMOVE_WAIT: Duration = Duration::from_millis(200);
 
@@ -46,6 +50,14 @@ pub(super) struct Shelf {
     directory: Arc<CacheDirectory>,
     max_bytes: u64,
     files: Mutex<HashMap<String, Known>>,
+}
+
+/// File of a feed that was in use when the process before ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecentFile {
+    pub name: String,
+    /// Length in bytes.
+    pub len: u64,
 }
 
 /// Facts about a file that are known without reading it.
@@ -124,23 +136,50 @@ impl Shelf {
         };
         candidates.retain(|(_, known)| known.holds != Holds::OtherVersion);
         candidates.sort_by_key(|(_, known)| std::cmp::Reverse(known.written));
-        candidates.into_iter().find_map(|(name, _)| self.load_file(&name, key, now))
+        candidates
+            .into_iter()
+            .find_map(|(name, _)| self.load_file(&name, Some(key), now))
+            .map(|(_, copy)| copy)
     }
 
-    fn load_file(&self, name: &str, key: &Key, now: SystemTime) -> Option<CachedFeed> {
+    /// Returns the files that were in use last, the one that was confirmed last first.
+    pub(super) fn recent_files(&self) -> Vec<RecentFile> {
+        let files = self.files.lock();
+        let usable = files.iter().filter(|(_, known)| known.holds != Holds::OtherVersion);
+        let mut usable: Vec<_> = usable.map(|(name, known)| (known.written, name, known.len)).collect();
+        // By name as well, so that the order is one.
+        usable.sort_unstable_by(|a, b| b.cmp(a));
+        let newest = usable.first().map_or(UNIX_EPOCH, |(written, ..)| *written);
+        let in_use =
+            |written: SystemTime| newest.duration_since(written).is_ok_and(|age| age <= IN_USE_WITHIN);
+        let recent = usable.into_iter().take_while(|(written, ..)| in_use(*written));
+        recent.map(|(_, name, len)| RecentFile { name: name.clone(), len }).collect()
+    }
+
+    /// Reads the feed of a file, whatever its key, and proves it. A file that is proved bad is removed.
+    pub(super) fn load_name(&self, name: &str, now: SystemTime) -> Option<(Key, CachedFeed)> {
+        self.load_file(name, None, now)
+    }
+
+    /// Reads a file that must hold the feed of `key`, or of any whose file has that name.
+    fn load_file(&self, name: &str, key: Option<&Key>, now: SystemTime) -> Option<(Key, CachedFeed)> {
         let path = self.directory.path().join(name);
         let (inode, decoded) = match self.directory.files().read(&path, self.max_bytes.max(MIN_MAX_FILE_LEN))
         {
             // The file's own time is when the feed was last confirmed.
             Ok(Contents { bytes, modified, inode }) => {
-                (inode, format::decode(&bytes.into(), key, modified, now))
+                let bytes = bytes.into();
+                let key = key.map_or_else(|| key_of(&bytes, name), |key| Ok(key.clone()));
+                let decoded =
+                    key.and_then(|key| Ok((key.clone(), format::decode(&bytes, &key, modified, now)?)));
+                (inode, decoded)
             }
             Err(error) => (0, Err(error.into())),
         };
         match decoded {
-            Ok(copy) => {
+            Ok((key, copy)) => {
                 self.learn(name, holds(&copy));
-                return Some(copy);
+                return Some((key, copy));
             }
             Err(Unusable::Io(error)) if error.kind() == ErrorKind::NotFound => {
                 // Unless the directory itself is away for a while.
@@ -304,6 +343,12 @@ pub fn newest_packages(
         let copy = format::packages(&contents.bytes.into()).ok()?;
         is_wanted(&copy.key).then_some((copy, at))
     })
+}
+
+/// Returns the key of a file's feed, if it is one whose file has that name.
+fn key_of(file: &Bytes, name: &str) -> Result<Key, Unusable> {
+    let key = format::key(file)?;
+    if names(&key).iter().any(|other| other == name) { Ok(key) } else { Err(Unusable::Key) }
 }
 
 /// Returns the names that the file for a key can have.

@@ -15,7 +15,7 @@ mod tests;
 use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::cached_feed::CachedFeed;
 use super::changes::{Comparison, Confirmed};
@@ -205,7 +205,12 @@ impl Inner {
         let (elements, bytes) = (cached.feed.len(), cached.feed.body.len());
         let outcome = if changed { "changed" } else { "unchanged" };
         self.count(key, Failed { outcome, phase: DONE }, elapsed);
-        info!(%key, elements, bytes, changed, elapsed_ms = millis(elapsed), "fetched");
+        let elapsed_ms = millis(elapsed);
+        // Most fetches bring what is there already; the metrics count them.
+        match changed {
+            true => info!(%key, elements, bytes, changed, elapsed_ms, "fetched"),
+            false => debug!(%key, elements, bytes, changed, elapsed_ms, "fetched"),
+        }
         if !stored {
             warn!(%key, bytes, "the feed is larger than the cache, so it is fetched for each request");
         }
