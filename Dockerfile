@@ -13,11 +13,15 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 RUN awk 'BEGIN { keep = 1 } /^\[/ { keep = !/^\[\[(bench|test)\]\]/ } keep' Cargo.toml > build.toml \
     && mv build.toml Cargo.toml \
-    && mkdir src && echo '//! Empty.' | tee src/lib.rs > src/main.rs && echo 'fn main() {}' >> src/main.rs \
+    && mkdir src && echo '//! Empty.' | tee build.rs src/lib.rs > src/main.rs \
+    && echo 'fn main() {}' | tee --append build.rs >> src/main.rs \
     && cargo build --release --locked \
     && cargo clean --release --locked --package catalog-proxy
 
-COPY whitelist.toml ./
+# What `--version` says, as there is no git in here: the commit, and the seconds since 1970 at which it was made.
+ARG SOURCE_REVISION
+ARG SOURCE_DATE_EPOCH
+COPY build.rs whitelist.toml ./
 COPY assets assets
 COPY src src
 # install sets the modes: in a checkout made with a strict umask the list is for its owner alone.
@@ -38,9 +42,16 @@ RUN install --directory --owner=65532 --group=65532 /var/cache/catalog-proxy
 COPY --from=build /out/whitelist.toml /etc/catalog-proxy/whitelist.toml
 COPY --from=build /out/catalog-proxy /usr/local/bin/catalog-proxy
 
+# docker build --build-arg VERSION=… --build-arg SOURCE_REVISION=… --build-arg SOURCE_URL=…: where it comes from.
+ARG VERSION
+ARG SOURCE_REVISION
+ARG SOURCE_URL
 LABEL org.opencontainers.image.title="catalog-proxy" \
       org.opencontainers.image.description="A filtering, caching reverse proxy for Plesk's extension catalog" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$SOURCE_REVISION" \
+      org.opencontainers.image.source="$SOURCE_URL"
 
 # An example. Mount your own directory over /etc/catalog-proxy, not a file over this one: a mounted file
 # does not change when an editor or mv puts a new one in its place.

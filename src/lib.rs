@@ -60,6 +60,7 @@ mod hex;
 mod line_patch;
 pub mod panics;
 mod printable;
+pub mod version;
 mod wall_clock;
 
 pub mod stderr;

@@ -26,13 +26,14 @@ pub use self::tools::{
     Platform, SellerArgument, ShopChoice, ShopsArguments, Sources, TableFormat, TextFormat,
 };
 pub use self::variables::Variables;
+use crate::version::VERSION_WITH_REVISION;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed (or `check` found something), 2 wrong usage, \
                           configuration or whitelist.";
 
 /// A filtering, caching reverse proxy for Plesk's extension catalog.
 #[derive(Debug, Parser)]
-#[command(name = "catalog-proxy", version, about, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "catalog-proxy", version = VERSION_WITH_REVISION, about, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

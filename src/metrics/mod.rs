@@ -25,6 +25,7 @@ use connections::ConnectionMetrics;
 use requests::Requests;
 use state::Snapshot;
 
+use crate::version::{REVISION, VERSION};
 use crate::{panics, stderr};
 
 /// Media type of [`Metrics::encode`]'s text: the older format, which every scraper understands.
@@ -159,6 +160,14 @@ pub struct Notified {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Build {
     version: &'static str,
+    /// Commit; empty if it is not known, which is no label to Prometheus.
+    revision: &'static str,
+}
+
+impl Default for Build {
+    fn default() -> Self {
+        Self { version: VERSION, revision: REVISION.unwrap_or_default() }
+    }
 }
 
 impl Default for Metrics {
@@ -209,7 +218,7 @@ impl Metrics {
         let mut registry = Registry::default();
         process::register(&mut registry);
         let ours = registry.sub_registry_with_prefix("catalog_proxy");
-        ours.register("build", "What runs", Info::new(Build { version: env!("CARGO_PKG_VERSION") }));
+        ours.register("build", "What runs", Info::new(Build::default()));
         self.register(ours);
         state.register(ours);
         let mut open_metrics = String::new();
@@ -287,7 +296,10 @@ mod tests {
             "catalog_proxy_forward_failures_total{outcome=\"refused\",phase=\"connect\"} 0",
             "catalog_proxy_cached_keys 3",
             "# TYPE catalog_proxy_build_info gauge",
-            concat!("catalog_proxy_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+            &format!(
+                "catalog_proxy_build_info{{version=\"{VERSION}\",revision=\"{}\"}} 1",
+                REVISION.unwrap_or_default()
+            ),
         ] {
             assert!(text.lines().any(|other| other == line), "{line}\n{text}");
         }

@@ -47,6 +47,36 @@ fn whitelist(content: &str) -> (tempfile::TempDir, String) {
     (directory, path)
 }
 
+/// Returns what git prints in the checkout, or `None` where the sources are none.
+fn git(arguments: &[&str]) -> Option<String> {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let output = Command::new("git").current_dir(root).env("TZ", "UTC").args(arguments).output().ok()?;
+    output.status.success().then(|| text(&output.stdout).trim().to_owned())
+}
+
+#[test]
+fn the_version_names_the_commit() {
+    let output = run(&["--version"], b"");
+    let version = text(&output.stdout).trim();
+    let plain = concat!("catalog-proxy ", env!("CARGO_PKG_VERSION"));
+    // Whoever builds without git may say which commit it is; what then is printed is theirs.
+    if option_env!("SOURCE_REVISION").is_some_and(|revision| !revision.is_empty()) {
+        assert!(version.starts_with(plain), "{version}");
+        return;
+    }
+    let in_checkout = git(&["rev-parse", "--show-cdup"]).is_some_and(|way_up| way_up.is_empty());
+    if !in_checkout {
+        assert_eq!(version, plain);
+        return;
+    }
+    // Not HEAD's own: a commit may have been made while the tests were built.
+    let commit = version.split(['(', '-', ' ']).find(|word| word.len() == 12).expect("a commit");
+    git(&["merge-base", "--is-ancestor", commit, "HEAD"]).expect("a commit of this branch");
+    let day = git(&["show", "--no-patch", "--date=format-local:%Y-%m-%d", "--format=%cd", commit]).unwrap();
+    let unchanged = version.replace("-dirty ", " ");
+    assert_eq!(unchanged, format!("{plain} ({commit} {day})"), "{version}");
+}
+
 #[test]
 fn filter_is_the_engine_as_a_pipe() {
     let (_directory, path) = whitelist(&list(&["wp-toolkit"]));

@@ -22,6 +22,7 @@ use crate::proxy::probes;
 use crate::report::{PackageRow, shop_rows};
 use crate::servers::ServersReport;
 use crate::shops::Shop;
+use crate::version::{REVISION, VERSION};
 use crate::wall_clock;
 
 /// Most keys of feeds that a status lists.
@@ -130,7 +131,8 @@ impl Api {
         let not_after = self.certificate.as_ref().and_then(|certificate| certificate.state().not_after);
         let origin = self.proxy.upstream.origin();
         let status = json!({
-            "version": env!("CARGO_PKG_VERSION"),
+            "version": VERSION,
+            "revision": REVISION,
             "upstream": format!("{}://{}", origin.scheme, origin.authority),
             "editing": locked.is_none(),
             "locked": locked,

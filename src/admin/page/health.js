@@ -60,7 +60,7 @@ export function health(view) {
 			status.feeds.length ? feedTable(status.feeds) : h("p", { class: "soft" }, "None yet: the first server that asks brings one."),
 			h("h2", {}, "The proxy"),
 			h("dl", { class: "card facts" }, [
-				["Version", status.version],
+				["Version", status.revision ? `${status.version} (${status.revision})` : status.version],
 				["Catalog from", foreign(status.upstream, "code")],
 				["Copies on disk", status.cache_directory ? foreign(status.cache_directory) : "none: there is no cache directory"],
 				["History of edits", status.edits_kept === "disk" ? "kept on disk" : "in memory only: it is lost with a restart"],
