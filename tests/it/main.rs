@@ -26,6 +26,7 @@ mod clients;
 mod coverage;
 mod descriptors;
 mod disk;
+mod docs;
 mod early_answers;
 mod edits;
 mod encodings;
