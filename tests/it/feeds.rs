@@ -299,19 +299,35 @@ async fn a_known_answer_is_not_sent_again() {
     let proxy = Proxy::start(&upstream).await;
     proxy.get(PACKAGES).await;
     let known = proxy.get(PACKAGES).await;
-    let ask = |etag: String| {
-        let request = Request::get(PACKAGES).header("if-none-match", etag).body(Full::default()).unwrap();
-        client::request(proxy.address, request)
+    // Lines are parted by a bar.
+    let ask = |etags: String| {
+        let lines = etags.split('|');
+        let request =
+            lines.fold(Request::get(PACKAGES), |request, line| request.header("if-none-match", line));
+        client::request(proxy.address, request.body(Full::default()).unwrap())
     };
     let etag = known.header("etag").to_owned();
-    for condition in [etag.clone(), format!("W/{etag}"), format!("\"x\", {etag}"), "*".to_owned()] {
+    for condition in [
+        etag.clone(),
+        format!("W/{etag}"),
+        format!("\"x\", {etag}"),
+        format!("{etag},"),
+        format!("\"a b\",\tW/{etag} , \""),
+        format!("\"x\"|{etag}"),
+        "*".to_owned(),
+    ] {
         let answer = ask(condition.clone()).await;
         assert_eq!((answer.status.as_u16(), answer.body.len()), (304, 0), "{condition}");
         for name in ["etag", "vary", "cache-control"] {
             assert_eq!(answer.headers.get(name), known.headers.get(name), "{name}");
         }
     }
-    assert_eq!(ask("\"other\"".to_owned()).await.text(), shown());
+    let bare = etag.trim_matches('"');
+    for other in
+        ["\"other\"", "\"of another time\"", "\"", "", "W/", "\"\u{e9}\"", bare, &format!("w/{etag}")]
+    {
+        assert_eq!(ask(other.to_owned()).await.text(), shown(), "{other}");
+    }
     proxy.allow(&["xovi"]);
     until("a new validator", async || ask(etag.clone()).await.status == 200).await;
     assert_eq!(upstream.count(), 1);

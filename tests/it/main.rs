@@ -29,6 +29,7 @@ mod coverage;
 mod demo;
 mod descriptors;
 mod disk;
+mod docs;
 mod early_answers;
 mod edits;
 mod encodings;

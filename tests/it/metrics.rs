@@ -360,3 +360,37 @@ async fn rules_and_dashboard_ask_for_what_there_is() {
         }
     }
 }
+
+/// Rows of the tables in docs/metrics.md: name, type and labels.
+fn documented(page: &str) -> BTreeMap<&str, (&str, BTreeSet<&str>)> {
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.map(|line| {
+        let mut cells = line.split(" | ");
+        let name = cells.next().unwrap().trim_end_matches('`');
+        let kind = cells.next().unwrap();
+        let labels = cells.next().unwrap().split(", ").map(|label| label.trim().trim_matches('`'));
+        (name, (kind, labels.filter(|label| !label.is_empty()).collect()))
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn the_page_of_metrics_is_complete() {
+    let text = full_scrape().await;
+    let page = include_str!("../../docs/metrics.md");
+    let mut expected = BTreeMap::new();
+    for (name, kind) in types(&text) {
+        let mut labels = BTreeSet::new();
+        for sample in series(&text) {
+            let (of, rest) = sample.split_once('{').unwrap_or((sample, ""));
+            let of_histogram =
+                kind == "histogram" && of.strip_prefix(name).is_some_and(|end| end == "_count");
+            if of == name || of_histogram {
+                labels
+                    .extend(rest.split(',').filter_map(|pair| pair.split_once('=')).map(|(label, _)| label));
+            }
+        }
+        expected.insert(name, (kind, labels));
+    }
+    assert_eq!(documented(page), expected);
+}

@@ -20,11 +20,13 @@ use Verdict::{Hidden, Retired, Shown};
 const STARS: usize = 8;
 /// Least letters before a star: some match a few packages, none matches most.
 const MIN_STAR_LEN: usize = 3;
+/// Most codes of an edit, and one.
+const MAX_CODES: usize = 4;
 /// Codes of the elements that tell which fetch a feed is of; nothing may decide about them.
 const MARKER: &str = "fetch-";
 
 /// What an entry is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Plain,
     /// A table whose days have begun, beside one under another key whose days are over.
@@ -32,6 +34,7 @@ enum Form {
 }
 
 /// Entries by their code or star, and the state of what Plesk sells and none names.
+#[derive(Debug, Clone)]
 pub struct List {
     entries: BTreeMap<String, (Verdict, Form)>,
     unlisted: Verdict,
@@ -67,6 +70,23 @@ impl List {
             }
         }
         Self { entries, unlisted }
+    }
+
+    /// Returns the list after an edit that gives these codes a state, from now on.
+    pub fn with(&self, codes: &[String], verdict: Verdict) -> Self {
+        let mut list = self.clone();
+        list.entries.extend(codes.iter().map(|code| (code.clone(), (verdict, Form::Plain))));
+        list
+    }
+
+    /// Draws some of the codes that have an entry of their own.
+    pub fn some_codes(&self, random: &mut Random) -> Vec<String> {
+        let exact: Vec<_> = self.entries.keys().filter(|pattern| !pattern.ends_with('*')).collect();
+        let mut codes: Vec<_> =
+            (0..=random.below(MAX_CODES)).map(|_| (*random.pick(&exact)).clone()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        codes
     }
 
     /// An exact entry before a star, a longer star before a shorter one, then the seller.

@@ -7,14 +7,56 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
-use crate::client::{self, Answer, PATIENCE, finish};
-use crate::model::{Got, KEYS, Kind, Model, SHOPS, download, prefix};
-use crate::process::Process;
+use crate::client::{Answer, PATIENCE, finish};
+use crate::model::{Got, KEYS, Kind, Model, REPLICAS, SHOPS, Seen, download, prefix};
+use crate::process::{Balancer, Files, Replica, TLS};
 use crate::support::Random;
+
+/// All that runs, and what is known of it.
+pub struct Site {
+    pub model: Arc<Model>,
+    pub files: Files,
+    pub replicas: Vec<Replica>,
+    pub balancer: Balancer,
+}
+
+/// How a client asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// HTTP/1.1 over HAProxy.
+    Balanced,
+    /// HTTP/2 with prior knowledge over HAProxy.
+    BalancedHttp2,
+    /// TLS and HTTP/1.1 to the replica that has it.
+    Tls,
+    /// TLS and HTTP/2 to the same.
+    TlsHttp2,
+}
+
+impl Site {
+    /// Returns true if a replica was stopped since, or is not back yet.
+    fn meets_restart(&self, stops: [u64; REPLICAS]) -> bool {
+        self.model.stopped() != stops
+            || self.replicas.iter().any(|replica| replica.process.try_lock().is_err())
+    }
+}
+
+impl Route {
+    pub const ALL: [Self; 4] = [Self::Balanced, Self::BalancedHttp2, Self::Tls, Self::TlsHttp2];
+
+    fn is_balanced(self) -> bool {
+        matches!(self, Self::Balanced | Self::BalancedHttp2)
+    }
+
+    fn is_http2(self) -> bool {
+        matches!(self, Self::BalancedHttp2 | Self::TlsHttp2)
+    }
+}
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -29,9 +71,16 @@ pub struct Counts {
     uploads: u64,
     hang_ups: u64,
     broken: u64,
+    /// Uploads that met a restart: nobody may send them again, so they may fail.
+    pub unlucky_uploads: u64,
 }
 
 impl Counts {
+    /// Counts all requests.
+    pub fn requests(&self) -> u64 {
+        self.feeds + self.downloads + self.uploads + self.hang_ups + self.broken + self.unlucky_uploads
+    }
+
     pub fn add(&mut self, other: &Self) {
         self.feeds += other.feeds;
         self.updates += other.updates;
@@ -43,6 +92,7 @@ impl Counts {
         self.uploads += other.uploads;
         self.hang_ups += other.hang_ups;
         self.broken += other.broken;
+        self.unlucky_uploads += other.unlucky_uploads;
     }
 
     pub fn is_everything(&self) -> bool {
@@ -69,88 +119,46 @@ struct Known {
     text: String,
 }
 
-/// One of many; over HTTP/1.1 or 2.
+/// One of many.
 pub struct Client {
     random: Random,
-    process: Arc<Process>,
-    model: Arc<Model>,
-    http: HttpClient<HttpConnector, Full<Bytes>>,
+    site: Arc<Site>,
+    route: Route,
+    http: HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
     /// Per shop, key and kind.
     known: Vec<Vec<[Known; Kind::ALL.len()]>>,
-    /// The last fetch that was seen of each key and kind, in whatever shop: all have one feed.
-    fetches: Vec<[usize; Kind::ALL.len()]>,
+    /// The last fetches that were seen of each key and kind, in whatever shop: all have one feed.
+    seen: Vec<[Seen; Kind::ALL.len()]>,
     counts: Counts,
 }
 
-/// Asks for every feed until there is a copy of each.
-pub async fn warm_up(process: &Process, model: &Model) {
-    for key in 0..KEYS {
-        for kind in Kind::ALL {
-            let from = Instant::now();
-            let answer = client::get(process.address, &kind.target(key)).await;
-            assert_eq!(answer.status, 200);
-            let body = Some(answer.text());
-            model.check(&Got { shop: 0, key, kind, body, from, to: Instant::now(), after: 0 });
+/// Asks each replica for every feed, so that it has a copy of each.
+pub async fn warm_up(site: &Site) {
+    for replica in &site.replicas {
+        let scheme = if replica.address == site.replicas[TLS].address { "https" } else { "http" };
+        let http = HttpClient::builder(TokioExecutor::new()).build(site.files.pair.connector(false));
+        for key in 0..KEYS {
+            for kind in Kind::ALL {
+                let from = Instant::now();
+                let uri = format!("{scheme}://{}{}", replica.address, kind.target(key));
+                let request: Request<Full<Bytes>> = Request::get(uri).body(Full::default()).unwrap();
+                let answer = finish(http.request(request).await.unwrap()).await;
+                assert_eq!(answer.status, 200);
+                let (body, after) = (Some(answer.text()), Seen::default());
+                let stops = site.model.stopped();
+                site.model.check(&Got { shop: 0, key, kind, body, from, to: Instant::now(), after }, stops);
+            }
         }
     }
-}
-
-/// Counts the lists of a shop that were loaded; 0 if there is no such shop.
-async fn generation(process: &Process, shop: usize) -> u64 {
-    let ready = client::get(process.admin, "/readyz").await;
-    let state: serde_json::Value = serde_json::from_slice(&ready.body).unwrap();
-    let name = if shop == 0 { "default".to_owned() } else { format!("shop-{shop}") };
-    let shops = state["shops"].as_array().unwrap();
-    let found = shops.iter().find(|state| state["shop"] == *name);
-    found.map_or(0, |state| state["generation"].as_u64().unwrap())
-}
-
-/// What the admin did.
-#[derive(Debug, Default)]
-pub struct Edits {
-    pub written: u64,
-    pub forgotten: u64,
-}
-
-/// Edits a list each half second until the end: every other time that at `/`, else that of a shop, which then comes,
-/// changes or goes.
-pub async fn edit(process: Arc<Process>, model: Arc<Model>, end: Instant) -> Edits {
-    let (mut edits, mut random) = (Edits::default(), Random::new(model.seed()));
-    for turn in 0.. {
-        if Instant::now() >= end {
-            break;
-        }
-        let shop = if turn % 2 == 0 { 0 } else { 1 + random.below(SHOPS - 1) };
-        let before = generation(&process, shop).await;
-        let goes = shop > 0 && before > 0 && random.chance(400);
-        if goes {
-            model.writes(shop, false);
-            process.forget(shop);
-            edits.forgotten += 1;
-        } else {
-            let list = model.writes(shop, true);
-            process.edit(shop, &model.list(shop, list));
-            edits.written += 1;
-        }
-        let is_done = |now: u64| if goes { now == 0 } else { now > before };
-        let written = Instant::now();
-        while !is_done(generation(&process, shop).await) {
-            assert!(written.elapsed() < PATIENCE, "never in force: {shop}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        model.sees(shop);
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-    edits
 }
 
 impl Client {
-    pub fn new(seed: u64, process: Arc<Process>, model: Arc<Model>) -> Self {
-        let mut builder = HttpClient::builder(TokioExecutor::new());
-        let http = builder.http2_only(seed.is_multiple_of(3)).build_http();
+    pub fn new(seed: u64, site: Arc<Site>, route: Route) -> Self {
+        let connector = site.files.pair.connector(route.is_http2());
+        let http = HttpClient::builder(TokioExecutor::new()).http2_only(route.is_http2()).build(connector);
         let known = vec![vec![<[Known; Kind::ALL.len()]>::default(); KEYS]; SHOPS];
-        let (random, fetches) = (Random::new(seed), vec![[0; Kind::ALL.len()]; KEYS]);
-        Self { random, process, model, http, known, fetches, counts: Counts::default() }
+        let (random, seen) = (Random::new(seed), vec![[Seen::default(); Kind::ALL.len()]; KEYS]);
+        Self { random, site, route, http, known, seen, counts: Counts::default() }
     }
 
     pub async fn run(mut self, end: Instant) -> Counts {
@@ -172,11 +180,22 @@ impl Client {
         &self,
         request: http::request::Builder,
         target: &str,
-        body: Vec<u8>,
     ) -> http::Response<hyper::body::Incoming> {
-        let request = request.uri(format!("http://{}{target}", self.process.address));
-        let answer = self.http.request(request.body(Full::from(body)).unwrap());
-        tokio::time::timeout(PATIENCE, answer).await.expect("an answer in time").unwrap()
+        self.send(request, target, Vec::new()).await.unwrap_or_else(|error| panic!("{target}: {error:?}"))
+    }
+
+    async fn send(
+        &self,
+        request: http::request::Builder,
+        target: &str,
+        body: Vec<u8>,
+    ) -> Result<http::Response<hyper::body::Incoming>, hyper_util::client::legacy::Error> {
+        let origin = match self.route.is_balanced() {
+            true => format!("http://{}", self.site.balancer.address),
+            false => format!("https://{}", self.site.replicas[TLS].address),
+        };
+        let request = request.uri(format!("{origin}{target}")).body(Full::from(body)).unwrap();
+        tokio::time::timeout(PATIENCE, self.http.request(request)).await.expect("an answer in time")
     }
 
     async fn feed(&mut self) {
@@ -190,8 +209,8 @@ impl Client {
         if conditional && !known.etag.is_empty() {
             request = request.header("if-none-match", &known.etag);
         }
-        let from = Instant::now();
-        let answer = finish(self.ask(request, &target, Vec::new()).await).await;
+        let (from, stops) = (Instant::now(), self.site.model.stopped());
+        let answer = finish(self.ask(request, &target).await).await;
         let to = Instant::now();
         assert!(!answer.cut, "a feed broke off while there is a copy");
         let text = match answer.status.as_u16() {
@@ -200,14 +219,15 @@ impl Client {
             404 => None,
             status => panic!("{status} while there is a copy: {answer:?}"),
         };
-        let after = self.fetches[key][kind as usize];
-        let fetch = self.model.check(&Got { shop, key, kind, body: text.as_deref(), from, to, after });
+        let after = self.seen[key][kind as usize];
+        let seen =
+            self.site.model.check(&Got { shop, key, kind, body: text.as_deref(), from, to, after }, stops);
         self.counts.feeds += 1;
         let Some(text) = text else {
             self.counts.no_shop += 1;
             return;
         };
-        self.fetches[key][kind as usize] = fetch;
+        self.seen[key][kind as usize] = seen;
         self.known[shop][key][kind as usize] = Known { etag: answer.header("etag").to_owned(), text };
         self.counts.of_shops += u64::from(shop > 0);
         self.counts.updates += u64::from(kind == Kind::Updates);
@@ -217,28 +237,40 @@ impl Client {
 
     async fn download(&mut self) {
         let len = self.random.below(2 << 20);
-        let answer = finish(self.ask(Request::get("/"), &format!("/download?{len}"), Vec::new()).await).await;
+        let answer = finish(self.ask(Request::get("/"), &format!("/download?{len}")).await).await;
         assert!(answer.status == 200 && !answer.cut && answer.body == download(len), "a download of {len}");
         self.counts.downloads += 1;
     }
 
     async fn upload(&mut self) {
         let len = self.random.below(1 << 20);
-        let answer = finish(self.ask(Request::post("/"), "/upload", vec![7; len]).await).await;
-        assert_eq!((answer.status.as_u16(), answer.text()), (200, len.to_string().as_str()));
+        let stops = self.site.model.stopped();
+        let answer = match self.send(Request::post("/"), "/upload", vec![7; len]).await {
+            Ok(answer) => Ok(finish(answer).await),
+            // HAProxy closes the connection where a client may ask again by itself, which a POST may not.
+            Err(error) => Err(error),
+        };
+        let is_answered = answer
+            .as_ref()
+            .is_ok_and(|answer| answer.status == 200 && !answer.cut && answer.text() == len.to_string());
+        if !is_answered && self.route.is_balanced() && self.site.meets_restart(stops) {
+            self.counts.unlucky_uploads += 1;
+            return;
+        }
+        assert!(is_answered, "an upload of {len}: {answer:?}");
         self.counts.uploads += 1;
     }
 
     async fn hang_up(&mut self) {
         let target =
             self.random.pick(&["/download?2000000", "/api/v4/packages?n=0", "/api/v4/categories?n=1"]);
-        let mut response = self.ask(Request::get("/"), target, Vec::new()).await;
+        let mut response = self.ask(Request::get("/"), target).await;
         let _ = response.body_mut().frame().await;
         self.counts.hang_ups += 1;
     }
 
     async fn break_off(&mut self) {
-        let answer = finish(self.ask(Request::get("/"), "/flaky", Vec::new()).await).await;
+        let answer = finish(self.ask(Request::get("/"), "/flaky").await).await;
         assert!(answer.cut || answer.status == 502, "half an answer passed for a whole one");
         self.counts.broken += 1;
     }

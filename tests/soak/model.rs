@@ -1,5 +1,6 @@
 //! What the upstream says, what the lists decide, and so what every answer must be.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -7,12 +8,15 @@ use tokio::sync::Semaphore;
 
 use crate::list::{List, Verdict};
 use crate::support::{Feed, Package, Random, Shape};
-use crate::upstream::{Request, Script, Step, Upstream, chunk, head_of, status};
+use crate::upstream::{Request, Script, Step, Upstream, chunk, head_of, ok, status};
 
 /// Shops; the first is the one at `/`.
 pub const SHOPS: usize = 4;
 /// Feeds of packages. Each is asked for in both views, and has a categories feed.
 pub const KEYS: usize = 6;
+/// Proxies: the two behind HAProxy, and the one with TLS. Each has an upstream of its own, so that a feed tells who
+/// fetched it.
+pub const REPLICAS: usize = 3;
 /// Packages of a feed; some 100 KB.
 const SHAPE: Shape = Shape { packages: 60, mean_size: 1_700, ..Shape::VENDOR };
 
@@ -20,18 +24,23 @@ const SHAPE: Shape = Shape { packages: 60, mean_size: 1_700, ..Shape::VENDOR };
 pub struct Model {
     seed: u64,
     feeds: Vec<Feed>,
-    /// Per key and kind, what became of each fetch.
-    fetches: Mutex<Vec<[Vec<Fate>; Kind::ALL.len()]>>,
+    /// Per replica, key and kind, what became of each fetch.
+    fetches: Mutex<[Fates; REPLICAS]>,
+    /// Per replica, how many of its processes were stopped.
+    stops: [AtomicU64; REPLICAS],
     /// Per shop, what its files said one after the other.
     files: Mutex<[Vec<File>; SHOPS]>,
 }
 
+/// Per key and kind, what became of each fetch.
+type Fates = [[Vec<Fate>; Kind::ALL.len()]; KEYS];
+
 /// What a shop's file said for a while.
 struct File {
-    /// True if there is one; its list has the number of its place.
-    is_there: bool,
+    /// The list, if there is a file.
+    list: Option<Arc<List>>,
     written: Instant,
-    /// When the proxy was seen to have it in force.
+    /// When every replica was seen to have it in force.
     seen: Option<Instant>,
 }
 
@@ -45,8 +54,20 @@ pub struct Got<'a> {
     /// When it asked, and when the answer was complete.
     pub from: Instant,
     pub to: Instant,
-    /// The last fetch that it had seen before.
-    pub after: usize,
+    /// What it had seen before.
+    pub after: Seen,
+}
+
+/// Last fetch of each replica that a client saw of a feed.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Seen([Option<Fetch>; REPLICAS]);
+
+/// One fetch of a replica.
+#[derive(Debug, Clone, Copy)]
+struct Fetch {
+    number: usize,
+    /// Stops of the replica before the client asked: a new process begins with the copy on disk, which may be older.
+    stops: u64,
 }
 
 /// Returns the prefix of a shop.
@@ -95,35 +116,49 @@ impl Kind {
 impl Model {
     pub fn new(seed: u64) -> Self {
         let feeds = (0..KEYS as u64).map(|n| Feed::new(Shape { seed: seed * 100 + n, ..SHAPE })).collect();
-        Self {
+        let model = Self {
             seed,
             feeds,
-            fetches: Mutex::new(vec![[const { Vec::new() }; Kind::ALL.len()]; KEYS]),
-            files: Mutex::new(std::array::from_fn(|shop| {
-                vec![File { is_there: shop == 0, written: Instant::now(), seen: Some(Instant::now()) }]
-            })),
+            fetches: Mutex::default(),
+            stops: Default::default(),
+            files: Mutex::new(std::array::from_fn(|_| Vec::new())),
+        };
+        for shop in 0..SHOPS {
+            model.writes(shop, (shop == 0).then(|| Arc::new(model.draw(shop))));
+            model.sees(shop);
         }
+        model
     }
 
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    fn decides(&self, shop: usize, list: usize) -> List {
+    /// Draws a new list for a shop.
+    pub fn draw(&self, shop: usize) -> List {
         let codes = self.feeds.iter().flat_map(|feed| &feed.packages);
-        List::new(self.seed ^ (list as u64) << 20 ^ (shop as u64) << 52, codes)
+        let number = self.files.lock().unwrap()[shop].len();
+        List::new(self.seed ^ (number as u64) << 20 ^ (shop as u64) << 52, codes)
     }
 
-    /// The text of a shop's nth list.
-    pub fn list(&self, shop: usize, list: usize) -> String {
-        format!("# {list}\n{}", self.decides(shop, list).text())
+    /// The list that was written last for a shop.
+    pub fn list(&self, shop: usize) -> Option<Arc<List>> {
+        self.files.lock().unwrap()[shop].last().unwrap().list.clone()
     }
 
-    /// Notes that a shop's file is about to be written, or removed; returns the number of the list.
-    pub fn writes(&self, shop: usize, is_there: bool) -> usize {
-        let files = &mut self.files.lock().unwrap()[shop];
-        files.push(File { is_there, written: Instant::now(), seen: None });
-        files.len() - 1
+    /// Notes that a shop's file is about to be written, or removed.
+    pub fn writes(&self, shop: usize, list: Option<Arc<List>>) {
+        self.files.lock().unwrap()[shop].push(File { list, written: Instant::now(), seen: None });
+    }
+
+    /// Notes that a process of a replica is about to be stopped.
+    pub fn stops(&self, replica: usize) {
+        self.stops[replica].fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Counts the processes that were stopped so far.
+    pub fn stopped(&self) -> [u64; REPLICAS] {
+        std::array::from_fn(|replica| self.stops[replica].load(Ordering::SeqCst))
     }
 
     /// Notes that what was written last is in force.
@@ -132,16 +167,15 @@ impl Model {
     }
 
     /// The lists that may have been in force at some moment between two; nothing for a moment without the shop.
-    fn current(&self, shop: usize, from: Instant, to: Instant) -> Vec<Option<usize>> {
+    fn current(&self, shop: usize, from: Instant, to: Instant) -> Vec<Option<Arc<List>>> {
         let files = &self.files.lock().unwrap()[shop];
         let gone = |n: usize| files.get(n + 1).and_then(|next| next.seen).is_some_and(|seen| seen < from);
         let current = (0..files.len()).filter(|&n| files[n].written <= to && !gone(n));
-        current.map(|n| files[n].is_there.then_some(n)).collect()
+        current.map(|n| files[n].list.clone()).collect()
     }
 
     /// What the upstream says in the nth fetch of a feed.
-    fn body(&self, key: usize, kind: Kind, fetch: usize) -> String {
-        let marker = format!(r#"{{"code":"fetch-{fetch}"}}"#);
+    fn body(&self, key: usize, kind: Kind, marker: &str) -> String {
         match kind {
             Kind::Shop | Kind::Updates => format!("[{marker},{}", &self.feeds[key].json[1..]),
             Kind::Categories => {
@@ -153,15 +187,13 @@ impl Model {
     }
 
     /// What the proxy must make of it under a list.
-    fn expected(&self, got: &Got<'_>, fetch: usize, list: usize) -> String {
-        let (feed, list) = (&self.feeds[got.key], self.decides(got.shop, list));
-        let kind = got.kind;
-        let marker = format!(r#"{{"code":"fetch-{fetch}"}}"#);
+    fn expected(&self, got: &Got<'_>, marker: &str, list: &List) -> String {
+        let (feed, kind) = (&self.feeds[got.key], got.kind);
         let shown = feed.packages.iter().filter(|package| kind.shows(list.verdict(package)));
         match kind {
             Kind::Shop | Kind::Updates => {
                 let elements = shown.map(|package| &feed.json[package.span.clone()]);
-                format!("[{}]", [&*marker].into_iter().chain(elements).collect::<Vec<_>>().join(","))
+                format!("[{}]", [marker].into_iter().chain(elements).collect::<Vec<_>>().join(","))
             }
             Kind::Categories => {
                 let top: Vec<_> = shown.map(|package| format!(r#"{{"code":"{}"}}"#, package.code)).collect();
@@ -170,38 +202,52 @@ impl Model {
         }
     }
 
-    /// Checks an answer. Returns the fetch that it shows.
-    pub fn check(&self, got: &Got<'_>) -> usize {
-        let Got { shop, key, kind, after, .. } = *got;
+    /// Checks an answer; `stops` are those before the client asked. Returns what the client has seen now.
+    pub fn check(&self, got: &Got<'_>, stops: [u64; REPLICAS]) -> Seen {
+        let Got { shop, key, kind, mut after, .. } = *got;
         let lists = self.current(shop, got.from, got.to);
         let Some(body) = got.body else {
-            assert!(lists.contains(&None), "the shop {shop} has one of {lists:?}, but there is none");
+            assert!(lists.iter().any(Option::is_none), "the shop {shop} has a list, but there is none");
             return after;
         };
         let marker = body.strip_prefix(r#"[{"code":"fetch-"#).and_then(|rest| rest.split('"').next());
-        let fetch: usize =
-            marker.and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("no marker: {body:.200}"));
-        let fate = self.fetches.lock().unwrap()[key][kind as usize][fetch];
-        assert_eq!(fate, Fate::Good, "a bad feed was served: {kind:?} {key} {fetch}");
-        assert!(fetch >= after, "{kind:?} {key} went back from {after} to {fetch}");
-        let exact = lists.iter().flatten().any(|list| self.expected(got, fetch, *list) == body);
-        assert!(exact, "{kind:?} {key} {fetch} of the shop {shop} is as under none of {lists:?}");
-        fetch
+        let (replica, number) = marker
+            .and_then(|marker| marker.split_once('-'))
+            .and_then(|(replica, number)| {
+                Some((replica.parse::<usize>().ok()?, number.parse::<usize>().ok()?))
+            })
+            .unwrap_or_else(|| panic!("no marker: {body:.200}"));
+        let fate = self.fetches.lock().unwrap()[replica][key][kind as usize][number];
+        assert_eq!(fate, Fate::Good, "a bad feed was served: {kind:?} {key} {replica}-{number}");
+        // No stop between that answer's request and the end of this one: both are of one process.
+        let same_process = |seen: &Fetch| seen.stops == self.stopped()[replica];
+        if let Some(seen) = after.0[replica].filter(same_process) {
+            assert!(number >= seen.number, "{kind:?} {key} of {replica} went back from {seen:?} to {number}");
+        }
+        let marker = marker_of(replica, number);
+        let exact = lists.iter().flatten().any(|list| self.expected(got, &marker, list) == body);
+        assert!(
+            exact,
+            "{kind:?} {key} {marker} of the shop {shop} is as under none of {} lists",
+            lists.len()
+        );
+        after.0[replica] = Some(Fetch { number, stops: stops[replica] });
+        after
     }
 
     /// Answers a fetch, well or badly.
-    fn answer(&self, request: &Request, key: usize, kind: Kind) -> Script {
+    fn answer(&self, request: &Request, replica: usize, key: usize, kind: Kind) -> Script {
         let fetch = {
             let mut fetches = self.fetches.lock().unwrap();
-            let fates = &mut fetches[key][kind as usize];
+            let fates = &mut fetches[replica][key][kind as usize];
             fates.push(Fate::Bad);
             fates.len() - 1
         };
-        let mut random =
-            Random::new(self.seed ^ ((key * Kind::ALL.len() + kind as usize) as u64) << 40 ^ fetch as u64);
+        let feed = (replica * KEYS + key) * Kind::ALL.len() + kind as usize;
+        let mut random = Random::new(self.seed ^ (feed as u64) << 40 ^ fetch as u64);
         // The first one is good, so that there is a copy.
         let turn = if fetch == 0 { 0 } else { random.below(16) };
-        let body = self.body(key, kind, fetch).into_bytes();
+        let body = self.body(key, kind, &marker_of(replica, fetch)).into_bytes();
         let sized = |len: usize| {
             head_of(200, &format!("content-type: application/json\r\ncontent-length: {len}\r\n"))
         };
@@ -224,7 +270,7 @@ impl Model {
         if turn == 15 && request.header("if-none-match").is_some() {
             return vec![head_of(304, "")];
         }
-        self.fetches.lock().unwrap()[key][kind as usize][fetch] = Fate::Good;
+        self.fetches.lock().unwrap()[replica][key][kind as usize][fetch] = Fate::Good;
         let coded = |coding: &str, body: Vec<u8>| {
             let fields = format!(
                 "content-encoding: {coding}\r\netag: \"{fetch}\"\r\ncontent-length: {}\r\n",
@@ -260,21 +306,31 @@ impl Model {
     }
 }
 
+/// The element that tells which fetch of which replica a feed is of.
+fn marker_of(replica: usize, fetch: usize) -> String {
+    format!(r#"{{"code":"fetch-{replica}-{fetch}"}}"#)
+}
+
 /// The bytes of a download.
 pub fn download(len: usize) -> Vec<u8> {
     (0..len).map(|n| (n % 251) as u8).collect()
 }
 
-/// Starts the upstream of a model.
-pub async fn serve(model: Arc<Model>) -> Upstream {
+/// Starts the upstream of a replica.
+pub async fn serve(model: Arc<Model>, replica: usize) -> Upstream {
     Upstream::start(move |request| {
         let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
         let number = query.strip_prefix("n=").and_then(|rest| rest.split('&').next());
         let key = || number.and_then(|n| n.parse().ok()).filter(|n| *n < KEYS).unwrap();
         match path {
-            "/api/v4/packages" if query.contains("platform") => model.answer(request, key(), Kind::Updates),
-            "/api/v4/packages" => model.answer(request, key(), Kind::Shop),
-            "/api/v4/categories" => model.answer(request, key(), Kind::Categories),
+            // What the proxy asks for by itself: the catalog in which an edit's codes are looked up.
+            "/api/v4/packages" if number.is_none() => ok(model.feeds[0].json.as_bytes()),
+            "/api/v4/categories" if number.is_none() => ok(b"[]"),
+            "/api/v4/packages" if query.contains("platform") => {
+                model.answer(request, replica, key(), Kind::Updates)
+            }
+            "/api/v4/packages" => model.answer(request, replica, key(), Kind::Shop),
+            "/api/v4/categories" => model.answer(request, replica, key(), Kind::Categories),
             "/download" => status(200, "application/octet-stream", &download(query.parse().unwrap())),
             "/upload" => status(200, "text/plain", request.body_len.to_string().as_bytes()),
             "/flaky" => {
