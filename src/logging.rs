@@ -1,6 +1,5 @@
 //! Log on standard error: one line an event, whatever its fields contain.
 
-use std::env;
 use std::fmt;
 use std::time::SystemTime;
 
@@ -13,12 +12,15 @@ use tracing_subscriber::fmt::format::{DefaultFields, Format, Json, JsonFields, W
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::cli::LogFormat;
+use crate::cli::{LogFormat, tidy};
 use crate::given::{Given, Source};
 use crate::{printable, stderr};
 
 /// Variable with the levels if no flag gives them, as in other Rust programs.
-const VARIABLE: &str = "RUST_LOG";
+pub(crate) const VARIABLE: &str = "RUST_LOG";
+
+/// Level without a flag and a variable.
+pub(crate) const DEFAULT_LEVEL: &str = "info";
 
 /// Longest string in a line of JSON that would be too long: with every character escaped, a dozen still fit.
 const MAX_LONG_STRING: usize = 512;
@@ -74,11 +76,11 @@ pub(crate) fn start(format: LogFormat, level: Option<&Given<String>>) -> Result<
 /// # Errors
 /// If they cannot be parsed.
 pub(crate) fn levels(level: Option<&Given<String>>) -> Result<EnvFilter, LevelError> {
-    let variable = env::var_os(VARIABLE).filter(|levels| !levels.is_empty());
+    let variable = tidy(VARIABLE);
     match (level, variable) {
         (Some(level), _) => filter(&level.source, &our_own(level)),
         (None, Some(levels)) => filter(&Source::Variable(VARIABLE.to_owned()), &levels.to_string_lossy()),
-        (None, None) => Ok(EnvFilter::new(LevelFilter::INFO.to_string())),
+        (None, None) => Ok(EnvFilter::new(DEFAULT_LEVEL)),
     }
 }
 

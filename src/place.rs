@@ -98,7 +98,10 @@ impl Excerpt {
     /// Cuts the line out that has a place, and marks one character.
     pub fn at(text: &str, place: Place) -> Self {
         let line_start = text.split_inclusive('\n').take(place.line - 1).map(str::len).sum::<usize>();
-        let start = text[line_start..].char_indices().nth(place.column - 1).map_or(text.len(), |(at, _)| line_start + at);
+        let start = text[line_start..]
+            .char_indices()
+            .nth(place.column - 1)
+            .map_or(text.len(), |(at, _)| line_start + at);
         Self::of(text, start..start)
     }
 

@@ -22,7 +22,7 @@ use crate::cache::Cache;
 use crate::cache::disk::Disk;
 use crate::cache_directory::CacheDirectory;
 use crate::certificate::{Certificate, TlsError};
-use crate::config::{Admin, AdminAccess, Config, Limits, ProxyVariables, Webhook};
+use crate::config::{Admin, AdminAccess, Config, Limits, Objection, ProxyVariables, Webhook};
 use crate::edit_log::EditLog;
 use crate::metrics::Metrics;
 use crate::news::News;
@@ -68,10 +68,12 @@ pub enum AppError {
     #[error("{}: {}", .0.variable, .0.message())]
     Outbound(OutboundError),
     /// A socket cannot be bound.
-    #[error("cannot listen on {address}: {error}")]
+    #[error("cannot listen on {address}: {error}{}", hint(error, flag))]
     Listen {
         /// The address that was asked for.
         address: SocketAddr,
+        /// The flag that gives it.
+        flag: &'static str,
         /// What the system said.
         error: io::Error,
     },
@@ -81,6 +83,22 @@ pub enum AppError {
     /// A task that nothing works without has ended.
     #[error("the task {0:?} has ended, which is a bug; the log tells more")]
     Task(&'static str),
+}
+
+/// Says what to do if an address cannot be listened on.
+fn hint(error: &io::Error, flag: &str) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!("; another program listens there: choose another with {flag}"),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("; this machine has no such address: choose another with {flag}")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!(
+                "; ports below 1024 need a permission: choose another with {flag}, or give CAP_NET_BIND_SERVICE"
+            )
+        }
+        _ => String::new(),
+    }
 }
 
 impl From<OutboundError> for AppError {
@@ -113,8 +131,8 @@ impl App {
     /// # Errors
     /// The first thing that cannot be had.
     pub async fn bind(config: &Config) -> Result<Self, AppError> {
-        if let Some(objection) = config.cache.objection() {
-            warn!("{}: {objection}", config.cache.size.source);
+        for Objection { at, message } in config.objections() {
+            warn!("{at}: {message}");
         }
         let metrics = Arc::new(Metrics::default());
         let outbound = Outbound::new(&config.upstream, &config.outbound)?;
@@ -124,13 +142,15 @@ impl App {
         };
         let shops = shops::load(files)?;
         let upstream = Upstream::new(config.upstream.value.clone(), config.upstream_ca.as_ref(), outbound)?;
-        let listen = |address: &SocketAddr| bind(*address, &config.listen);
-        let listeners = config.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
+        let listen = |address: &SocketAddr, flag| bind(*address, &config.listen, flag);
+        let service = config.listen.iter().map(|address| listen(address, "--listen"));
+        let listeners = service.collect::<Result<Vec<_>, _>>()?;
         let admin = match &*config.admin {
             Admin::Off => None,
-            Admin::Required(address) => Some(listen(address)?),
+            Admin::Required(address) => Some(listen(address, "--admin-listen")?),
             Admin::IfFree(address) => {
-                listen(address).inspect_err(|error| warn!(%error, "no admin port")).ok()
+                let listener = listen(address, "--admin-listen");
+                listener.inspect_err(|error| warn!(%error, "no admin port")).ok()
             }
         };
         let certificate = config.tls.as_ref().map(Certificate::load).transpose()?;
@@ -341,6 +361,6 @@ fn reload(watches: &[Watch], manager: Arc<Manager>) -> impl Future<Output = ()> 
     }
 }
 
-fn bind(address: SocketAddr, all: &[SocketAddr]) -> Result<TcpListener, AppError> {
-    listener::bind(address, all).map_err(|error| AppError::Listen { address, error })
+fn bind(address: SocketAddr, all: &[SocketAddr], flag: &'static str) -> Result<TcpListener, AppError> {
+    listener::bind(address, all).map_err(|error| AppError::Listen { address, flag, error })
 }

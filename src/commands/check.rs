@@ -5,7 +5,7 @@ mod lists;
 use std::fmt;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::catalog_source::{Asking, Listing, block_on, origin};
 use super::former_codes::FormerCodes;
@@ -15,12 +15,13 @@ use super::whitelist_file::GivenFiles;
 use super::{CommandError, Subject};
 use crate::admin::tokens::WatchedTokens;
 use crate::certificate::{Certificate, Overdue};
-use crate::cli::{CheckArguments, Platform, TextFormat};
-use crate::config::{Config, ConfigError, Tls};
+use crate::cli::{CheckArguments, Cli, Platform, TextFormat};
+use crate::config::{Config, ConfigError, ConfigMistake, Objection, Tls};
 use crate::feed::listing::Listed;
 use crate::given::Source;
 use crate::logging;
-use crate::place::Place;
+use crate::place::{Excerpt, Place};
+use crate::printable::printable;
 use crate::seller::Seller;
 use crate::shops::ShopName;
 use lists::{CheckedShops, ListContext};
@@ -37,6 +38,22 @@ enum Level {
     Note,
 }
 
+/// What warnings do to the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Warnings {
+    /// They make the check fail, as errors do.
+    Fail,
+    /// They are told, and that is all.
+    Pass,
+}
+
+impl Warnings {
+    fn of(arguments: &CheckArguments) -> Self {
+        // What `--strict` says is the default as well.
+        if arguments.lenient && !arguments.strict { Self::Pass } else { Self::Fail }
+    }
+}
+
 /// One problem, or a note.
 #[derive(Debug, Serialize)]
 struct CheckFinding {
@@ -48,6 +65,13 @@ struct CheckFinding {
     line: Option<usize>,
     column: Option<usize>,
     message: String,
+    /// The line of the file, which JSON has without the mark.
+    #[serde(serialize_with = "line")]
+    excerpt: Option<Excerpt>,
+}
+
+fn line<S: Serializer>(excerpt: &Option<Excerpt>, serializer: S) -> Result<S::Ok, S::Error> {
+    excerpt.as_ref().map(Excerpt::line).serialize(serializer)
 }
 
 /// Everything that the checks found.
@@ -66,7 +90,7 @@ struct CheckReport {
 /// If there was an error or a warning.
 pub(crate) fn check(arguments: CheckArguments) -> Result<(), CommandError> {
     let mut report = CheckReport::default();
-    let format = arguments.format;
+    let (format, warnings) = (arguments.format, Warnings::of(&arguments));
     let (settings, platform) = (arguments.settings, arguments.platform);
     let given = GivenFiles::from(&settings);
     let config = Config::load(settings);
@@ -74,6 +98,9 @@ pub(crate) fn check(arguments: CheckArguments) -> Result<(), CommandError> {
     let checked = checked.unwrap_or_else(|_| Ok(CheckedShops::default()))?;
     if let Some(url) = &arguments.url {
         report.base_urls(url, config.as_ref().is_ok_and(|config| config.tls.is_some()), &checked.names());
+    }
+    for unknown in Cli::unknown_variables() {
+        report.about(Level::Warning, &printable(&unknown.name), unknown.to_string());
     }
     match config {
         Ok(config) => {
@@ -91,7 +118,7 @@ pub(crate) fn check(arguments: CheckArguments) -> Result<(), CommandError> {
         }
         Err(error) => report.configuration(error),
     }
-    report.finish(format)
+    report.finish(format, warnings)
 }
 
 impl CheckReport {
@@ -105,19 +132,22 @@ impl CheckReport {
         if let Some(path) = &config.access.tokens {
             self.tokens(path);
         }
-        if let Some(objection) = config.cache.objection() {
-            match &config.cache.size.source {
-                Source::File { path, place } => {
-                    self.at(Level::Warning, &path.display().to_string(), *place, objection);
-                }
-                source => self.about(Level::Warning, &source.to_string(), objection),
-            }
+        for Objection { at, message } in config.objections() {
+            self.setting(Level::Warning, &at, message);
+        }
+        for Objection { at, message } in config.remarks() {
+            self.setting(Level::Note, &at, message);
         }
     }
 
     fn configuration(&mut self, error: ConfigError) {
         match error {
-            ConfigError::Value { at, message } => self.value(&at, message),
+            ConfigError::Wrong(mistakes) => {
+                for ConfigMistake { at, message, excerpt } in mistakes {
+                    self.value(&at, message);
+                    self.mark(excerpt);
+                }
+            }
             ConfigError::Read { path, source } => {
                 self.about(Level::Error, &path.display().to_string(), format!("cannot be read: {source}"));
             }
@@ -125,13 +155,22 @@ impl CheckReport {
     }
 
     fn value(&mut self, source: &Source, message: String) {
+        self.setting(Level::Error, source, message);
+    }
+
+    fn setting(&mut self, level: Level, source: &Source, message: String) {
         match source {
             Source::Default | Source::Flag(_) | Source::Variable(_) => {
-                self.about(Level::Error, &source.to_string(), message);
+                self.about(level, &source.to_string(), message);
             }
-            Source::File { path, place } => {
-                self.at(Level::Error, &path.display().to_string(), *place, message);
-            }
+            Source::File { path, place } => self.at(level, &path.display().to_string(), *place, message),
+        }
+    }
+
+    /// Adds the line of the file to the last finding.
+    fn mark(&mut self, excerpt: Option<Excerpt>) {
+        if let Some(finding) = self.findings.last_mut() {
+            finding.excerpt = excerpt;
         }
     }
 
@@ -267,7 +306,8 @@ impl CheckReport {
     fn add(&mut self, level: Level, about: &str, place: Option<Place>, message: String) {
         let shop = self.shop.as_ref().map(ToString::to_string);
         let (line, column) = (place.map(|place| place.line), place.map(|place| place.column));
-        self.findings.push(CheckFinding { level, shop, about: about.to_owned(), line, column, message });
+        let about = about.to_owned();
+        self.findings.push(CheckFinding { level, shop, about, line, column, message, excerpt: None });
     }
 
     /// Sorts findings by file and place, whichever check it was that found them: those about whitelists come first.
@@ -277,7 +317,7 @@ impl CheckReport {
         self.findings.sort_by_key(|finding| (nth(&finding.about), finding.line, finding.column));
     }
 
-    fn finish(self, format: TextFormat) -> Result<(), CommandError> {
+    fn finish(self, format: TextFormat, warnings: Warnings) -> Result<(), CommandError> {
         match format {
             TextFormat::Json => print_json("findings", &self.findings)?,
             TextFormat::Text => print(&self.text(Terminal::stdout()))?,
@@ -285,6 +325,7 @@ impl CheckReport {
         let count = |level| self.findings.iter().filter(|finding| finding.level == level).count();
         match (count(Level::Error), count(Level::Warning)) {
             (0, 0) => Ok(()),
+            (0, _) if warnings == Warnings::Pass => Ok(()),
             (errors, warnings) => Err(CommandError::failed(format!(
                 "{}, {}",
                 counted(errors, "error", "errors"),
@@ -301,7 +342,8 @@ impl CheckReport {
         };
         let bad = self.findings.iter().map(|finding| {
             let level = terminal.paint(style(finding.level), finding.level);
-            format!("{}: {level}: {}\n", finding.place(), finding.message)
+            let excerpt = finding.excerpt.as_ref().map(|excerpt| format!("{excerpt}\n"));
+            format!("{}: {level}: {}\n{}", finding.place(), finding.message, excerpt.unwrap_or_default())
         });
         let wrong = |about: &str| self.findings.iter().any(|f| f.level == Level::Error && f.about == about);
         let good = self.good.iter().filter(|(about, _)| !wrong(about)).map(|(about, message)| {

@@ -2,6 +2,7 @@
 
 mod catalog_source;
 mod check;
+mod config;
 mod demo;
 mod diff;
 mod edit;
@@ -32,12 +33,13 @@ use std::os::fd::AsFd;
 
 use crate::app::AppError;
 use crate::certificate::TlsError;
-use crate::cli::{Action, Cli, NoCommand};
+use crate::cli::{Action, Cli, NoCommand, WrongVariable};
 use crate::config::{ConfigError, WHITELIST};
 use crate::editing::Verb;
 use crate::given::Source;
 use crate::logging::LevelError;
 use crate::policy::Verdict;
+use crate::printable::printable;
 use crate::shops::ShopsError;
 use crate::stderr;
 use crate::upstream::RootsError;
@@ -85,17 +87,17 @@ pub fn main() -> u8 {
 }
 
 /// Prints help to standard output, or what is wrong with the arguments to standard error. Returns the exit code.
-fn explain_usage(NoCommand { error, variable }: &NoCommand) -> Result<u8, CommandError> {
+fn explain_usage(NoCommand { error, variables, is_variable }: &NoCommand) -> Result<u8, CommandError> {
     let text = error.render();
     let is_colored = if error.use_stderr() { stderr::is_colored() } else { Terminal::stdout().colors };
     let text = if is_colored { text.ansi().to_string() } else { text.to_string() };
-    if error.use_stderr() {
-        if let Some(variable) = variable {
-            stderr::message(format_args!("The value is that of the variable {variable}."));
-        }
-        stderr::message(text);
-    } else {
+    if !error.use_stderr() {
         terminal::print(&text)?;
+    } else if !is_variable {
+        stderr::message(text);
+    }
+    for WrongVariable { name, message } in variables {
+        stderr::message(format_args!("catalog-proxy: {name}: {}", printable(message)));
     }
     Ok(u8::try_from(error.exit_code()).unwrap_or(WRONG))
 }
@@ -114,6 +116,7 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Action::Forget(arguments) => edit::edit(Verb::Forget, &arguments),
         Action::Diff(arguments) => diff::diff(&arguments),
         Action::Check(arguments) => check::check(arguments),
+        Action::Config(arguments) => config::config(arguments),
         Action::Filter(arguments) => {
             let whitelist = arguments.whitelist.unwrap_or_else(|| WHITELIST.into());
             // Standard output's own buffer looks for line ends in all that leaves.

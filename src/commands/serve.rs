@@ -8,8 +8,9 @@ use tracing::warn;
 
 use super::{CommandError, runtime};
 use crate::app::App;
-use crate::cli::Settings;
+use crate::cli::{Cli, Settings};
 use crate::config::Config;
+use crate::printable::printable;
 use crate::{logging, stderr};
 
 /// Runs the proxy until a signal ends it.
@@ -19,6 +20,9 @@ use crate::{logging, stderr};
 pub fn serve(settings: Settings) -> Result<(), CommandError> {
     let config = Config::load(settings)?;
     logging::start(*config.log_format, config.log_level.as_ref())?;
+    for unknown in Cli::unknown_variables() {
+        warn!(variable = %printable(&unknown.name), "{unknown}");
+    }
     runtime::run(async {
         let app = App::bind(&config).await?;
         Ok(app.run(shutdown_signal().map_err(CommandError::failed)?).await?)
