@@ -4,6 +4,7 @@
 
 mod connect;
 mod failure;
+mod no_proxy;
 pub mod outbound;
 mod resolve;
 pub mod retry_after;
