@@ -22,7 +22,7 @@ use crate::cache::Cache;
 use crate::cache::disk::Disk;
 use crate::cache_directory::CacheDirectory;
 use crate::certificate::{Certificate, TlsError};
-use crate::config::{Admin, AdminAccess, Config, Limits, Objection, ProxyVariables, Webhook};
+use crate::config::{Admin, AdminAccess, Config, EXPOSED_TOKENS, Limits, Objection, ProxyVariables, Webhook};
 use crate::edit_log::EditLog;
 use crate::metrics::Metrics;
 use crate::news::News;
@@ -336,10 +336,8 @@ impl App {
 fn exposure(access: &AdminAccess, address: Option<SocketAddr>) -> Option<&'static str> {
     let is_exposed = address.is_none_or(|address| !address.ip().is_loopback());
     (is_exposed && access.tokens.is_some() && !access.tls).then(|| {
-        let warning = "tokens for editing cross the network unencrypted: the admin port is not on loopback and has no \
-                       --admin-tls";
-        warn!("{warning}");
-        warning
+        warn!("{EXPOSED_TOKENS}");
+        EXPOSED_TOKENS
     })
 }
 

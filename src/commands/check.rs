@@ -1,10 +1,12 @@
 //! `check`: verifies configuration, whitelists, certificate, upstream and cache directory. One line a finding.
 
+mod address;
 mod lists;
 
 use std::fmt;
 use std::path::Path;
 
+use rustix::fs;
 use serde::{Serialize, Serializer};
 
 use super::catalog_source::{Asking, Listing, block_on, origin};
@@ -24,7 +26,11 @@ use crate::place::{Excerpt, Place};
 use crate::printable::printable;
 use crate::seller::Seller;
 use crate::shops::ShopName;
+use address::AddressContext;
 use lists::{CheckedShops, ListContext};
+
+/// Type of a file system in memory (`TMPFS_MAGIC` of linux/magic.h).
+const TMPFS_MAGIC: fs::FsWord = 0x0102_1994;
 
 /// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -96,24 +102,35 @@ pub(crate) fn check(arguments: CheckArguments) -> Result<(), CommandError> {
     let config = Config::load(settings);
     let checked = config.as_ref().map(|config| CheckedShops::find(config, &arguments.shop));
     let checked = checked.unwrap_or_else(|_| Ok(CheckedShops::default()))?;
-    if let Some(url) = &arguments.url {
-        report.base_urls(url, config.as_ref().is_ok_and(|config| config.tls.is_some()), &checked.names());
-    }
+    let url = arguments.url.as_deref().map(|url| url.trim_end_matches('/'));
+    let is_usable = url.is_some_and(|url| {
+        report.base_url(url, config.as_ref().is_ok_and(|config| config.tls.is_some()), &checked.names())
+    });
     for unknown in Cli::unknown_variables() {
         report.about(Level::Warning, &printable(&unknown.name), unknown.to_string());
     }
     match config {
         Ok(config) => {
             report.settings(&config);
+            report.upstream_is_itself(&config);
             let lists = report.lists(&checked);
-            if let Some(catalog) = report.catalog(&config, arguments.feed.as_deref(), platform)? {
+            let catalog = report.catalog(&config, arguments.feed.as_deref(), platform)?;
+            if let Some(catalog) = &catalog {
                 let former = FormerCodes::read(&config, platform);
-                let context = ListContext { catalog: &catalog, former: &former, given: &given };
+                let context = ListContext { catalog, former: &former, given: &given };
                 lists.iter().for_each(|list| report.codes(list, &context));
                 report.sort(&checked);
             }
             if let Some(directory) = &config.cache_dir {
                 report.cache_dir(directory);
+            }
+            for Objection { at, message } in config.remarks() {
+                report.setting(Level::Note, &at, message);
+            }
+            if let Some(url) = url.filter(|_| is_usable) {
+                let (max_size, roots) = (*config.cache.max_feed_size, arguments.url_ca);
+                let catalog = catalog.as_ref();
+                report.addresses(url, &AddressContext { lists: &lists, catalog, platform, max_size, roots });
             }
         }
         Err(error) => report.configuration(error),
@@ -132,11 +149,8 @@ impl CheckReport {
         if let Some(path) = &config.access.tokens {
             self.tokens(path);
         }
-        for Objection { at, message } in config.objections() {
+        for Objection { at, message } in config.objections().into_iter().chain(config.exposure()) {
             self.setting(Level::Warning, &at, message);
-        }
-        for Objection { at, message } in config.remarks() {
-            self.setting(Level::Note, &at, message);
         }
     }
 
@@ -187,7 +201,7 @@ impl CheckReport {
     }
 
     fn tokens(&mut self, path: &Path) {
-        let loaded = WatchedTokens::load(path.to_owned()).map_err(CommandError::wrong);
+        let loaded = WatchedTokens::load(path.to_owned()).map_err(CommandError::from);
         if self.failed(loaded).is_some() {
             self.good.push((path.display().to_string(), "tokens of the admin port".to_owned()));
         }
@@ -246,8 +260,14 @@ impl CheckReport {
         // The proxy makes it if need be, so then the nearest that there is counts.
         let here = |ancestor: &Path| if ancestor == Path::new("") { ".".into() } else { ancestor.to_owned() };
         let Some(nearest) = directory.ancestors().map(here).find(|path| path.exists()) else { return };
-        match tempfile::Builder::new().prefix(".tmp-").tempfile_in(nearest) {
-            Ok(_) => self.good.push((directory.display().to_string(), "writable".to_owned())),
+        match tempfile::Builder::new().prefix(".tmp-").tempfile_in(&nearest) {
+            Ok(_) => {
+                if fs::statfs(nearest.as_path()).is_ok_and(|system| system.f_type == TMPFS_MAGIC) {
+                    let message = "is in memory (tmpfs): what is in it is lost when the machine restarts";
+                    self.about(Level::Note, &directory.display().to_string(), message);
+                }
+                self.good.push((directory.display().to_string(), "writable".to_owned()));
+            }
             Err(error) => {
                 let name = directory.display().to_string();
                 self.about(Level::Error, &name, format!("cannot be written: {}", error.kind()));
@@ -255,15 +275,12 @@ impl CheckReport {
         }
     }
 
-    /// Checks the URL at which Plesk servers reach the proxy, with the prefix of each shop.
-    fn base_urls(&mut self, url: &str, tls: bool, shops: &[ShopName]) {
-        let base = url.trim_end_matches('/');
+    /// Checks the URL at which Plesk servers reach the proxy, with the prefix of each shop. Returns false if it is none that
+    /// can be asked.
+    fn base_url(&mut self, base: &str, tls: bool, shops: &[ShopName]) -> bool {
         if !is_usable(base) {
-            return self.about(
-                Level::Error,
-                "--url",
-                format!("{base:?} is not an http or https URL for panel.ini"),
-            );
+            self.about(Level::Error, "--url", format!("{base:?} is not an http or https URL for panel.ini"));
+            return false;
         }
         if tls && base.starts_with("http://") {
             let message = "the proxy speaks HTTPS (--tls-cert), so it must begin with https://";
@@ -282,15 +299,19 @@ impl CheckReport {
                 .for_each(|objection| self.about(Level::Warning, url, objection));
         }
         of_plain.into_iter().for_each(|objection| self.about(Level::Warning, base, objection));
+        true
     }
 
     /// Turns a failure into a finding.
     fn failed<T>(&mut self, result: Result<T, CommandError>) -> Option<T> {
         result
-            .map_err(|failure| match failure.subject {
-                Some(Subject::Setting(source)) => self.value(&source, failure.message),
-                Some(Subject::Named(name)) => self.about(Level::Error, &name, failure.message),
-                None => self.about(Level::Error, "", failure.message),
+            .map_err(|failure| {
+                match failure.subject {
+                    Some(Subject::Setting(source)) => self.value(&source, failure.message),
+                    Some(Subject::Named(name)) => self.about(Level::Error, &name, failure.message),
+                    None => self.about(Level::Error, "", failure.message),
+                }
+                self.mark(failure.excerpt);
             })
             .ok()
     }

@@ -31,6 +31,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
+use crate::admin::tokens::TokensError;
 use crate::app::AppError;
 use crate::certificate::TlsError;
 use crate::cli::{Action, Cli, NoCommand, WrongVariable};
@@ -38,6 +39,7 @@ use crate::config::{ConfigError, WHITELIST};
 use crate::editing::Verb;
 use crate::given::Source;
 use crate::logging::LevelError;
+use crate::place::Excerpt;
 use crate::policy::Verdict;
 use crate::printable::printable;
 use crate::shops::ShopsError;
@@ -63,6 +65,8 @@ pub struct CommandError {
     pub subject: Option<Subject>,
     /// Description of the error, in one sentence.
     pub message: String,
+    /// The line of the file that it is about.
+    pub excerpt: Option<Excerpt>,
 }
 
 /// Subject of an error.
@@ -136,11 +140,11 @@ fn run(cli: Cli) -> Result<(), CommandError> {
 
 impl CommandError {
     fn failed(message: impl fmt::Display) -> Self {
-        Self { code: FAILED, subject: None, message: message.to_string() }
+        Self { code: FAILED, subject: None, message: message.to_string(), excerpt: None }
     }
 
     fn wrong(message: impl fmt::Display) -> Self {
-        Self { code: WRONG, subject: None, message: message.to_string() }
+        Self { code: WRONG, subject: None, message: message.to_string(), excerpt: None }
     }
 
     fn about(self, subject: impl Into<Subject>) -> Self {
@@ -154,7 +158,8 @@ impl fmt::Display for CommandError {
             Some(Subject::Setting(source)) => write!(f, "{source}: {}", self.message),
             Some(Subject::Named(name)) => write!(f, "{name}: {}", self.message),
             None => f.write_str(&self.message),
-        }
+        }?;
+        self.excerpt.iter().try_for_each(|excerpt| write!(f, "\n{excerpt}"))
     }
 }
 
@@ -180,7 +185,7 @@ impl From<AppError> for CommandError {
     fn from(error: AppError) -> Self {
         match error {
             AppError::Shops(error) => error.into(),
-            AppError::Tokens(error) => Self::wrong(error),
+            AppError::Tokens(error) => error.into(),
             AppError::Certificate(error) => error.into(),
             AppError::Roots(error) => error.into(),
             AppError::Outbound(error) => error.into(),
@@ -189,15 +194,28 @@ impl From<AppError> for CommandError {
     }
 }
 
+impl From<TokensError> for CommandError {
+    fn from(error: TokensError) -> Self {
+        Self { excerpt: error.excerpt.clone(), ..Self::wrong(error) }
+    }
+}
+
 impl From<ShopsError> for CommandError {
     fn from(error: ShopsError) -> Self {
-        Self::wrong(error)
+        match error {
+            ShopsError::Whitelist(error) => error.into(),
+            error => Self::wrong(error),
+        }
     }
 }
 
 impl From<LoadError> for CommandError {
     fn from(error: LoadError) -> Self {
-        Self::wrong(error)
+        let excerpt = match &error {
+            LoadError::Parse { excerpt, .. } => excerpt.clone(),
+            LoadError::Read { .. } => None,
+        };
+        Self { excerpt, ..Self::wrong(error) }
     }
 }
 

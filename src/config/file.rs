@@ -126,7 +126,9 @@ impl ConfigFile {
 
     fn mistake(&self, flaw: Flaw) -> ConfigMistake {
         let excerpt = Some(Excerpt::of(&self.shown, flaw.span.clone()));
-        ConfigMistake { at: self.at(flaw.span.start), message: flaw.message, excerpt }
+        // SECURITY: messages repeat keys, and what was taken for one.
+        let message = secrets::without_secrets_in_urls(&flaw.message);
+        ConfigMistake { at: self.at(flaw.span.start), message, excerpt }
     }
 
     fn at(&self, offset: usize) -> Source {
@@ -153,9 +155,9 @@ fn decoded(bytes: Vec<u8>) -> Result<String, (String, &'static str)> {
     }
 }
 
-type Key<'a> = Spanned<toml::de::DeString<'a>>;
+type SpannedKey<'a> = Spanned<toml::de::DeString<'a>>;
 
-fn unknown_key(key: &Key<'_>, value: &Spanned<DeValue<'_>>, keys: &[SettingKey]) -> Flaw {
+fn unknown_key(key: &SpannedKey<'_>, value: &Spanned<DeValue<'_>>, keys: &[SettingKey]) -> Flaw {
     let name = key.get_ref().as_ref();
     // `admin.listen` is a way to write `admin-listen` in other files.
     let dotted = match value.get_ref() {
@@ -174,7 +176,7 @@ fn unknown_key(key: &Key<'_>, value: &Spanned<DeValue<'_>>, keys: &[SettingKey])
 }
 
 /// Finds what is wrong with a value, or with each value of a list.
-fn wrong_values<'a>(key: &Key<'a>, value: &Spanned<DeValue<'a>>, setting: &SettingKey) -> Vec<Flaw> {
+fn wrong_values<'a>(key: &SpannedKey<'a>, value: &Spanned<DeValue<'a>>, setting: &SettingKey) -> Vec<Flaw> {
     match value.get_ref() {
         DeValue::Array(values) if setting.is_list => {
             values.iter().filter_map(|value| wrong_value(key, value, setting)).collect()
@@ -183,7 +185,7 @@ fn wrong_values<'a>(key: &Key<'a>, value: &Spanned<DeValue<'a>>, setting: &Setti
     }
 }
 
-fn wrong_value<'a>(key: &Key<'a>, value: &Spanned<DeValue<'a>>, setting: &SettingKey) -> Option<Flaw> {
+fn wrong_value<'a>(key: &SpannedKey<'a>, value: &Spanned<DeValue<'a>>, setting: &SettingKey) -> Option<Flaw> {
     let flaw = |message: String| Some(Flaw { span: value.span(), message });
     if let Some(message) = wrong_type(value.get_ref(), setting) {
         return flaw(message);

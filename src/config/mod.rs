@@ -26,8 +26,9 @@ pub use effective::EffectiveSetting;
 pub use environment::{NO_PROXY, PROXY, ProxyVariables};
 use layers::Layers;
 pub use mistake::{ConfigError, ConfigMistake};
-pub use objections::Objection;
+pub use objections::{EXPOSED_TOKENS, Objection};
 pub use origin::Origin;
+pub use secrets::hidden_values;
 pub use webhook::Webhook;
 
 /// Where a container is expected to serve.

@@ -24,6 +24,10 @@ const MIN_CONNECTIONS: usize = 16;
 /// The vendor's feed has 2.5 MB, and grows.
 const MIN_MAX_FEED_SIZE: u64 = 4 << 20;
 
+/// Warning about people who may edit over a port that others on the network can listen to.
+pub const EXPOSED_TOKENS: &str = "tokens for editing cross the network unencrypted: the admin port is not on loopback and \
+                                  has no --admin-tls";
+
 /// What can hardly be meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Objection {
@@ -43,6 +47,13 @@ impl Config {
         self.object_to_trust(&mut found);
         self.object_to_places(&mut found);
         found
+    }
+
+    /// Returns what is wrong if tokens can be read on the network. A running proxy warns by its real address.
+    pub fn exposure(&self) -> Option<Objection> {
+        let (Admin::Required(address) | Admin::IfFree(address)) = *self.admin else { return None };
+        let is_exposed = !address.ip().is_loopback() && self.access.tokens.is_some() && !self.access.tls;
+        is_exposed.then(|| Objection { at: self.admin.source.clone(), message: EXPOSED_TOKENS.to_owned() })
     }
 
     /// Returns what may be meant, but should be known.

@@ -33,6 +33,15 @@ pub(super) fn hidden(text: &str, keys: &[SettingKey]) -> String {
     out
 }
 
+/// Hides all values of a file that has only secrets. All other bytes stay where they are.
+pub fn hidden_values(text: &str) -> String {
+    let line = |line: &str| match line.split_once('=') {
+        Some((key, value)) => format!("{key}={}", masked(value)),
+        None => masked(line),
+    };
+    text.split_inclusive('\n').map(line).collect()
+}
+
 fn is_like_secret(key: &str, keys: &[SettingKey]) -> bool {
     let typed = key.trim().trim_matches(['"', '\'']).to_lowercase();
     let is_other = keys.iter().any(|key| key.name == typed && !key.is_secret());
@@ -49,14 +58,16 @@ fn masked(text: &str) -> String {
     text.chars().map(mask).collect()
 }
 
-fn without_secrets_in_urls(line: &str) -> String {
+/// Hides of all URLs in a line what is behind the host, and who the user is.
+pub(super) fn without_secrets_in_urls(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
     let mut rest = line;
     while let Some((before, url)) = rest.split_once("://") {
         out.push_str(before);
         out.push_str("://");
-        let is_end =
-            |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | ']' | '\u{201c}'..='\u{201e}');
+        let is_end = |c: char| {
+            c.is_whitespace() || matches!(c, '"' | '\'' | '`' | ',' | ']' | '\u{201c}'..='\u{201e}')
+        };
         let url_len = url.find(is_end).unwrap_or(url.len());
         let (url, after) = url.split_at(url_len);
         let host = url.rfind('@').map_or(0, |at| at + 1);
@@ -73,6 +84,12 @@ fn without_secrets_in_urls(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_values_can_be_hidden() {
+        let text = "[editors]\nbob = \"s3cret\"\ns3cret\n";
+        assert_eq!(hidden_values(text), "*********\nbob = \"******\"\n******\n");
+    }
 
     #[test]
     fn secrets_are_hidden_and_places_stay() {

@@ -27,7 +27,7 @@ pub(super) struct Flaw {
     pub(super) message: String,
 }
 
-type Member<'t, 'a> = (&'t Spanned<DeString<'a>>, &'t Spanned<DeValue<'a>>);
+type KeyAndValue<'t, 'a> = (&'t Spanned<DeString<'a>>, &'t Spanned<DeValue<'a>>);
 
 /// Returns the text with blanks instead of the lines that are wrong, and what is wrong with them.
 pub(super) fn repair(text: &str, keys: &[SettingKey]) -> (String, Vec<Flaw>) {
@@ -80,7 +80,7 @@ fn first_flaw(text: &str, keys: &[SettingKey]) -> Option<(Flaw, Range<usize>)> {
 
 /// Finds a line like `[server]`, which is right in other files of this kind.
 fn section(text: &str, table: &Spanned<DeTable<'_>>) -> Option<(Flaw, Range<usize>)> {
-    let is_section = |(_, value): &Member<'_, '_>| {
+    let is_section = |(_, value): &KeyAndValue<'_, '_>| {
         let is_table = matches!(value.get_ref(), DeValue::Table(_) | DeValue::Array(_));
         let start = line_start(text, value.span().start);
         is_table
@@ -97,7 +97,7 @@ fn section(text: &str, table: &Spanned<DeTable<'_>>) -> Option<(Flaw, Range<usiz
 /// Explains a mistake in a later line of a value, which is a list or a text of several lines.
 fn unclosed(
     text: &str,
-    (key, value): Member<'_, '_>,
+    (key, value): KeyAndValue<'_, '_>,
     error: &toml::de::Error,
     offset: usize,
     keys: &[SettingKey],

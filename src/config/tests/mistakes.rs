@@ -1,5 +1,7 @@
 //! All that is wrong with a file, in plain words, each with its line.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// Loads a file and returns the places and messages of what is wrong.
@@ -192,5 +194,26 @@ fn no_secret_is_shown() {
         let (_file, path) = file(text);
         let said = load(&["--config", &path]).expect_err(text);
         assert!(!said.contains("s3cret") && said.contains(" | "), "{said}");
+    }
+}
+
+proptest! {
+    /// Whatever a file has, reading it ends, without a panic, and shows nothing of a secret.
+    #[test]
+    fn any_text_is_read(
+        parts in prop::collection::vec(
+            prop_oneof![
+                "(listen|fresh-for|cache-size|max-connections|admin-tls|notify-url|nope|a\\.b)",
+                "( ?= ?|: |\\[|\\]|\\{|\\}|,|#|\\.)",
+                "(\"|'|\"\"\"|'''|\u{201c}|\u{201d}|\\\\)",
+                "(\n|\r\n|\n\n|\t| )",
+                "(10|10m|true|0x1|1979-05-27|https://s3cret@a\\.example/s3cret|\u{feff}|\u{e9}|\u{1b})",
+            ],
+            0..30,
+        ),
+    ) {
+        let (_file, path) = file(parts.concat());
+        let said = load(&["--config", &path]).err().unwrap_or_default();
+        prop_assert!(!said.contains("/s3cret") && !said.contains('\u{1b}'), "{}", said);
     }
 }

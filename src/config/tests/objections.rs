@@ -60,6 +60,20 @@ fn what_can_hardly_be_meant_is_named() {
 }
 
 #[test]
+fn tokens_in_the_clear_are_named() {
+    let check = |line: &str, expected: bool| {
+        let arguments: Vec<_> = line.split_whitespace().collect();
+        let found = load(&arguments).expect(line).exposure();
+        assert_eq!(found.is_some_and(|found| found.at.to_string() == "--admin-listen"), expected, "{line}");
+    };
+    check("--admin-listen 0.0.0.0:8081 --admin-tokens t", true);
+    check("--admin-listen 0.0.0.0:8081", false);
+    check("--admin-listen 127.0.0.1:9 --admin-tokens t", false);
+    check("--admin-listen off --admin-tokens t", false);
+    check("--admin-listen :9 --admin-tokens t --admin-tls --tls-cert c --tls-key k", false);
+}
+
+#[test]
 fn what_may_be_meant_is_remarked() {
     let check = |line: &str, parts: &[&str]| {
         let arguments: Vec<_> = line.split_whitespace().collect();
