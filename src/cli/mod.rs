@@ -57,10 +57,13 @@ impl Cli {
     ///
     /// # Errors
     /// As `read`, but of several wrong variables only the first is told.
-    pub fn read_from(
-        arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
-    ) -> Result<Self, clap::Error> {
-        let matches = variables::with_tidy_variables(Self::command()).try_get_matches_from(arguments)?;
+    pub fn read_from(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Self, clap::Error> {
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+        let mut command = variables::with_tidy_variables(Self::command());
+        if arguments.iter().any(|argument| argument == "-h") {
+            command = command.mut_subcommands(help::short);
+        }
+        let matches = command.try_get_matches_from(arguments)?;
         let mut cli = Self::from_arg_matches(&matches)?;
         if let (Some((_, matches)), Some(variables)) = (matches.subcommand(), cli.command.variables()) {
             *variables = Variables::of(matches);
