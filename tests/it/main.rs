@@ -23,6 +23,7 @@ mod bypass;
 mod cache;
 mod cli;
 mod clients;
+mod config;
 mod coverage;
 mod descriptors;
 mod disk;
