@@ -53,6 +53,11 @@ pub enum Error {
     /// A body that does not arrive.
     #[error("the body of the request did not go on within {} s", .0.as_secs())]
     BodyStalled(Duration),
+    /// The upstream leads back to this proxy (RFC 5842 §7.2).
+    #[error(
+        "the upstream of this proxy leads back to it: --upstream must name the vendor's catalog, or another proxy"
+    )]
+    Circle,
     /// The feed cannot be had.
     #[error("{0}")]
     Feed(FetchError),
@@ -90,6 +95,11 @@ impl Error {
                 status: S::SERVICE_UNAVAILABLE,
                 proxy_status: "proxy_configuration_error",
                 level: Level::DEBUG,
+            },
+            Self::Circle => ErrorResponse {
+                status: S::LOOP_DETECTED,
+                proxy_status: "proxy_loop_detected",
+                level: Level::WARN,
             },
             Self::TooManyFields(_) => client(S::REQUEST_HEADER_FIELDS_TOO_LARGE),
             Self::BodyTooLarge(_) => client(S::PAYLOAD_TOO_LARGE),

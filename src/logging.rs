@@ -14,13 +14,16 @@ use tracing_subscriber::fmt::format::{Format, Json, JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::cli::LogFormat;
+use crate::cli::{LogFormat, tidy};
 use crate::given::{Given, Source};
 use crate::stderr::{LineWriter, Priority};
 use crate::{printable, stderr};
 
 /// Variable with the levels if no flag gives them, as in other Rust programs.
-const VARIABLE: &str = "RUST_LOG";
+pub(crate) const VARIABLE: &str = "RUST_LOG";
+
+/// Level without a flag and a variable.
+pub(crate) const DEFAULT_LEVEL: &str = "info";
 
 /// Name of the field that has an event's text.
 const MESSAGE: &str = "message";
@@ -81,11 +84,11 @@ pub(crate) fn start(format: LogFormat, level: Option<&Given<String>>) -> Result<
 /// # Errors
 /// If they cannot be parsed.
 pub(crate) fn levels(level: Option<&Given<String>>) -> Result<EnvFilter, LevelError> {
-    let variable = env::var_os(VARIABLE).filter(|levels| !levels.is_empty());
+    let variable = tidy(VARIABLE);
     match (level, variable) {
         (Some(level), _) => filter(&level.source, &our_own(level)),
         (None, Some(levels)) => filter(&Source::Variable(VARIABLE.to_owned()), &levels.to_string_lossy()),
-        (None, None) => Ok(EnvFilter::new(LevelFilter::INFO.to_string())),
+        (None, None) => Ok(EnvFilter::new(DEFAULT_LEVEL)),
     }
 }
 

@@ -19,8 +19,9 @@ use subtle::ConstantTimeEq;
 use toml::Spanned;
 use tracing::info;
 
+use crate::config::hidden_values;
 use crate::edit_log::BY_FILE;
-use crate::place::Place;
+use crate::place::{Excerpt, Place};
 use crate::printable::{escaped, listed};
 use crate::reloading::{FileContents, Parsed, Part, Reloadable, Reloading, Settle};
 use crate::watch;
@@ -73,8 +74,12 @@ enum Proof {
 
 /// A file that cannot be used at start.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct TokensError(String);
+#[error("{message}")]
+pub struct TokensError {
+    message: String,
+    /// The line without its value, for commands; logs do without.
+    pub(crate) excerpt: Option<Excerpt>,
+}
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -185,19 +190,23 @@ impl Reloadable for AdminTokens {
     /// SECURITY: unlike other files, one that has become broken or is gone puts nobody in force, not the last good
     /// version: a token that was revoked must not live on behind a typo.
     fn parse(path: &PathBuf, content: FileContents<'_, Self>) -> Result<Parsed<Self>, TokensError> {
+        let mut excerpt = None;
         let parsed = match &content.parts[0] {
             Err(reason) => Err(format!("cannot read {}: {reason}", path.display())),
             Ok(bytes) => std::str::from_utf8(bytes)
                 .map_err(|error| (bytes, error.valid_up_to(), "it is not UTF-8".to_owned()))
                 .and_then(|text| Self::parse(text).map_err(|(at, message)| (bytes, at, message)))
                 .map_err(|(bytes, at, message)| {
+                    // SECURITY: a token may stand where its digest should.
+                    let shown = hidden_values(&String::from_utf8_lossy(bytes));
+                    excerpt = Some(Excerpt::of(&shown, at..at));
                     let text = String::from_utf8_lossy(&bytes[..at.min(bytes.len())]);
                     format!("{}:{}: {message}", path.display(), Place::of(&text, text.len()))
                 }),
         };
         match (parsed, content.last) {
             (Ok(value), _) => Ok(Parsed { value, warnings: Vec::new(), is_partial: false }),
-            (Err(message), None) => Err(TokensError(message)),
+            (Err(message), None) => Err(TokensError { message, excerpt }),
             (Err(message), Some(last)) => Ok(Parsed {
                 warnings: vec![format!("{message}; until it is mended nobody may edit over the admin port")],
                 value: Self { people: Vec::new(), has_viewers: last.has_viewers, error: Some(message) },

@@ -11,6 +11,11 @@ use crate::printable::joined;
 use crate::server::inherited::InheritedSockets;
 use crate::server::listener;
 
+/// Flag with the addresses of the service port.
+const SERVICE: &str = "--listen";
+/// Flag with the address of the admin port.
+const ADMIN: &str = "--admin-listen";
+
 /// The listening sockets of both ports.
 #[derive(Debug)]
 pub(super) struct Listeners {
@@ -28,22 +33,24 @@ impl Listeners {
         let service =
             inherited.service.into_iter().map(TcpListener::from_std).collect::<Result<Vec<_>, _>>()?;
         let inherited_admin = inherited.admin.map(TcpListener::from_std).transpose()?;
-        tell(&service, &config.listen.source.to_string(), "--listen");
-        tell(inherited_admin.as_slice(), &config.admin.source.to_string(), "--admin-listen");
-        let listen = |address: &SocketAddr| {
-            let all = &config.listen;
-            listener::bind(*address, all).map_err(|error| AppError::Listen { address: *address, error })
+        tell(&service, &config.listen.source.to_string(), SERVICE);
+        tell(inherited_admin.as_slice(), &config.admin.source.to_string(), ADMIN);
+        let listen = |address: &SocketAddr, flag| {
+            let bound = listener::bind(*address, &config.listen);
+            bound.map_err(|error| AppError::Listen { address: *address, flag, error })
         };
         let service = match service.is_empty() {
-            true => config.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?,
+            true => {
+                config.listen.iter().map(|address| listen(address, SERVICE)).collect::<Result<Vec<_>, _>>()?
+            }
             false => service,
         };
         let admin = match (inherited_admin, &*config.admin) {
             (Some(inherited), _) => Some(inherited),
             (None, Admin::Off) => None,
-            (None, Admin::Required(address)) => Some(listen(address)?),
+            (None, Admin::Required(address)) => Some(listen(address, ADMIN)?),
             (None, Admin::IfFree(address)) => {
-                listen(address).inspect_err(|error| warn!(%error, "no admin port")).ok()
+                listen(address, ADMIN).inspect_err(|error| warn!(%error, "no admin port")).ok()
             }
         };
         Ok(Self { service, admin })

@@ -23,7 +23,10 @@ use crate::cache::Cache;
 use crate::cache::disk::Disk;
 use crate::cache_directory::CacheDirectory;
 use crate::certificate::{Certificate, TlsError};
-use crate::config::{AdminAccess, ChangedFile, Config, Limits, ProxyVariables, RestartCheck, Webhook};
+use crate::config::{
+    AdminAccess, ChangedFile, Config, EXPOSED_TOKENS, Limits, Objection, ProxyVariables, RestartCheck,
+    Webhook,
+};
 use crate::edit_log::EditLog;
 use crate::metrics::Metrics;
 use crate::news::News;
@@ -72,10 +75,12 @@ pub enum AppError {
     #[error("{}: {}", .0.variable, .0.message())]
     Outbound(OutboundError),
     /// A socket cannot be bound.
-    #[error("cannot listen on {address}: {error}")]
+    #[error("cannot listen on {address}: {error}{}", hint(error, flag))]
     Listen {
         /// The address that was asked for.
         address: SocketAddr,
+        /// The flag that gives it.
+        flag: &'static str,
         /// What the system said.
         error: io::Error,
     },
@@ -85,6 +90,22 @@ pub enum AppError {
     /// A task that nothing works without has ended.
     #[error("the task {0:?} has ended, which is a bug; the log tells more")]
     Task(&'static str),
+}
+
+/// Says what to do if an address cannot be listened on.
+fn hint(error: &io::Error, flag: &str) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!("; another program listens there: choose another with {flag}"),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("; this machine has no such address: choose another with {flag}")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!(
+                "; ports below 1024 need a permission: choose another with {flag}, or give CAP_NET_BIND_SERVICE"
+            )
+        }
+        _ => String::new(),
+    }
 }
 
 impl From<OutboundError> for AppError {
@@ -137,8 +158,8 @@ impl App {
     /// # Errors
     /// The first thing that cannot be had.
     pub async fn bind_over(config: &Config, inherited: InheritedSockets) -> Result<Self, AppError> {
-        if let Some(objection) = config.cache.objection() {
-            warn!("{}: {objection}", config.cache.size.source);
+        for Objection { at, message } in config.objections() {
+            warn!("{at}: {message}");
         }
         let metrics = Arc::new(Metrics::default());
         let outbound = Outbound::new(&config.upstream, &config.outbound)?;
@@ -364,10 +385,8 @@ impl App {
 fn exposure(access: &AdminAccess, address: Option<SocketAddr>) -> Option<&'static str> {
     let is_exposed = address.is_none_or(|address| !address.ip().is_loopback());
     (is_exposed && access.tokens.is_some() && !access.tls).then(|| {
-        let warning = "tokens for editing cross the network unencrypted: the admin port is not on loopback and has no \
-                       --admin-tls";
-        warn!("{warning}");
-        warning
+        warn!("{EXPOSED_TOKENS}");
+        EXPOSED_TOKENS
     })
 }
 

@@ -20,7 +20,7 @@ pub enum FetchError {
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
     /// It answered with another status than 200.
-    #[error("the upstream answered with status {}", status.as_u16())]
+    #[error("the upstream answered with status {}{}", status.as_u16(), if *status == StatusCode::LOOP_DETECTED { ", so it leads back to this proxy" } else { "" })]
     Status {
         /// That status.
         status: StatusCode,

@@ -1,6 +1,9 @@
 //! Definition of the command line.
 
+mod config;
 mod edits;
+mod help;
+mod keys;
 mod news;
 mod servers;
 mod settings;
@@ -9,14 +12,16 @@ mod tools;
 mod variables;
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue};
-use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use self::config::{ConfigArguments, ConfigFormat};
 pub use self::edits::{EditsArguments, TokenArguments};
+pub use self::keys::{SettingKey, ValueKind};
 pub use self::news::{HistoryArguments, NewsArguments};
 pub use self::servers::ServersArguments;
 pub use self::settings::{AccessLogFormat, AdminListen, LogFormat, NotifyFormat, Settings};
@@ -25,7 +30,7 @@ pub use self::tools::{
     CheckArguments, Completions, Diff, Edit, Explain, Init, List, ListFormat, ListOrder, ListedPart, Man,
     Platform, SellerArgument, ShopChoice, ShopsArguments, Sources, TableFormat, TextFormat,
 };
-pub use self::variables::Variables;
+pub use self::variables::{TOKEN, UnknownVariable, Variables, WrongVariable, tidy};
 use crate::version::VERSION_WITH_REVISION;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed (or `check` found something), 2 wrong usage, \
@@ -46,18 +51,30 @@ impl Cli {
     /// # Errors
     /// If the arguments are wrong, or ask for help.
     pub fn read() -> Result<Self, NoCommand> {
-        let parsed = without_empty_variables(Self::command()).try_get_matches();
-        parsed
-            .and_then(|matches| Self::from_matches(&matches))
-            .map_err(|error| NoCommand { variable: variable_of(&error), error })
+        Self::read_from(env::args_os()).map_err(NoCommand::of)
     }
 
-    fn from_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut cli = Self::from_arg_matches(matches)?;
+    /// Parses arguments, of which the first is the program's name, and the environment.
+    ///
+    /// # Errors
+    /// As `read`, but of several wrong variables only the first is told.
+    pub fn read_from(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Self, clap::Error> {
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+        let mut command = variables::with_tidy_variables(Self::command());
+        if arguments.iter().any(|argument| argument == "-h") {
+            command = command.mut_subcommands(help::short);
+        }
+        let matches = command.try_get_matches_from(arguments)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
         if let (Some((_, matches)), Some(variables)) = (matches.subcommand(), cli.command.variables()) {
             *variables = Variables::of(matches);
         }
         Ok(cli)
+    }
+
+    /// Finds the environment variables that look like settings and are none.
+    pub fn unknown_variables() -> Vec<UnknownVariable> {
+        variables::unknown_variables(&Self::command())
     }
 }
 
@@ -66,34 +83,45 @@ impl Cli {
 pub struct NoCommand {
     /// Text to print, and the exit code.
     pub error: clap::Error,
-    /// Environment variable that has the wrong value, if it is not a flag.
-    pub variable: Option<String>,
+    /// All environment variables that have wrong values.
+    pub variables: Vec<WrongVariable>,
+    /// True if one of them is all that the error is about.
+    pub is_variable: bool,
 }
 
-/// Returns the environment variable that an error is about.
-fn variable_of(error: &clap::Error) -> Option<String> {
-    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return None };
-    let flag = argument.split(' ').next()?;
-    // Without matches, the arguments themselves tell whether the flag was typed.
-    let is_flag =
-        |argument: &OsStr| argument.to_str().is_some_and(|text| text.split('=').next() == Some(flag));
-    let variable = variables::name(flag);
-    let is_set = env::var_os(&variable).is_some_and(|value| !value.is_empty());
-    (is_set && !env::args_os().any(|argument| is_flag(&argument))).then_some(variable)
-}
-
-/// Ignores empty environment variables: compose files often pass them on like that.
-fn without_empty_variables(command: Command) -> Command {
-    let is_empty = |arg: &Arg| arg.get_env().and_then(env::var_os).is_some_and(|value| value.is_empty());
-    command.mut_subcommands(|command| {
-        command.mut_args(|arg| if is_empty(&arg) { arg.env(None::<&str>) } else { arg })
-    })
+impl NoCommand {
+    fn of(error: clap::Error) -> Self {
+        let typed: Vec<_> = env::args_os().skip(1).map(|text| text.to_string_lossy().into_owned()).collect();
+        let command = Cli::command();
+        let command = typed.iter().find_map(|name| command.find_subcommand(name));
+        let Some(command) = command.filter(|_| error.use_stderr()) else {
+            return Self { error, variables: Vec::new(), is_variable: false };
+        };
+        // A flag that was typed wins over its variable, so the variable's value does not matter.
+        let is_typed = |name: &str| {
+            typed.iter().any(|text| {
+                text.starts_with("--") && variables::name(text.split('=').next().unwrap_or_default()) == name
+            })
+        };
+        let mut variables = variables::wrong_variables(command);
+        variables.retain(|wrong| !is_typed(&wrong.name));
+        let argument = match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::String(argument)) => argument.split(' ').next(),
+            _ => None,
+        };
+        let is_variable = argument.is_some_and(|flag| {
+            let name = variables::name(flag);
+            variables.iter().any(|wrong| wrong.name == name)
+        });
+        Self { error, variables, is_variable }
+    }
 }
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Action {
     /// Run the proxy
+    #[command(after_help = help::SERVE, after_long_help = help::SERVE_LONG)]
     Serve(Settings),
     /// Run the proxy on 127.0.0.1:8080 against a built-in sample catalog
     Demo(Demo),
@@ -158,7 +186,16 @@ pub enum Action {
     /// The lines belong into /usr/local/psa/admin/conf/panel.ini of the Plesk servers. Plesk's container takes them as
     /// variables (--env), and Plesk's installer takes the catalog's URL with its flag `--ext-catalog-url URL`.
     PanelIni(PanelIni),
+    /// Print the settings in force, and where each came from
+    ///
+    /// Takes the flags of `serve`, reads the variables and the configuration file, and prints every setting with its value
+    /// and source. The output is a configuration file: `serve` with it does the same.
+    Config(ConfigArguments),
     /// Ask a running proxy whether it is ready (for containers)
+    ///
+    /// Finds the proxy by the settings that it was started with: the first address of --listen, and HTTPS if there is
+    /// --tls-cert. All other settings of `serve` are taken and not looked at, so that both commands may have the same.
+    #[command(mut_args(help::only_for_healthcheck), after_help = help::HEALTHCHECK)]
     Healthcheck(Settings),
     /// Print a shell's completions
     Completions(Completions),
@@ -172,6 +209,7 @@ impl Action {
         match self {
             Self::Serve(settings) | Self::Healthcheck(settings) => Some(&mut settings.variables),
             Self::Check(check) => Some(&mut check.settings.variables),
+            Self::Config(config) => Some(&mut config.settings.variables),
             Self::Init(init) => Some(&mut init.sources.variables),
             Self::List(list) => Some(&mut list.sources.variables),
             Self::Shops(shops) => Some(&mut shops.sources.variables),
@@ -236,5 +274,18 @@ mod tests {
     #[test]
     fn is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_setting_has_a_group_and_its_own_variable() {
+        let command = Cli::command();
+        let serve = command.find_subcommand("serve").expect("a command");
+        for key in SettingKey::all() {
+            let arg = serve.get_arguments().find(|arg| arg.get_long() == Some(&key.name)).expect("a flag");
+            assert!(key.group.is_some(), "--{} stands in no group of the help", key.name);
+            let variable = arg.get_env().map(|name| name.to_string_lossy().into_owned());
+            assert_eq!(variable, Some(variables::name(&key.name)));
+            assert_eq!(arg.get_id().as_str(), key.name.replace('-', "_"));
+        }
     }
 }

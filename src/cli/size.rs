@@ -14,6 +14,16 @@ impl Size {
     pub fn bytes(self) -> u64 {
         self.0.as_u64()
     }
+
+    /// Formats it without rounding, in the largest unit that it is a whole number of.
+    pub fn exact(self) -> String {
+        let bytes = self.bytes();
+        let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+        match units.into_iter().find(|(shift, _)| bytes > 0 && bytes.trailing_zeros() >= *shift) {
+            Some((shift, unit)) => format!("{}{unit}", bytes >> shift),
+            None => format!("{bytes}B"),
+        }
+    }
 }
 
 impl From<u64> for Size {
@@ -47,6 +57,21 @@ impl fmt::Display for Size {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_exact_size_is_read_as_the_same() {
+        let check = |bytes: u64, expected: &str| {
+            assert_eq!(Size::from(bytes).exact(), expected);
+            assert_eq!(expected.parse::<Size>().map(Size::bytes), Ok(bytes), "{expected}");
+        };
+        check(0, "0B");
+        check(1, "1B");
+        check(256 << 20, "256MiB");
+        check(3 << 29, "1536MiB");
+        check(4 << 30, "4GiB");
+        check(64_000_000, "62500KiB");
+        check((1 << 20) + 1, "1048577B");
+    }
 
     #[test]
     fn sizes_need_a_unit() {

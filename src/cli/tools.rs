@@ -186,12 +186,21 @@ pub struct CheckArguments {
     /// Servers whose catalog the upstream is asked for: Plesk for Linux, or for Windows
     #[arg(long, value_enum, default_value = "unix")]
     pub platform: Platform,
-    /// Where Plesk servers reach the proxy, to check that as well (http://proxy:8080)
+    /// Where Plesk servers reach the proxy (http://proxy:8080): asks it whether the proxy answers there, with which shop
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
+    /// PEM file with root certificates to trust for an https --url, instead of the system's
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub url_ca: Option<PathBuf>,
     /// Send a test message to --notify-url, and say whether it was taken
     #[arg(long)]
     pub notify_test: bool,
+    /// Exit with 1 on warnings as well as on errors; this is the default
+    #[arg(long)]
+    pub strict: bool,
+    /// Exit with 0 if there are only warnings
+    #[arg(long, conflicts_with = "strict")]
+    pub lenient: bool,
     /// Lines for people, or JSON for programs
     #[arg(long, value_enum, default_value = "text")]
     pub format: TextFormat,

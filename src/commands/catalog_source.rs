@@ -30,7 +30,7 @@ use crate::upstream::outbound::Outbound;
 
 impl Platform {
     /// Returns the request target of the packages feed, as Plesk asks for it when it renews its copy.
-    fn packages_target(self) -> &'static str {
+    pub(super) fn packages_target(self) -> &'static str {
         match self {
             Self::Unix => "/api/v4/packages?platform=unix&with-hidden&with-unstable",
             Self::Windows => "/api/v4/packages?platform=windows&with-hidden&with-unstable",

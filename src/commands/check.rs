@@ -1,12 +1,14 @@
 //! `check`: verifies configuration, whitelists, certificate, upstream and cache directory. One line a finding.
 
+mod address;
 mod lists;
 mod notify;
 
 use std::fmt;
 use std::path::Path;
 
-use serde::Serialize;
+use rustix::fs;
+use serde::{Serialize, Serializer};
 
 use super::catalog_source::{Asking, Listing, block_on, origin};
 use super::former_codes::FormerCodes;
@@ -16,15 +18,20 @@ use super::whitelist_file::GivenFiles;
 use super::{CommandError, Subject};
 use crate::admin::tokens::WatchedTokens;
 use crate::certificate::{Certificate, Overdue};
-use crate::cli::{CheckArguments, Platform, TextFormat};
-use crate::config::{Config, ConfigError, Tls};
+use crate::cli::{CheckArguments, Cli, Platform, TextFormat};
+use crate::config::{Config, ConfigError, ConfigMistake, Objection, Tls};
 use crate::feed::listing::Listed;
 use crate::given::Source;
 use crate::logging;
-use crate::place::Place;
+use crate::place::{Excerpt, Place};
+use crate::printable::printable;
 use crate::seller::Seller;
 use crate::shops::ShopName;
+use address::AddressContext;
 use lists::{CheckedShops, ListContext};
+
+/// Type of a file system in memory (`TMPFS_MAGIC` of linux/magic.h).
+const TMPFS_MAGIC: fs::FsWord = 0x0102_1994;
 
 /// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -38,6 +45,22 @@ enum Level {
     Note,
 }
 
+/// What warnings do to the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Warnings {
+    /// They make the check fail, as errors do.
+    Fail,
+    /// They are told, and that is all.
+    Pass,
+}
+
+impl Warnings {
+    fn of(arguments: &CheckArguments) -> Self {
+        // What `--strict` says is the default as well.
+        if arguments.lenient && !arguments.strict { Self::Pass } else { Self::Fail }
+    }
+}
+
 /// One problem, or a note.
 #[derive(Debug, Serialize)]
 struct CheckFinding {
@@ -49,6 +72,13 @@ struct CheckFinding {
     line: Option<usize>,
     column: Option<usize>,
     message: String,
+    /// The line of the file, which JSON has without the mark.
+    #[serde(serialize_with = "line")]
+    excerpt: Option<Excerpt>,
+}
+
+fn line<S: Serializer>(excerpt: &Option<Excerpt>, serializer: S) -> Result<S::Ok, S::Error> {
+    excerpt.as_ref().map(Excerpt::line).serialize(serializer)
 }
 
 /// Everything that the checks found.
@@ -67,27 +97,41 @@ struct CheckReport {
 /// If there was an error or a warning.
 pub(crate) fn check(arguments: CheckArguments) -> Result<(), CommandError> {
     let mut report = CheckReport::default();
-    let format = arguments.format;
+    let (format, warnings) = (arguments.format, Warnings::of(&arguments));
     let (settings, platform) = (arguments.settings, arguments.platform);
     let given = GivenFiles::from(&settings);
     let config = Config::load(settings);
     let checked = config.as_ref().map(|config| CheckedShops::find(config, &arguments.shop));
     let checked = checked.unwrap_or_else(|_| Ok(CheckedShops::default()))?;
-    if let Some(url) = &arguments.url {
-        report.base_urls(url, config.as_ref().is_ok_and(|config| config.tls.is_some()), &checked.names());
+    let url = arguments.url.as_deref().map(|url| url.trim_end_matches('/'));
+    let is_usable = url.is_some_and(|url| {
+        report.base_url(url, config.as_ref().is_ok_and(|config| config.tls.is_some()), &checked.names())
+    });
+    for unknown in Cli::unknown_variables() {
+        report.about(Level::Warning, &printable(&unknown.name), unknown.to_string());
     }
     match config {
         Ok(config) => {
             report.settings(&config);
+            report.upstream_is_itself(&config);
             let lists = report.lists(&checked);
-            if let Some(catalog) = report.catalog(&config, arguments.feed.as_deref(), platform)? {
+            let catalog = report.catalog(&config, arguments.feed.as_deref(), platform)?;
+            if let Some(catalog) = &catalog {
                 let former = FormerCodes::read(&config, platform);
-                let context = ListContext { catalog: &catalog, former: &former, given: &given };
+                let context = ListContext { catalog, former: &former, given: &given };
                 lists.iter().for_each(|list| report.codes(list, &context));
                 report.sort(&checked);
             }
             if let Some(directory) = &config.cache_dir {
                 report.cache_dir(directory);
+            }
+            for Objection { at, message } in config.remarks() {
+                report.setting(Level::Note, &at, message);
+            }
+            if let Some(url) = url.filter(|_| is_usable) {
+                let (max_size, roots) = (*config.cache.max_feed_size, arguments.url_ca);
+                let catalog = catalog.as_ref();
+                report.addresses(url, &AddressContext { lists: &lists, catalog, platform, max_size, roots });
             }
             if arguments.notify_test {
                 report.notify_test(&config)?;
@@ -95,7 +139,7 @@ pub(crate) fn check(arguments: CheckArguments) -> Result<(), CommandError> {
         }
         Err(error) => report.configuration(error),
     }
-    report.finish(format)
+    report.finish(format, warnings)
 }
 
 impl CheckReport {
@@ -109,19 +153,19 @@ impl CheckReport {
         if let Some(path) = &config.access.tokens {
             self.tokens(path);
         }
-        if let Some(objection) = config.cache.objection() {
-            match &config.cache.size.source {
-                Source::File { path, place } => {
-                    self.at(Level::Warning, &path.display().to_string(), *place, objection);
-                }
-                source => self.about(Level::Warning, &source.to_string(), objection),
-            }
+        for Objection { at, message } in config.objections().into_iter().chain(config.exposure()) {
+            self.setting(Level::Warning, &at, message);
         }
     }
 
     fn configuration(&mut self, error: ConfigError) {
         match error {
-            ConfigError::Value { at, message } => self.value(&at, message),
+            ConfigError::Wrong(mistakes) => {
+                for ConfigMistake { at, message, excerpt } in mistakes {
+                    self.value(&at, message);
+                    self.mark(excerpt);
+                }
+            }
             ConfigError::Read { path, source } => {
                 self.about(Level::Error, &path.display().to_string(), format!("cannot be read: {source}"));
             }
@@ -129,13 +173,22 @@ impl CheckReport {
     }
 
     fn value(&mut self, source: &Source, message: String) {
+        self.setting(Level::Error, source, message);
+    }
+
+    fn setting(&mut self, level: Level, source: &Source, message: String) {
         match source {
             Source::Default | Source::Flag(_) | Source::Variable(_) => {
-                self.about(Level::Error, &source.to_string(), message);
+                self.about(level, &source.to_string(), message);
             }
-            Source::File { path, place } => {
-                self.at(Level::Error, &path.display().to_string(), *place, message);
-            }
+            Source::File { path, place } => self.at(level, &path.display().to_string(), *place, message),
+        }
+    }
+
+    /// Adds the line of the file to the last finding.
+    fn mark(&mut self, excerpt: Option<Excerpt>) {
+        if let Some(finding) = self.findings.last_mut() {
+            finding.excerpt = excerpt;
         }
     }
 
@@ -152,7 +205,7 @@ impl CheckReport {
     }
 
     fn tokens(&mut self, path: &Path) {
-        let loaded = WatchedTokens::load(path.to_owned()).map_err(CommandError::wrong);
+        let loaded = WatchedTokens::load(path.to_owned()).map_err(CommandError::from);
         if self.failed(loaded).is_some() {
             self.good.push((path.display().to_string(), "tokens of the admin port".to_owned()));
         }
@@ -211,8 +264,14 @@ impl CheckReport {
         // The proxy makes it if need be, so then the nearest that there is counts.
         let here = |ancestor: &Path| if ancestor == Path::new("") { ".".into() } else { ancestor.to_owned() };
         let Some(nearest) = directory.ancestors().map(here).find(|path| path.exists()) else { return };
-        match tempfile::Builder::new().prefix(".tmp-").tempfile_in(nearest) {
-            Ok(_) => self.good.push((directory.display().to_string(), "writable".to_owned())),
+        match tempfile::Builder::new().prefix(".tmp-").tempfile_in(&nearest) {
+            Ok(_) => {
+                if fs::statfs(nearest.as_path()).is_ok_and(|system| system.f_type == TMPFS_MAGIC) {
+                    let message = "is in memory (tmpfs): what is in it is lost when the machine restarts";
+                    self.about(Level::Note, &directory.display().to_string(), message);
+                }
+                self.good.push((directory.display().to_string(), "writable".to_owned()));
+            }
             Err(error) => {
                 let name = directory.display().to_string();
                 self.about(Level::Error, &name, format!("cannot be written: {}", error.kind()));
@@ -220,15 +279,12 @@ impl CheckReport {
         }
     }
 
-    /// Checks the URL at which Plesk servers reach the proxy, with the prefix of each shop.
-    fn base_urls(&mut self, url: &str, tls: bool, shops: &[ShopName]) {
-        let base = url.trim_end_matches('/');
+    /// Checks the URL at which Plesk servers reach the proxy, with the prefix of each shop. Returns false if it is none that
+    /// can be asked.
+    fn base_url(&mut self, base: &str, tls: bool, shops: &[ShopName]) -> bool {
         if !is_usable(base) {
-            return self.about(
-                Level::Error,
-                "--url",
-                format!("{base:?} is not an http or https URL for panel.ini"),
-            );
+            self.about(Level::Error, "--url", format!("{base:?} is not an http or https URL for panel.ini"));
+            return false;
         }
         if tls && base.starts_with("http://") {
             let message = "the proxy speaks HTTPS (--tls-cert), so it must begin with https://";
@@ -247,15 +303,19 @@ impl CheckReport {
                 .for_each(|objection| self.about(Level::Warning, url, objection));
         }
         of_plain.into_iter().for_each(|objection| self.about(Level::Warning, base, objection));
+        true
     }
 
     /// Turns a failure into a finding.
     fn failed<T>(&mut self, result: Result<T, CommandError>) -> Option<T> {
         result
-            .map_err(|failure| match failure.subject {
-                Some(Subject::Setting(source)) => self.value(&source, failure.message),
-                Some(Subject::Named(name)) => self.about(Level::Error, &name, failure.message),
-                None => self.about(Level::Error, "", failure.message),
+            .map_err(|failure| {
+                match failure.subject {
+                    Some(Subject::Setting(source)) => self.value(&source, failure.message),
+                    Some(Subject::Named(name)) => self.about(Level::Error, &name, failure.message),
+                    None => self.about(Level::Error, "", failure.message),
+                }
+                self.mark(failure.excerpt);
             })
             .ok()
     }
@@ -271,7 +331,8 @@ impl CheckReport {
     fn add(&mut self, level: Level, about: &str, place: Option<Place>, message: String) {
         let shop = self.shop.as_ref().map(ToString::to_string);
         let (line, column) = (place.map(|place| place.line), place.map(|place| place.column));
-        self.findings.push(CheckFinding { level, shop, about: about.to_owned(), line, column, message });
+        let about = about.to_owned();
+        self.findings.push(CheckFinding { level, shop, about, line, column, message, excerpt: None });
     }
 
     /// Sorts findings by file and place, whichever check it was that found them: those about whitelists come first.
@@ -281,7 +342,7 @@ impl CheckReport {
         self.findings.sort_by_key(|finding| (nth(&finding.about), finding.line, finding.column));
     }
 
-    fn finish(self, format: TextFormat) -> Result<(), CommandError> {
+    fn finish(self, format: TextFormat, warnings: Warnings) -> Result<(), CommandError> {
         match format {
             TextFormat::Json => print_json("findings", &self.findings)?,
             TextFormat::Text => print(&self.text(Terminal::stdout()))?,
@@ -289,6 +350,7 @@ impl CheckReport {
         let count = |level| self.findings.iter().filter(|finding| finding.level == level).count();
         match (count(Level::Error), count(Level::Warning)) {
             (0, 0) => Ok(()),
+            (0, _) if warnings == Warnings::Pass => Ok(()),
             (errors, warnings) => Err(CommandError::failed(format!(
                 "{}, {}",
                 counted(errors, "error", "errors"),
@@ -305,7 +367,8 @@ impl CheckReport {
         };
         let bad = self.findings.iter().map(|finding| {
             let level = terminal.paint(style(finding.level), finding.level);
-            format!("{}: {level}: {}\n", finding.place(), finding.message)
+            let excerpt = finding.excerpt.as_ref().map(|excerpt| format!("{excerpt}\n"));
+            format!("{}: {level}: {}\n{}", finding.place(), finding.message, excerpt.unwrap_or_default())
         });
         let wrong = |about: &str| self.findings.iter().any(|f| f.level == Level::Error && f.about == about);
         let good = self.good.iter().filter(|(about, _)| !wrong(about)).map(|(about, message)| {

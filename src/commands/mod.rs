@@ -2,6 +2,7 @@
 
 mod catalog_source;
 mod check;
+mod config;
 mod demo;
 mod diff;
 mod edit;
@@ -30,14 +31,17 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
+use crate::admin::tokens::TokensError;
 use crate::app::AppError;
 use crate::certificate::TlsError;
-use crate::cli::{Action, Cli, NoCommand};
+use crate::cli::{Action, Cli, NoCommand, WrongVariable};
 use crate::config::{ConfigError, WHITELIST};
 use crate::editing::Verb;
 use crate::given::Source;
 use crate::logging::LevelError;
+use crate::place::Excerpt;
 use crate::policy::Verdict;
+use crate::printable::printable;
 use crate::shops::ShopsError;
 use crate::stderr;
 use crate::upstream::RootsError;
@@ -61,6 +65,8 @@ pub struct CommandError {
     pub subject: Option<Subject>,
     /// Description of the error, in one sentence.
     pub message: String,
+    /// The line of the file that it is about.
+    pub excerpt: Option<Excerpt>,
 }
 
 /// Subject of an error.
@@ -85,17 +91,17 @@ pub fn main() -> u8 {
 }
 
 /// Prints help to standard output, or what is wrong with the arguments to standard error. Returns the exit code.
-fn explain_usage(NoCommand { error, variable }: &NoCommand) -> Result<u8, CommandError> {
+fn explain_usage(NoCommand { error, variables, is_variable }: &NoCommand) -> Result<u8, CommandError> {
     let text = error.render();
     let is_colored = if error.use_stderr() { stderr::is_colored() } else { Terminal::stdout().colors };
     let text = if is_colored { text.ansi().to_string() } else { text.to_string() };
-    if error.use_stderr() {
-        if let Some(variable) = variable {
-            stderr::message(format_args!("The value is that of the variable {variable}."));
-        }
-        stderr::message(text);
-    } else {
+    if !error.use_stderr() {
         terminal::print(&text)?;
+    } else if !is_variable {
+        stderr::message(text);
+    }
+    for WrongVariable { name, message } in variables {
+        stderr::message(format_args!("catalog-proxy: {name}: {}", printable(message)));
     }
     Ok(u8::try_from(error.exit_code()).unwrap_or(WRONG))
 }
@@ -114,6 +120,7 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Action::Forget(arguments) => edit::edit(Verb::Forget, &arguments),
         Action::Diff(arguments) => diff::diff(&arguments),
         Action::Check(arguments) => check::check(arguments),
+        Action::Config(arguments) => config::config(arguments),
         Action::Filter(arguments) => {
             let whitelist = arguments.whitelist.unwrap_or_else(|| WHITELIST.into());
             // Standard output's own buffer looks for line ends in all that leaves.
@@ -133,11 +140,11 @@ fn run(cli: Cli) -> Result<(), CommandError> {
 
 impl CommandError {
     fn failed(message: impl fmt::Display) -> Self {
-        Self { code: FAILED, subject: None, message: message.to_string() }
+        Self { code: FAILED, subject: None, message: message.to_string(), excerpt: None }
     }
 
     fn wrong(message: impl fmt::Display) -> Self {
-        Self { code: WRONG, subject: None, message: message.to_string() }
+        Self { code: WRONG, subject: None, message: message.to_string(), excerpt: None }
     }
 
     fn about(self, subject: impl Into<Subject>) -> Self {
@@ -151,7 +158,8 @@ impl fmt::Display for CommandError {
             Some(Subject::Setting(source)) => write!(f, "{source}: {}", self.message),
             Some(Subject::Named(name)) => write!(f, "{name}: {}", self.message),
             None => f.write_str(&self.message),
-        }
+        }?;
+        self.excerpt.iter().try_for_each(|excerpt| write!(f, "\n{excerpt}"))
     }
 }
 
@@ -177,7 +185,7 @@ impl From<AppError> for CommandError {
     fn from(error: AppError) -> Self {
         match error {
             AppError::Shops(error) => error.into(),
-            AppError::Tokens(error) => Self::wrong(error),
+            AppError::Tokens(error) => error.into(),
             AppError::Certificate(error) => error.into(),
             AppError::Roots(error) => error.into(),
             AppError::Outbound(error) => error.into(),
@@ -186,15 +194,28 @@ impl From<AppError> for CommandError {
     }
 }
 
+impl From<TokensError> for CommandError {
+    fn from(error: TokensError) -> Self {
+        Self { excerpt: error.excerpt.clone(), ..Self::wrong(error) }
+    }
+}
+
 impl From<ShopsError> for CommandError {
     fn from(error: ShopsError) -> Self {
-        Self::wrong(error)
+        match error {
+            ShopsError::Whitelist(error) => error.into(),
+            error => Self::wrong(error),
+        }
     }
 }
 
 impl From<LoadError> for CommandError {
     fn from(error: LoadError) -> Self {
-        Self::wrong(error)
+        let excerpt = match &error {
+            LoadError::Parse { excerpt, .. } => excerpt.clone(),
+            LoadError::Read { .. } => None,
+        };
+        Self { excerpt, ..Self::wrong(error) }
     }
 }
 

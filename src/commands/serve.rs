@@ -8,8 +8,9 @@ use tracing::warn;
 
 use super::{CommandError, runtime};
 use crate::app::App;
-use crate::cli::Settings;
+use crate::cli::{Cli, Settings};
 use crate::config::{Config, RestartCheck};
+use crate::printable::printable;
 use crate::server::inherited::InheritedSockets;
 use crate::{logging, stderr};
 
@@ -22,6 +23,9 @@ pub fn serve(settings: Settings) -> Result<(), CommandError> {
     let inherited = InheritedSockets::from_env().map_err(CommandError::wrong)?;
     let config = Config::load(settings.clone())?;
     logging::start(*config.log_format, config.log_level.as_ref())?;
+    for unknown in Cli::unknown_variables() {
+        warn!(variable = %printable(&unknown.name), "{unknown}");
+    }
     runtime::run(async {
         let app = App::bind_over(&config, inherited).await?;
         let app = app.with_warm_start().with_restart_check(RestartCheck::new(settings, config));

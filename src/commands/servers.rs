@@ -1,6 +1,5 @@
 //! `servers`: asks a running proxy which Plesk servers have the list in force.
 
-use std::env;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use super::healthcheck::reachable;
 use super::table::{Column, TextTable};
 use super::terminal::{Style, Terminal, print};
 use crate::body;
-use crate::cli::{ServersArguments, Settings, TableFormat};
+use crate::cli::{ServersArguments, Settings, TOKEN, TableFormat, tidy};
 use crate::config::{Admin, Config, Origin};
 use crate::given::{Given, Source};
 use crate::printable::escaped_json;
@@ -30,8 +29,6 @@ use crate::stderr;
 use crate::upstream::outbound::Outbound;
 use crate::upstream::{USER_AGENT, Upstream, UpstreamFailure};
 
-/// Variable with the token. SECURITY: never a flag, for everybody on a machine sees the arguments of a process.
-const TOKEN_VARIABLE: &str = "CATALOG_PROXY_ADMIN_TOKEN";
 /// Path of the answer below the admin port's URL.
 const SERVERS_PATH: &str = "/api/v1/servers";
 /// Longest wait for the whole answer.
@@ -55,8 +52,7 @@ pub(crate) fn servers(arguments: ServersArguments) -> Result<(), CommandError> {
     let outbound = Outbound::new(&at.origin, &config.outbound)?;
     let roots = admin_ca.map(|path| Given { value: path, source: Source::Flag("--admin-ca") });
     let client = Upstream::new(at.origin.clone(), roots.as_ref(), outbound)?;
-    let token = env::var_os(TOKEN_VARIABLE).filter(|token| !token.is_empty());
-    let token = token.map(|token| bearer(token.as_encoded_bytes())).transpose()?;
+    let token = tidy(TOKEN).map(|token| bearer(token.as_encoded_bytes())).transpose()?;
     if token.is_some() && at.is_readable_by_others() {
         stderr::message(format_args!("{at}: without https, the token can be read on the way"));
     }
@@ -91,7 +87,7 @@ fn bearer(token: &[u8]) -> Result<HeaderValue, CommandError> {
         .ok()
         .filter(|_| is_plain)
         // SECURITY: it may be a good token with a slip, so it is not repeated.
-        .ok_or_else(|| CommandError::wrong(format_args!("{TOKEN_VARIABLE} holds no token")))?;
+        .ok_or_else(|| CommandError::wrong(format_args!("{TOKEN} holds no token")))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -210,10 +206,10 @@ fn refusal(status: StatusCode, body: &[u8], shop: Option<&str>, has_token: bool)
     let detail = problem.map(|problem| format!(": {}", printable(&problem.detail))).unwrap_or_default();
     match status {
         StatusCode::UNAUTHORIZED if has_token => {
-            format!("does not know the token in {TOKEN_VARIABLE} (401)")
+            format!("does not know the token in {TOKEN} (401)")
         }
         StatusCode::UNAUTHORIZED => {
-            format!("wants a token (401): put yours into the variable {TOKEN_VARIABLE}")
+            format!("wants a token (401): put yours into the variable {TOKEN}")
         }
         StatusCode::FORBIDDEN => format!("this is not allowed (403){detail}"),
         // The port itself says what is missing.

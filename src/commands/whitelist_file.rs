@@ -82,8 +82,9 @@ impl WhitelistFile {
     /// # Errors
     /// If it cannot be read or is no whitelist.
     pub(crate) fn read(path: &Path, hosts_key: HostsKey, day: Day) -> Result<Self, LoadError> {
-        let refused = |finding| LoadError::Parse { path: path.to_owned(), finding };
-        let (policy, warnings) = Policy::parse(&read_file(path)?, hosts_key).map_err(refused)?;
+        let content = read_file(path)?;
+        let refused = |finding| LoadError::of(path, &content, finding);
+        let (policy, warnings) = Policy::parse(&content, hosts_key).map_err(refused)?;
         let rules = policy.on(day);
         Ok(Self { path: path.to_owned(), policy, day, rules, warnings })
     }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use http::HeaderName;
 use ipnet::IpNet;
 
-use super::ConfigError;
 use super::layers::Layers;
+use super::mistake::ConfigMistake;
 use crate::given::Given;
 
 /// Access to the page and the API of the admin port. By default everybody may read and nobody may edit.
@@ -31,33 +31,38 @@ pub struct UserHeader {
 }
 
 impl AdminAccess {
-    /// Checks the settings; `has_certificate` is true if the service port has one.
-    ///
-    /// # Errors
-    /// If a setting lacks another that it needs.
-    pub(super) fn load(layers: &Layers, has_certificate: bool) -> Result<Self, ConfigError> {
-        let wrong = |at, message: String| Err(ConfigError::Value { at, message });
+    /// Checks the settings; `has_certificate` is true if the service port has one. A setting that lacks another that it
+    /// needs is one of the `mistakes`.
+    pub(super) fn load(layers: &Layers, has_certificate: bool, mistakes: &mut Vec<ConfigMistake>) -> Self {
+        let mut wrong = |at, message: &str| mistakes.push(ConfigMistake::new(at, message));
         let tls = layers.pick("--admin-tls", |settings| settings.admin_tls);
         if let Some(Given { value: true, source }) = &tls
             && !has_certificate
         {
-            return wrong(source.clone(), "needs --tls-cert and --tls-key".to_owned());
+            wrong(source.clone(), "needs --tls-cert and --tls-key");
         }
         let header = layers.pick("--admin-user-header", |settings| settings.admin_user_header.clone());
+        let name = header.as_ref().and_then(|name| match name.value.trim().parse::<HeaderName>() {
+            Ok(parsed) => Some(parsed),
+            Err(_) => {
+                wrong(name.source.clone(), &format!("{:?} is no name of a header field", name.value));
+                None
+            }
+        });
         let trusted = layers.list("--admin-trusted-proxy", |settings| &settings.admin_trusted_proxy);
-        let user_header = match (header, trusted) {
-            (None, None) => None,
-            (Some(name), trusted) => match (name.value.trim().parse(), trusted) {
-                (Err(_), _) => {
-                    return wrong(name.source, format!("{:?} is no name of a header field", name.value));
-                }
-                // SECURITY: without it anybody could say who they are.
-                (Ok(_), None) => return wrong(name.source, "needs --admin-trusted-proxy".to_owned()),
-                (Ok(name), Some(trusted)) => Some(UserHeader { name, trusted: trusted.value }),
-            },
-            (None, Some(trusted)) => return wrong(trusted.source, "needs --admin-user-header".to_owned()),
-        };
-        Ok(Self {
+        match (&header, &trusted) {
+            // SECURITY: without it anybody could say who they are.
+            (Some(header), None) if !layers.is_given("--admin-trusted-proxy") => {
+                wrong(header.source.clone(), "needs --admin-trusted-proxy")
+            }
+            (None, Some(trusted)) if !layers.is_given("--admin-user-header") => {
+                wrong(trusted.source.clone(), "needs --admin-user-header")
+            }
+            _ => {}
+        }
+        let user_header =
+            name.zip(trusted).map(|(name, trusted)| UserHeader { name, trusted: trusted.value });
+        Self {
             tokens: layers.path("--admin-tokens", |settings| settings.admin_tokens.as_ref()),
             tls: tls.is_some_and(|tls| tls.value),
             hosts: layers
@@ -65,6 +70,6 @@ impl AdminAccess {
                 .map(|hosts| hosts.value)
                 .unwrap_or_default(),
             user_header,
-        })
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! Variables of the environment that are not this program's alone.
 
 use std::collections::BTreeMap;
-use std::{env, fmt};
+use std::fmt;
+
+use crate::cli::tidy;
 
 /// Variables that name the proxy of an https upstream; the first that is set and not empty counts, as for curl.
 pub const PROXY: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
@@ -17,7 +19,7 @@ impl ProxyVariables {
     /// Reads them from the process's environment.
     pub fn from_env() -> Self {
         // A value that is not UTF-8 is no URL either way, and must not count as absent.
-        Self::from_variables(|name| env::var_os(name).map(|value| value.to_string_lossy().into()))
+        Self::from_variables(|name| tidy(name).map(|value| value.to_string_lossy().into()))
     }
 
     /// Reads them from what `variable` returns for a name.

@@ -5,9 +5,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::file::ConfigFile;
-use super::{ConfigError, OFF, Tls, WHITELIST};
+use super::mistake::{ConfigError, ConfigMistake};
+use super::{OFF, Tls, WHITELIST};
 use crate::cli::{Settings, Size};
-use crate::given::Given;
+use crate::given::{Given, Source};
 
 /// What was typed (or stands in a variable) over what the file has.
 pub(super) struct Layers {
@@ -17,14 +18,30 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    /// Reads the configuration file that was typed, if one was.
+    /// Reads the configuration file that was typed, if one was. Returns what is wrong with it as well.
     ///
     /// # Errors
-    /// If the file cannot be read, or is not a configuration.
-    pub(super) fn read(typed: Settings) -> Result<Self, ConfigError> {
-        let file = ConfigFile::open(typed.config.as_deref())?;
-        let in_file = file.settings()?;
-        Ok(Self { typed, file, in_file })
+    /// If the file cannot be read, or is no text.
+    pub(super) fn read(typed: Settings) -> Result<(Self, Vec<ConfigMistake>), ConfigError> {
+        let mut file = ConfigFile::open(typed.config.as_deref())?;
+        let (in_file, mistakes) = file.settings();
+        Ok((Self { typed, file, in_file }, mistakes))
+    }
+
+    /// Adds the lines of the file to mistakes that are about values in it.
+    pub(super) fn show(&self, mistakes: &mut [ConfigMistake]) {
+        mistakes.iter_mut().for_each(|mistake| self.file.show(mistake));
+    }
+
+    /// Returns where the value of a flag comes from.
+    pub(super) fn source(&self, flag: &'static str) -> Source {
+        let in_file = || self.file.source(flag).unwrap_or(Source::Default);
+        self.typed.variables.given(flag).unwrap_or_else(in_file)
+    }
+
+    /// Returns true if the value of a flag is given, though it may be wrong.
+    pub(super) fn is_given(&self, flag: &'static str) -> bool {
+        self.source(flag) != Source::Default || self.file.is_broken(flag)
     }
 
     /// Returns the value of a flag from the uppermost layer that has one.
@@ -35,7 +52,8 @@ impl Layers {
     ) -> Option<Given<T>> {
         match of(&self.typed) {
             Some(value) => Some(Given { value, source: self.typed.variables.source(flag) }),
-            None => of(&self.in_file).map(|value| Given { value, source: self.file.source(flag) }),
+            None => of(&self.in_file)
+                .map(|value| Given { value, source: self.file.source(flag).unwrap_or(Source::Default) }),
         }
     }
 
@@ -83,11 +101,11 @@ impl Layers {
         &self,
         flag: &'static str,
         of: impl Fn(&Settings) -> Option<&str>,
-    ) -> Result<Option<Given<T>>, ConfigError> {
+    ) -> Result<Option<Given<T>>, ConfigMistake> {
         let Some(text) = self.pick(flag, |settings| of(settings).map(str::to_owned)) else { return Ok(None) };
         match text.parse() {
             Ok(value) => Ok(Some(Given { value, source: text.source })),
-            Err(message) => Err(ConfigError::Value { at: text.source, message }),
+            Err(message) => Err(ConfigMistake::new(text.source, message)),
         }
     }
 
@@ -106,15 +124,19 @@ impl Layers {
     ///
     /// # Errors
     /// If one is given without the other.
-    pub(super) fn tls(&self) -> Result<Option<Tls>, ConfigError> {
+    pub(super) fn tls(&self) -> Result<Option<Tls>, ConfigMistake> {
         let cert = self.path("--tls-cert", |settings| settings.tls_cert.as_ref());
         let key = self.path("--tls-key", |settings| settings.tls_key.as_ref());
         match (cert, key) {
             (Some(cert), Some(key)) => Ok(Some(Tls { cert, key })),
             (None, None) => Ok(None),
+            (Some(_), None) | (None, Some(_))
+                if self.file.is_broken("--tls-cert") || self.file.is_broken("--tls-key") =>
+            {
+                Ok(None)
+            }
             (Some(Given { source, .. }), None) | (None, Some(Given { source, .. })) => {
-                let message = "--tls-cert and --tls-key belong together".to_owned();
-                Err(ConfigError::Value { at: source, message })
+                Err(ConfigMistake::new(source, "--tls-cert and --tls-key belong together"))
             }
         }
     }

@@ -2,27 +2,35 @@
 //! where it was given.
 
 mod admin_access;
+mod effective;
 mod environment;
 mod file;
 mod layers;
+mod mistake;
+mod objections;
 mod origin;
 mod restart;
+mod secrets;
+mod syntax;
 mod webhook;
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::cli::{AccessLogFormat, AdminListen, LogFormat, NotifyFormat, Settings, Size};
+use crate::cli::{AccessLogFormat, AdminListen, LogFormat, NotifyFormat, Settings};
 use crate::given::{Given, Source};
 pub use admin_access::{AdminAccess, UserHeader};
+pub use effective::EffectiveSetting;
 pub use environment::{NO_PROXY, PROXY, ProxyVariables};
 use layers::Layers;
+pub use mistake::{ConfigError, ConfigMistake};
+pub use objections::{EXPOSED_TOKENS, Objection};
 pub use origin::Origin;
 pub use restart::{ChangedFile, RestartCheck};
+pub use secrets::hidden_values;
 pub use webhook::{RedirectError, Webhook};
 
 /// Where a container is expected to serve.
@@ -45,8 +53,6 @@ const MIN_FRESH_FOR: Duration = Duration::from_secs(30);
 const STALE_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Twenty-five times the feed of today.
 const MAX_FEED_SIZE_BYTES: u64 = 64 << 20;
-/// Part of a feed that its index, its key and what is known about it take at most, if it is the vendor's.
-const ROOM_BESIDE: u64 = 8;
 /// Some fifty thousand servers may ask within a minute, each for less than a second.
 const MAX_CONNECTIONS: usize = 4096;
 /// A network of servers behind one address, or a load balancer, has more than enough with a quarter; the rest
@@ -147,48 +153,32 @@ pub struct Limits {
     pub request_body: Given<u64>,
 }
 
-impl CacheConfig {
-    /// Says what is wrong with the bounds, if they can hardly be meant so.
-    pub fn objection(&self) -> Option<String> {
-        // What the cache keeps beside the feed itself is its own business: this is about orders of magnitude.
-        (*self.size < self.max_feed_size.saturating_add(*self.max_feed_size / ROOM_BESIDE)).then(|| {
-            let (size, feed) = (Size::from(*self.size), Size::from(*self.max_feed_size));
-            format!(
-                "{size} cannot hold one feed of --max-feed-size ({feed}) with its index, so a feed of that size is \
-                 fetched for each request: raise --cache-size or lower --max-feed-size"
-            )
-        })
-    }
-}
-
-/// A configuration that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read configuration {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// A value makes no sense, or the file is not a configuration.
-    #[error("{at}: {message}")]
-    Value {
-        /// Where it stands.
-        at: Source,
-        /// What is wrong, with the value.
-        message: String,
-    },
-}
-
 impl Config {
     /// Checks what was typed, with the environment and the configuration file it names.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// All that is wrong.
     pub fn load(typed: Settings) -> Result<Self, ConfigError> {
-        let layers = Layers::read(typed)?;
+        let (layers, mut mistakes) = Layers::read(typed)?;
+        Self::of(&layers, &mut mistakes, ProxyVariables::from_env())
+    }
+
+    /// Returns the checked configuration, and each setting as it can be written into a file.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub fn load_effective(typed: Settings) -> Result<(Self, Vec<EffectiveSetting>), ConfigError> {
+        let (layers, mut mistakes) = Layers::read(typed)?;
+        let config = Self::of(&layers, &mut mistakes, ProxyVariables::from_env())?;
+        let settings = effective::settings(&config, &layers);
+        Ok((config, settings))
+    }
+
+    fn of(
+        layers: &Layers,
+        mistakes: &mut Vec<ConfigMistake>,
+        outbound: ProxyVariables,
+    ) -> Result<Self, ConfigError> {
         let defaults = Self::default();
         let fresh_for = layers.duration("--fresh-for", |settings| settings.fresh_for);
         let connections = layers
@@ -196,9 +186,12 @@ impl Config {
             .map_or(defaults.limits.connections, |given| given.map(usize::from));
         let per_address =
             layers.pick("--max-connections-per-address", |settings| settings.max_connections_per_address);
-        let tls = layers.tls()?;
+        let tls = taken(layers.tls(), mistakes);
+        let upstream = taken(layers.parse("--upstream", |settings| settings.upstream.as_deref()), mistakes);
+        let notify = taken(layers.parse("--notify-url", |settings| settings.notify_url.as_deref()), mistakes);
+        let has_certificate = tls.is_some() || layers.is_given("--tls-cert");
         let config = Self {
-            access: AdminAccess::load(&layers, tls.is_some())?,
+            access: AdminAccess::load(layers, has_certificate, mistakes),
             listen: layers.list("--listen", |settings| &settings.listen).unwrap_or(defaults.listen),
             admin: layers
                 .pick("--admin-listen", |settings| settings.admin_listen)
@@ -207,11 +200,9 @@ impl Config {
             trusted: layers
                 .list("--trusted-proxy", |settings| &settings.trusted_proxy)
                 .unwrap_or(defaults.trusted),
-            upstream: layers
-                .parse("--upstream", |settings| settings.upstream.as_deref())?
-                .unwrap_or(defaults.upstream),
+            upstream: upstream.unwrap_or(defaults.upstream),
             upstream_ca: layers.path("--upstream-ca", |settings| settings.upstream_ca.as_ref()),
-            outbound: ProxyVariables::from_env(),
+            outbound,
             whitelist: layers.whitelist(),
             shops: layers.path("--shops", |settings| settings.shops.as_ref()),
             cache: CacheConfig {
@@ -221,7 +212,11 @@ impl Config {
                 min_fresh_for: layers
                     .duration("--min-fresh-for", |settings| settings.min_fresh_for)
                     .unwrap_or(defaults.cache.min_fresh_for),
-                max_fresh_for: fresh_for.as_ref().map(|given| given.value),
+                // The default written out must do what it does when it is not: bound nothing.
+                max_fresh_for: fresh_for
+                    .as_ref()
+                    .map(|given| given.value)
+                    .filter(|given| *given != FRESH_FOR),
                 fresh_for: fresh_for.unwrap_or(defaults.cache.fresh_for),
                 stale_for: layers
                     .duration("--stale-for", |settings| settings.stale_for)
@@ -240,7 +235,7 @@ impl Config {
                     .bytes("--max-request-body", |settings| settings.max_request_body)
                     .unwrap_or(defaults.limits.request_body),
             },
-            notify: layers.parse("--notify-url", |settings| settings.notify_url.as_deref())?,
+            notify,
             notify_format: layers
                 .pick("--notify-format", |settings| settings.notify_format)
                 .unwrap_or(defaults.notify_format),
@@ -253,16 +248,34 @@ impl Config {
             log_level: layers.pick("--log-level", |settings| settings.log_level.clone()),
         };
         if *config.cache.max_feed_size == 0 {
-            let message = "must be more than 0".to_owned();
-            return Err(ConfigError::Value { at: config.cache.max_feed_size.source, message });
+            let at = config.cache.max_feed_size.source.clone();
+            mistakes.push(ConfigMistake::new(at, "must be more than 0"));
         }
-        Ok(config)
+        if mistakes.is_empty() {
+            return Ok(config);
+        }
+        layers.show(mistakes);
+        mistakes.sort_by_key(|mistake| match &mistake.at {
+            Source::File { place, .. } => Some(*place),
+            _ => None,
+        });
+        Err(ConfigError::Wrong(std::mem::take(mistakes)))
     }
+}
+
+/// Returns the value, or adds what is wrong with it to the mistakes.
+fn taken<T>(value: Result<Option<T>, ConfigMistake>, mistakes: &mut Vec<ConfigMistake>) -> Option<T> {
+    value.unwrap_or_else(|mistake| {
+        mistakes.push(mistake);
+        None
+    })
 }
 
 impl From<AdminListen> for Admin {
     fn from(typed: AdminListen) -> Self {
         match typed {
+            // The default written out must do what it does when it is not.
+            AdminListen::On(ADMIN_LISTEN) => Self::IfFree(ADMIN_LISTEN),
             AdminListen::On(address) => Self::Required(address),
             AdminListen::Off => Self::Off,
         }

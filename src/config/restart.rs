@@ -97,6 +97,7 @@ impl Config {
             ("--admin-user-header", header(self) != header(now)),
             ("--admin-trusted-proxy", trusted(self) != trusted(now)),
             ("--notify-url", options_differ(self.notify.as_ref(), now.notify.as_ref())),
+            ("--notify-format", differ(&self.notify_format, &now.notify_format)),
             ("--log-format", differ(&self.log_format, &now.log_format)),
             ("--access-log", differ(&self.access_log, &now.access_log)),
             ("--log-level", options_differ(self.log_level.as_ref(), now.log_level.as_ref())),

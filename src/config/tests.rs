@@ -1,19 +1,35 @@
 //! Which layer wins, what is refused, and where a message says that it stands.
 
+mod defaults;
+mod mistakes;
+mod objections;
+
 use std::fs;
 use std::path::Path;
-
-use clap::Parser;
 
 use super::*;
 use crate::cli::{Action, Cli};
 use crate::place::Place;
 
+/// Parses the arguments of `serve`.
+fn settings(arguments: &[&str]) -> Result<Settings, String> {
+    let cli = Cli::read_from(["catalog-proxy", "serve"].iter().chain(arguments));
+    match cli.map_err(|error| error.to_string())?.command {
+        Action::Serve(settings) => Ok(settings),
+        other => panic!("{other:?}"),
+    }
+}
+
 fn load(arguments: &[&str]) -> Result<Config, String> {
-    let cli = Cli::try_parse_from(["catalog-proxy", "serve"].iter().chain(arguments))
-        .map_err(|error| error.to_string())?;
-    let Action::Serve(settings) = cli.command else { panic!("not serve") };
-    Config::load(settings).map_err(|error| error.to_string())
+    Config::load(settings(arguments)?).map_err(|error| error.to_string())
+}
+
+/// Writes a configuration file, and returns it with its path.
+fn file(text: impl AsRef<[u8]>) -> (tempfile::NamedTempFile, String) {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), text).expect("a write");
+    let path = file.path().to_str().expect("a path").to_owned();
+    (file, path)
 }
 
 #[test]
@@ -89,14 +105,18 @@ fn names_what_is_wrong() {
         assert!(error.contains(part), "{error}");
     };
     check(&["--listen", "x"], "--listen");
-    check(&["--fresh-for", "10"], "--fresh-for");
+    check(&["--fresh-for", "10"], "a duration needs a unit, such as \"10m\"");
+    check(&["--stale-for", "a week"], "expected a duration such as \"10m\"");
+    check(&["--listen", "8080"], "an address like 0.0.0.0:8080");
+    check(&["--listen", "::1"], "::1 has no port: expected an address like [::1]:8080");
+    check(&["--listen", "proxy:8080"], "names other than localhost are not looked up");
     check(&["--cache-size", "lots"], "--cache-size");
     check(&["--cache-size", "256"], "needs a unit");
     check(&["--max-feed-size", "0"], "--max-feed-size: must be more than 0");
     check(&["--tls-cert", "a.pem"], "--tls-cert: --tls-cert and --tls-key belong together");
     check(&["--tls-key", "a.pem"], "--tls-key: ");
     check(&["--trusted-proxy", "10.0.0.0/33"], "expected a network like 10.0.0.0/8");
-    check(&["--max-connections", "0"], "--max-connections");
+    check(&["--max-connections", "0"], "expected a whole number, at least 1");
     check(&["--upstream", "ext.plesk.com"], "--upstream: \"ext.plesk.com\" has no scheme or host");
     check(&["--upstream", "ftp://ext.plesk.com"], "neither http nor https");
     check(&["--upstream", "https://a:b@ext.plesk.com"], "must be a plain host");
@@ -112,25 +132,4 @@ fn names_what_is_wrong() {
     check(&["--admin-host", "proxy.example:8081"], "expected a host name like proxy.example");
     check(&["--frsh-for", "1m"], "--fresh-for");
     check(&["--config", "/no/such.toml"], "cannot read configuration /no/such.toml");
-}
-
-#[test]
-fn names_the_place_in_the_file() {
-    let check = |text: &str, place: &str, part: &str| {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        fs::write(file.path(), text).expect("a write");
-        let path = file.path().to_str().expect("a path");
-        let error = load(&["--config", path]).expect_err("a wrong file");
-        assert!(error.starts_with(&format!("{path}:{place}: ")) && error.contains(part), "{error}");
-    };
-    check("fresh-for = \"1m\"\nstale = \"1d\"", "2:1", "unknown field `stale`");
-    check("fresh-for = 10", "1:13", "expected a string");
-    check("fresh-for = \"10\"", "1:13", "invalid value \"10\"");
-    check("listen = \"nowhere\"", "1:10", "expected an address");
-    check("listen = [", "1:11", "unclosed array");
-    check("fresh-for = \"1m\"\nupstream = \"nowhere\"", "2:12", "\"nowhere\" has no scheme or host");
-    check("notify-url = 'x'", "1:14", "not an http or https URL");
-    check("max-feed-size = \"0\"", "1:17", "must be more than 0");
-    check("tls-key = \"key.pem\"", "1:11", "belong together");
-    check("\"a\\u001b\" = 1", "1:1", "unknown field `a\\u{1b}`");
 }

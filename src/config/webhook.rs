@@ -38,6 +38,9 @@ pub struct Webhook {
     pub authorization: Option<HeaderValue>,
 }
 
+/// Path that stands for one that is not shown.
+const MASKED_TARGET: &str = "/***";
+
 impl Webhook {
     /// Returns where a `Location` leads (RFC 9110 §10.2.2), with this receiver's user and password: the same server, or the
     /// same host over https in the place of http.
@@ -61,6 +64,16 @@ impl Webhook {
             }
             () => Err(RedirectError::Elsewhere(to.origin)),
         }
+    }
+
+    /// Returns true if there is more to it than the server.
+    pub fn has_secret(&self) -> bool {
+        self.target != "/" || self.authorization.is_some()
+    }
+
+    /// Returns the URL without what may be a secret. It is refused if it is parsed.
+    pub fn masked(&self) -> String {
+        format!("{self}{}", if self.has_secret() { MASKED_TARGET } else { "/" })
     }
 }
 
@@ -93,6 +106,12 @@ impl TryFrom<&Url> for Webhook {
         let authorization = (!user.is_empty() || !password.is_empty())
             .then(|| Authorization::basic(&user, &password).0.encode());
         let target = target.into_parts().path_and_query.ok_or_else(wrong)?;
+        if target == MASKED_TARGET {
+            return Err(
+                "this is what `catalog-proxy config` prints in place of a secret: write the real URL here"
+                    .to_owned(),
+            );
+        }
         Ok(Self { origin: Origin { scheme, authority }, target, authorization })
     }
 }
@@ -170,6 +189,12 @@ mod tests {
         let aladdin = Some("Basic QWxhZGRpbjpvcGVuc2VzYW1l");
         check("https://Aladdin:opensesame@a.example/x", "https://a.example", "/x", aladdin);
         check("https://a:p%40ss@a.example/", "https://a.example", "/", Some("Basic YTpwQHNz"));
+        let masked = "https://a:b@a.example/".parse::<Webhook>().expect("a URL").masked();
+        assert_eq!(masked, "https://a.example/***");
+        let error = masked.parse::<Webhook>().expect_err("a mask");
+        assert!(error.contains("in place of a secret"), "{error}");
+        let plain: Webhook = "http://127.0.0.1:9".parse().expect("a URL");
+        assert_eq!((plain.has_secret(), plain.masked().as_str()), (false, "http://127.0.0.1:9/"));
         for text in ["", "hooks.example/secret", "ftp://a.example/secret", "https://", "https://a b/secret"] {
             let error = text.parse::<Webhook>().expect_err(text);
             assert!(error.starts_with("not an http") && !error.contains("/secret"), "{error}");

@@ -100,6 +100,7 @@ impl Proxy {
             exchange.set_shop(shop);
         }
         let result = match admit::admit(&request, self.max_request_body) {
+            Ok(()) if self.upstream.has_sent(request.headers()) => Err(Error::Circle),
             Ok(()) => self.follow(route, &shops, request, peer, &mut exchange).await,
             Err(error) => Err(error),
         };

@@ -4,6 +4,8 @@
 
 mod connect;
 mod failure;
+mod loop_mark;
+mod no_proxy;
 pub mod outbound;
 mod resolve;
 pub mod retry_after;
@@ -17,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::{PathAndQuery, Uri};
-use http::{HeaderValue, Request, Response, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -26,6 +28,7 @@ use tokio::time::Instant;
 
 use self::connect::Connector;
 pub use self::failure::{FailureRow, UpstreamFailure};
+use self::loop_mark::LoopMark;
 use self::outbound::Outbound;
 pub use self::roots::RootsError;
 use self::roots::{Roots, SecureConnector, Trust};
@@ -76,6 +79,7 @@ pub struct Upstream {
     connector: SecureConnector,
     origin: Origin,
     outbound: Outbound,
+    mark: LoopMark,
 }
 
 /// A request to the upstream failed.
@@ -106,7 +110,13 @@ impl Upstream {
     fn over(tcp: Connector, origin: Origin, trust: Trust, outbound: Outbound) -> Result<Self, RootsError> {
         let connector = SecureConnector { tcp, roots: Reloading::load(trust)? };
         let client = RenewedClient::new(connector.clone(), CONNECTION_LIFETIME);
-        Ok(Self { client: Arc::new(Mutex::new(client)), connector, origin, outbound })
+        Ok(Self {
+            client: Arc::new(Mutex::new(client)),
+            connector,
+            origin,
+            outbound,
+            mark: LoopMark::random(),
+        })
     }
 
     /// Starts a thread that reloads the trusted roots when they change; connections made afterwards are verified
@@ -134,6 +144,11 @@ impl Upstream {
         &self.outbound
     }
 
+    /// Returns true if a request that came in was sent by this client, so that the origin leads back here.
+    pub fn has_sent(&self, headers: &HeaderMap) -> bool {
+        self.mark.is_in(headers)
+    }
+
     /// Sends a request for `target` to the origin and returns the answer's head with the body to come.
     ///
     /// Version and `Host` are the connection's own. There is no time limit here.
@@ -154,6 +169,7 @@ impl Upstream {
         *request.uri_mut() = uri.map_err(|error| UpstreamError::new(UpstreamFailure::Protocol, &error))?;
         *request.version_mut() = Version::HTTP_11;
         request.headers_mut().remove(header::HOST);
+        self.mark.add_to(request.headers_mut());
         let client = self.client.lock().current(Instant::now());
         let mut response = client.request(request).await.map_err(|error| UpstreamError::of(&error))?;
         if let Some(coding) = response.headers().get(header::TRANSFER_ENCODING) {

@@ -1,6 +1,6 @@
 //! Which way connections to the upstream leave: straight, or through the proxy that the environment names.
 //!
-//! The variables (`HTTPS_PROXY`, then `ALL_PROXY`, capitals first) and the syntax of `NO_PROXY` are curl's. What cannot be used is refused, not passed over:
+//! The variables (`HTTPS_PROXY`, then `ALL_PROXY`, capitals first) are curl's. What cannot be used is refused, not passed over:
 //! who sets a proxy expects that nothing leaves without it.
 
 use std::fmt;
@@ -8,7 +8,11 @@ use std::fmt;
 use http::uri::{Scheme, Uri};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
+use super::no_proxy::NoProxy;
 use crate::config::{NO_PROXY, Origin, PROXY, ProxyVariables};
+
+/// Port of an origin that names none; only https ones are reached through a proxy.
+const HTTPS_PORT: u16 = 443;
 
 /// The way to one origin.
 #[derive(Debug, Clone)]
@@ -56,14 +60,16 @@ impl Outbound {
             .path_and_query("/")
             .build()
             .map_err(|error| wrong(error.to_string()))?;
-        let except = variables.first(&NO_PROXY).map_or("", |(_, hosts)| hosts);
-        // The matcher drops what it does not understand, so it is asked without exceptions first.
-        if Matcher::builder().https(url).build().intercept(&uri).is_none() {
+        let except = NoProxy::parse(variables.first(&NO_PROXY).map_or("", |(_, hosts)| hosts));
+        // The matcher drops what it does not understand.
+        let Some(proxy) = Matcher::builder().https(url).build().intercept(&uri) else {
             return Err(wrong("not a proxy's URL".to_owned()));
+        };
+        if except.contains(origin.authority.host(), origin.authority.port_u16().unwrap_or(HTTPS_PORT)) {
+            return Ok(Self::direct());
         }
-        let proxy = Matcher::builder().https(url).no(except).build().intercept(&uri);
-        proxy.as_ref().map_or(Ok(()), |proxy| check_usable(proxy, url)).map_err(wrong)?;
-        Ok(Self { proxy })
+        check_usable(&proxy, url).map_err(wrong)?;
+        Ok(Self { proxy: Some(proxy) })
     }
 
     /// Returns the proxy, if there is one on the way.

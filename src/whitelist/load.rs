@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
+use crate::place::Excerpt;
 use crate::policy::document::Finding;
 use crate::policy::{HostsKey, Policy};
 use crate::watch;
@@ -28,7 +29,17 @@ pub enum LoadError {
         path: PathBuf,
         /// The problem and its place.
         finding: Finding,
+        /// The line, for commands; logs do without.
+        excerpt: Option<Excerpt>,
     },
+}
+
+impl LoadError {
+    /// Creates the error about the content of a file.
+    pub(crate) fn of(path: &Path, bytes: &[u8], finding: Finding) -> Self {
+        let excerpt = Some(Excerpt::at(&String::from_utf8_lossy(bytes), finding.place));
+        Self::Parse { path: path.to_owned(), finding, excerpt }
+    }
 }
 
 /// Reads the content of a whitelist that is not edited, so it may come through a pipe.
@@ -70,8 +81,8 @@ pub(crate) fn parse(
     bytes: &[u8],
     hosts_key: HostsKey,
 ) -> Result<(Policy, Vec<String>), LoadError> {
-    let (policy, warnings) = Policy::parse(bytes, hosts_key)
-        .map_err(|finding| LoadError::Parse { path: path.to_owned(), finding })?;
+    let (policy, warnings) =
+        Policy::parse(bytes, hosts_key).map_err(|finding| LoadError::of(path, bytes, finding))?;
     let named = |finding: &Finding| format!("{}:{finding}", path.display());
     Ok((policy, warnings.iter().map(named).collect()))
 }

@@ -25,6 +25,7 @@ mod bypass;
 mod cache;
 mod cli;
 mod clients;
+mod config;
 mod coverage;
 mod demo;
 mod descriptors;

@@ -104,6 +104,8 @@ fn the_members_are_those_that_are_printed() {
         "stars.toml",
         "extensions = [\"x*\", { code = \"xovi\", from = 2020-01-01 }, \"gone\"]\nhidden = [\"bare\"]\n",
     );
+    session.write("wrong.toml", "fresh-for = 10\n");
+    session.write("config.toml", "fresh-for = \"5m\"\n");
     let mut seen = BTreeMap::new();
     for line in [
         "list --feed assets/sample/packages.json",
@@ -123,6 +125,8 @@ fn the_members_are_those_that_are_printed() {
         "check --feed odd.json --whitelist stars.toml",
         "shops --feed odd.json --shops shops",
         "news --cache-dir cache",
+        "check --config wrong.toml",
+        "config --config config.toml --cache-size 1GiB --notify-url https://hooks.example/x",
     ] {
         let output = session.run(&format!("{line} --format json"));
         let printed: Value =

@@ -184,14 +184,14 @@ fn check_looks_at_all_shops() {
     let session = session();
     let check = "check --feed packages.json --shops shops";
     let mut played =
-        session.play(&[check, &format!("{check} --whitelist whitelist.toml --url http://10.20.30.40:8080")]);
+        session.play(&[check, &format!("{check} --whitelist whitelist.toml --url http://127.0.0.1:00001")]);
     session.write("shops/bronze.toml", "extensions = [\"dokcer\", \"git\"]\nhosts = [\"gold.example\"]\n");
     session.write("shops/iron.toml", "extensions = [\n  1,\n]\n");
     session.write("shops/Gold.toml", "extensions = []\n");
     session.write("shops/a-long-name.toml", "extensions = []\n");
     played += &session.play(&[
-        &format!("{check} --whitelist whitelist.toml --url http://10.20.30.40:8080"),
-        &format!("{check} --shop silver --url http://10.20.30.40:8080/silver"),
+        &format!("{check} --whitelist whitelist.toml --url http://127.0.0.1:00001"),
+        &format!("{check} --shop silver --url http://127.0.0.1:00001/silver"),
         &format!("{check} --shop bronze,silver --format json"),
         &format!("{check} --shop bornze"),
         "check --feed packages.json --shops no-such",

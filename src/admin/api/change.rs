@@ -306,7 +306,7 @@ fn replace(
 fn read(shop: &Shop) -> Result<(String, FileDigest), ApiProblem> {
     let bytes = read_editable(&shop.path).map_err(|error| file_problem(&error.to_string()))?;
     let text = document::text(&bytes).map_err(|finding| {
-        file_problem(&LoadError::Parse { path: shop.path.clone(), finding }.to_string())
+        file_problem(&LoadError::Parse { path: shop.path.clone(), finding, excerpt: None }.to_string())
     })?;
     Ok((text.to_owned(), FileDigest::of(&bytes)))
 }
@@ -364,7 +364,7 @@ fn refused(shop: &Shop, refusal: EditRefusal) -> ApiProblem {
                 .with("codes", codes.collect::<Vec<_>>())
         }
         EditRefusal::Invalid(finding) => {
-            file_problem(&LoadError::Parse { path: shop.path.clone(), finding }.to_string())
+            file_problem(&LoadError::Parse { path: shop.path.clone(), finding, excerpt: None }.to_string())
         }
         EditRefusal::Layout => file_problem(&format!("{}: {}", shop.path.display(), EditRefusal::Layout)),
         refusal @ (EditRefusal::TwoVerbs(_) | EditRefusal::Star(_) | EditRefusal::TooLarge) => {

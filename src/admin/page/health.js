@@ -1,4 +1,4 @@
-// Whether everything is in order: the lists' files, the copies of the catalog, the certificate.
+// Health: lists, copies of the catalog, the certificate.
 
 import { ago, count, exact, fill, foreign, h, span } from "./dom.js";
 import { mark } from "./package.js";
@@ -53,7 +53,7 @@ export function health(view) {
 		fill(body,
 			h("p", { class: "lead" }, troubles.length ? `${said[0].toUpperCase()}${said.slice(1)}.` : "Everything is in order."),
 			status.warning && h("p", { class: "warning" }, foreign(status.warning)),
-			status.disputed_hosts.length > 0 && h("div", { class: "warning" }, h("p", {}, "More than one shop claims these hosts, so neither is served there: "),
+			status.disputed_hosts.length > 0 && h("div", { class: "warning" }, h("p", {}, "More than one shop claims these hosts, so none is served there: "),
 				h("ul", {}, status.disputed_hosts.map((host) => h("li", {}, foreign(host, "code"))))),
 			h("h2", {}, "Lists"), h("div", { class: "cards" }, status.shops.map(listCard)),
 			h("h2", {}, "Copies of the catalog"),

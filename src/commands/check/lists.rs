@@ -122,8 +122,9 @@ impl CheckReport {
     fn whitelist(&mut self, SelectedShop { name: shop, path }: &SelectedShop) -> Option<WhitelistFile> {
         let name = path.display().to_string();
         match WhitelistFile::read(path, shop.hosts_key(), Day::of(SystemTime::now())) {
-            Err(LoadError::Parse { finding, .. }) => {
-                self.at(Level::Error, &name, finding.place, finding.message)
+            Err(LoadError::Parse { finding, excerpt, .. }) => {
+                self.at(Level::Error, &name, finding.place, finding.message);
+                self.mark(excerpt);
             }
             Err(LoadError::Read { reason, .. }) => {
                 self.about(Level::Error, &name, format!("cannot be read: {reason}"));
