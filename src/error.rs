@@ -137,12 +137,13 @@ impl Error {
         }
     }
 
-    /// Returns the causes, for the log.
-    pub fn chain(&self) -> String {
-        match self {
+    /// Returns the causes for the log, where they say more than the error itself.
+    pub fn chain(&self) -> Option<String> {
+        let chain = match self {
             Self::Feed(error) | Self::PackagesOfCategories(error) => error.chain(),
-            Self::Forward(error) => error.chain.to_string(),
-            _ => self.to_string(),
-        }
+            Self::Forward(error) => Some(error.chain.to_string()),
+            _ => None,
+        };
+        chain.filter(|chain| *chain != self.to_string())
     }
 }

@@ -122,11 +122,12 @@ impl FetchError {
     }
 
     /// Returns the causes for the log, where they say more than the error itself.
-    pub fn chain(&self) -> String {
-        match self {
-            Self::Upstream(error) => error.chain.to_string(),
-            Self::Redirect { location } => location.to_string(),
-            _ => self.to_string(),
-        }
+    pub fn chain(&self) -> Option<String> {
+        let chain = match self {
+            Self::Upstream(error) => Some(error.chain.to_string()),
+            Self::Redirect { location } => Some(location.to_string()),
+            _ => None,
+        };
+        chain.filter(|chain| *chain != self.to_string())
     }
 }

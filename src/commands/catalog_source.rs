@@ -235,9 +235,8 @@ impl Asking {
         let key = Key::new(kind, &PathAndQuery::from_static(target));
         let copy = self.fetcher.fetch(&key, None, |_| ()).await.map_err(|error| {
             // SECURITY: it may name where the upstream redirected to.
-            let (what, causes) = (error.to_string(), error.chain());
-            let causes = if causes == what { String::new() } else { format!(" ({})", printable(&causes)) };
-            CommandError::failed(format_args!("no {}: {what}{causes}", kind.name()))
+            let causes = error.chain().map(|causes| format!(" ({})", printable(&causes))).unwrap_or_default();
+            CommandError::failed(format_args!("no {}: {error}{causes}", kind.name()))
                 .about(self.origin.clone())
         })?;
         Ok(copy.feed)
