@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
@@ -18,6 +18,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Shortest time between two warnings about failed accepts.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Bytes of a connection that the system takes before it has sent those before them. It would take megabytes: for a
+/// thousand slow readers at once that is more than a second of copying in which nobody else is answered, and a gigabyte of
+/// the system's memory. Fast readers do not notice (docs/performance.md).
+const MAX_UNSENT_BYTES: u32 = 256 << 10;
 
 /// Binds a listener to `address`, which is one of `all` that the process listens on.
 ///
@@ -50,6 +55,10 @@ pub(super) struct Acceptor {
 
 impl Acceptor {
     pub(super) fn new(listener: TcpListener) -> Self {
+        // Accepted sockets inherit it.
+        if let Err(error) = SockRef::from(&listener).set_tcp_notsent_lowat(MAX_UNSENT_BYTES) {
+            warn!(%error, "the system buffers as much as it likes for slow readers");
+        }
         Self { listener, paused_until: None, warned: None, failures: 0 }
     }
 
@@ -131,6 +140,16 @@ mod tests {
         let connected = futures_util::future::join_all((0..burst).map(connect)).await;
         let waiting = connected.iter().filter(|one| !matches!(one, Ok(Ok(_)))).count();
         assert_eq!(waiting, 0, "of {burst} wait for their SYN to be sent again");
+    }
+
+    #[tokio::test]
+    async fn the_system_takes_little_of_what_nobody_reads() {
+        let mut acceptor = Acceptor::new(any_port());
+        let client = TcpStream::connect(acceptor.listener.local_addr().expect("an address")).await;
+        let (accepted, _) = acceptor.accept().await;
+        let unsent = SockRef::from(&accepted).tcp_notsent_lowat().expect("an option");
+        assert_eq!(unsent, MAX_UNSENT_BYTES);
+        drop(client);
     }
 
     #[tokio::test(start_paused = true)]
