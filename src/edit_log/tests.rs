@@ -221,8 +221,10 @@ fn a_disk_that_hangs_holds_up_no_reload_and_no_editor_for_ever() {
     let path = tempfile::tempdir().expect("a directory");
     let (held, holds) = std::sync::mpsc::channel::<()>();
     let holds = parking_lot::Mutex::new(holds);
+    let (writes, writing) = std::sync::mpsc::channel();
     let files = Files::with_fault(move |operation, path| {
         if operation == Operation::Write && path.ends_with(FILE_NAME) {
+            let _ = writes.send(());
             // Until the test is over.
             let _ = holds.lock().recv();
         }
@@ -246,9 +248,7 @@ fn a_disk_that_hangs_holds_up_no_reload_and_no_editor_for_ever() {
         );
     }
     // The first of these lists is being written, and goes on being.
-    while log.state.try_lock().is_some() {
-        std::thread::yield_now();
-    }
+    writing.recv_timeout(Duration::from_secs(60)).expect("a write");
     assert!(matches!(log.records(), Err(EditLogError::Hanging)));
     assert!(matches!(edit(&log, NONE, A, true), Err(EditLogError::Hanging)));
     drop(held);
