@@ -36,7 +36,7 @@ def panel(each, left):
     tick = low
     while tick <= high:
         out += [f'<path d="M{left} {up(tick):.1f}h{WIDTH}" stroke="#ddd"/>',
-                text(left - 6, up(tick) + 4, f"{tick:g}", "end")]
+                text(left - 6, up(tick) + 4, f"{tick:,.0f}" if tick >= 1 else f"{tick:g}", "end")]
         tick *= 10
     for x in sorted(set(xs)):
         out.append(text(across(x), TOP + HEIGHT + 18, f"{x:,.0f}" if x >= 10 else f"{x:.1f}".removesuffix(".0")))
