@@ -14,6 +14,8 @@ TOOLS = ["nginx", "taskset"]
 READERS = 1000
 # Bytes that each takes in a second: 1.4 MB take 20 s.
 RATE = 70_000
+# Each takes as long as its readers do.
+ROUNDS = 3
 # Between two reads of a client, in seconds.
 PAUSE = 0.5
 
@@ -28,17 +30,27 @@ def measure(servers, options):
     print(f"| {READERS:,} slow readers of {len(answers['identity'].body) // 1000:,} KB | quick client alone, ms "
           "| beside them, ms | its slowest, ms | server's CPU s | peak memory MiB | cut off |\n"
           "| --- | --- | --- | --- | --- | --- | --- |")
-    for server, path, quick in [(proxy, FEED, FEED), (static, "/identity", "/gzip")]:
-        alone = [ask(server, quick) for _ in range(200)]
-        before = server.cpu()
-        crowd = Crowd(server, path)
-        times = []
-        while not crowd.done.is_set():
-            times.append(ask(server, quick))
-            time.sleep(0.02)
-        wrong = sum(length < len(answers["identity"].body) for length in crowd.lengths)
-        print(f"| {server.name} | {median(alone) * 1e3:.2f} | {median(times) * 1e3:.2f} | {max(times) * 1e3:.1f} "
-              f"| {server.cpu() - before:.2f} | {server.memory('VmHWM'):.0f} | {wrong} |", flush=True)
+    contenders = [(proxy, FEED, FEED), (static, "/identity", "/gzip")]
+    runs = [[] for _ in contenders]
+    for _ in range(min(options.rounds, ROUNDS)):
+        for contender, mine in zip(contenders, runs):
+            mine.append(run(*contender, len(answers["identity"].body)))
+    for (server, *_), mine in zip(contenders, runs):
+        alone, beside, slowest, cpu, wrong = map(median, zip(*mine))
+        print(f"| {server.name} | {alone * 1e3:.2f} | {beside * 1e3:.2f} | {slowest * 1e3:.0f} | {cpu:.2f} "
+              f"| {server.memory('VmHWM'):.0f} | {wrong:.0f} |", flush=True)
+
+
+def run(server, path, quick, length):
+    alone = [ask(server, quick) for _ in range(200)]
+    before = server.cpu()
+    crowd = Crowd(server, path)
+    times = []
+    while not crowd.done.is_set():
+        times.append(ask(server, quick))
+        time.sleep(0.02)
+    wrong = sum(got < length for got in crowd.lengths)
+    return median(alone), median(times), max(times), server.cpu() - before, wrong
 
 
 def ask(server, path):
