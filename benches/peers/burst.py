@@ -1,6 +1,5 @@
 """A night's burst: thousands of servers that ask at once, each over a new connection."""
 
-import resource
 from statistics import median
 
 from clients import burst
@@ -13,8 +12,6 @@ LATE_SECONDS = 0.9
 
 
 def measure(servers, options):
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     upstream = feeds(servers, options)
     print(f"| {CLIENTS:,} clients at once | server | over {LATE_SECONDS} s | p99 ms | all served after ms "
           "| CPU ms | peak memory MiB |\n| --- | --- | --- | --- | --- | --- | --- |")

@@ -1,6 +1,5 @@
 """A thousand clients that read slowly, and how a quick one fares meanwhile."""
 
-import resource
 import selectors
 import socket
 import threading
@@ -21,8 +20,6 @@ PAUSE = 0.5
 
 
 def measure(servers, options):
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     upstream = feeds(servers, options)
     proxy = servers.proxy(upstream.port)
     answers = {coding: warm(proxy, coding) for coding in ["identity", "gzip"]}
