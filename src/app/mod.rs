@@ -39,11 +39,11 @@ use crate::proxy::trust::Trusted;
 use crate::server::inherited::InheritedSockets;
 use crate::server::{self, Connections, Quotas};
 use crate::servers::Servers;
-use crate::shops;
-use crate::shops::{ShopFiles, ShopsError};
+use crate::shops::{self, ShopFiles, ShopsError};
 use crate::systemd::{self, Manager};
 use crate::upstream::outbound::{Outbound, OutboundError};
 use crate::upstream::{RootsError, Upstream};
+use crate::version::VERSION;
 use crate::watch::Watch;
 use listeners::Listeners;
 use tasks::{EndedEarly, Tasks};
@@ -281,7 +281,7 @@ impl App {
         let names: Vec<_> = shops.all().map(|shop| shop.name.as_str()).collect();
         let addresses = self.addresses();
         info!(
-            version = env!("CARGO_PKG_VERSION"), listen = %joined(&addresses),
+            version = VERSION, listen = %joined(&addresses),
             admin = self.admin_address().map(tracing::field::display),
             upstream = %format_args!("{}://{}", origin.scheme, origin.authority),
             outbound = %self.proxy.upstream.outbound(), shops = %joined(&names), "serving"

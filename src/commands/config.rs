@@ -14,6 +14,7 @@ use crate::logging;
 use crate::printable::{escaped_json, printable};
 use crate::stderr;
 use crate::upstream::outbound::Outbound;
+use crate::version::VERSION;
 
 /// Column in which the comments begin, if the values before them are not longer.
 const COMMENT_COLUMN: usize = 44;
@@ -90,8 +91,7 @@ impl<'a> SettingRow<'a> {
 fn toml(settings: &[EffectiveSetting], outbound: &Outbound) -> String {
     let keys = SettingKey::all();
     let group = |key: &str| keys.iter().find(|known| known.name == key).and_then(|key| key.group.as_deref());
-    let version = env!("CARGO_PKG_VERSION");
-    let mut text = format!("# The settings in force of catalog-proxy {version}, and where each came from.\n");
+    let mut text = format!("# The settings in force of catalog-proxy {VERSION}, and where each came from.\n");
     let mut last = None;
     for setting in settings {
         let heading = group(setting.key);

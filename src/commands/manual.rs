@@ -14,6 +14,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 use super::CommandError;
 use super::terminal::print;
 use crate::cli::Cli;
+use crate::version::VERSION;
 use sections::PageSections;
 
 /// Name of the program, with which all pages begin.
@@ -65,8 +66,7 @@ fn page(command: &Command, name: Option<&str>) -> io::Result<Vec<u8>> {
     let title = name.map_or_else(|| PROGRAM.to_owned(), |name| format!("{PROGRAM}-{name}"));
     // Written by hand, because the library leaves an empty date out, and what follows is taken for it. There is none: pages
     // of the same version are the same.
-    let version = env!("CARGO_PKG_VERSION");
-    writeln!(page, ".TH {title} {MANUAL_SECTION} \"\" \"{PROGRAM} {version}\" \"User Commands\"")?;
+    writeln!(page, ".TH {title} {MANUAL_SECTION} \"\" \"{PROGRAM} {VERSION}\" \"User Commands\"")?;
     man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
