@@ -30,8 +30,8 @@ const DIRECTORY_PAUSE: Duration = Duration::from_millis(100);
 impl Cache {
     /// Fills the cache until a packages feed can be served, or `stop` is set. The listeners do not wait for it.
     ///
-    /// Where nothing is on disk, fetching begins when somebody asks whether the cache is warm, as a readiness probe does.
-    /// Else the first client to come says which feeds are the usual ones.
+    /// Without copies on disk it fetches nothing until somebody asks whether the cache is warm, as a readiness probe does:
+    /// where nobody does, the first client names the feeds that are needed.
     pub async fn warm_up(self, mut stop: watch::Receiver<bool>) {
         let warmed = async {
             let keys = match &self.0.disk {

@@ -188,7 +188,7 @@ pub enum AccessLogFormat {
     Text,
     /// One JSON object a line.
     Json,
-    /// No line.
+    /// There is no access log.
     Off,
 }
 

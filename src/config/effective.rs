@@ -16,7 +16,7 @@ use crate::given::Source;
 pub struct EffectiveSetting {
     /// Its key in a configuration file.
     pub key: &'static str,
-    /// Its value: a text, a number, a boolean or a list of texts. `None` if there is none.
+    /// A text, a number, a boolean or a list of texts; `None` if the setting has no value.
     pub value: Option<Value>,
     /// Where it was given.
     pub source: Source,

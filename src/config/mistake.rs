@@ -11,12 +11,7 @@ use crate::place::Excerpt;
 #[derive(Debug)]
 pub enum ConfigError {
     /// The file cannot be read.
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// Values make no sense, or the file is not a configuration. There is at least one mistake.
     Wrong(Vec<ConfigMistake>),
 }

@@ -12,7 +12,7 @@ use crate::cli::{SettingKey, ValueKind};
 use crate::place::Place;
 use crate::printable::escaped;
 
-/// Most mistakes that are told. Whoever has more has taken another file.
+/// Most mistakes of a file that are reported. One with more is hardly a configuration of this program.
 pub(super) const MAX_FLAWS: usize = 50;
 /// Quotes that word processors and web pages make of straight ones.
 const CURLY_QUOTES: [char; 8] =

@@ -89,7 +89,7 @@ impl Activity {
         Running(Arc::clone(self))
     }
 
-    /// Waits for the connection's first request; there is none to wait for after it. One task may wait at a time.
+    /// Waits for the connection's first request; returns at once if there was one. One task may wait at a time.
     pub(super) async fn asked(&self) {
         if !self.state.lock().has_asked {
             self.asked.notified().await;

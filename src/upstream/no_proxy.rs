@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// One exception.
+/// Host, or hosts, that are connected to directly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Exempt {
     All,
