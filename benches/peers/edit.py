@@ -16,7 +16,7 @@ def measure(servers, options):
     proxy = servers.proxy(upstream.port)
     answers = {"gzip": warm(proxy, "gzip")}
     static = files(servers, answers, "nginx static")
-    whitelist, file = servers.directory / "whitelist.toml", servers.directory / "gzip"
+    whitelist, file = servers.whitelist, servers.directory / "gzip"
     lists = [f'extensions = ["wp-toolkit", "docker", "code-{n}"{more}]\n' for n in (1, 2)
              for more in ("", ', "offer-*"')]
     bytes_of_file = file.read_bytes()

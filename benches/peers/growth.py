@@ -26,7 +26,7 @@ def measure(servers, options):
 def sizes(servers, upstream, options):
     print("| feed, MB | `filter`, GB/s | its peak MiB | cold fetch, ms | proxy's memory after it, MiB "
           "| gzip, requests/s | 304, requests/s |\n| --- | --- | --- | --- | --- | --- | --- |")
-    command = [servers.binary, "filter", "--whitelist", servers.directory / "whitelist.toml"]
+    command = [servers.binary, "filter", "--whitelist", servers.whitelist]
     pipes, colds = [], []
     for version, size in SIZES:
         feed, path = options.feeds / f"{size}.json", f"/api/v{version}/packages"

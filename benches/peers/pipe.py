@@ -15,7 +15,7 @@ JQ = """[.[] | select(((.buy_url | type) != "string") or (.buy_url | test("^http
 def measure(servers, options):
     print("| what, 111 MB | GB/s | GB a second of processor time | peak memory MiB |\n| --- | --- | --- | --- |")
     feed = options.feeds / "111.json"
-    listing = servers.directory / "whitelist.toml"
+    listing = servers.whitelist
     codes = "[" + ",".join(f'"{code}"' for code in SHOWN) + "]"
     ours = [servers.binary, "filter", "--whitelist", listing]
     row("catalog-proxy filter", ours, feed, options.rounds)

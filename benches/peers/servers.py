@@ -83,7 +83,10 @@ class Servers:
         # Limits that would stop a bench from one address; only newer versions have them.
         limits = ["--max-connections", "--max-connections-per-address"]
         self.limits = [word for flag in limits if f"{flag} " in flags for word in (flag, "20000")]
-        (self.directory / "whitelist.toml").write_text(f"extensions = {SHOWN}\n".replace("'", '"'))
+        # The proxy watches the directory of its whitelist, so that nothing else may be written there.
+        self.whitelist = self.directory / "lists/whitelist.toml"
+        self.whitelist.parent.mkdir()
+        self.whitelist.write_text(f"extensions = {SHOWN}\n".replace("'", '"'))
 
     def start(self, *arguments, **options):
         server = Server(*arguments, **options)
@@ -111,7 +114,7 @@ class Servers:
             flags = [*flags, "--tls-cert", cert, "--tls-key", key]
         command = [
             self.binary, "serve", "--listen", f"127.0.0.1:{port}", "--admin-listen", "off",
-            "--upstream", f"http://127.0.0.1:{upstream}", "--whitelist", self.directory / "whitelist.toml",
+            "--upstream", f"http://127.0.0.1:{upstream}", "--whitelist", self.whitelist,
             "--max-feed-size", "256MiB", "--cache-size", "2GiB", *self.limits, *flags,
         ]
         env = {"NO_PROXY": "*", "no_proxy": "*"}
