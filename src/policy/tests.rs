@@ -188,6 +188,17 @@ fn refuses_contradictions_and_names_both_lines() {
     check(&windows(", from = 2026-12-02", ", until = 2026-12-01"), None);
     check(&windows(", from = 2026-12-02", ""), overlap);
     check(&windows(", from = 2026-12-02, until = 2026-12-03", ", until = 2026-12-09"), overlap);
+    // An entry in between may end later than the first, and meet the third alone.
+    check(
+        r#"extensions = [
+            { code = "a", from = 2026-12-01, until = 2026-12-03 },
+            { code = "a", from = 2026-12-02, until = 2026-12-10 },
+        ]
+        retired = [{ code = "a", from = 2026-12-05, until = 2026-12-06 }]"#,
+        Some(
+            "5:20: \"a\" is in `retired` here and in `extensions` in line 3: it can have one state only on a day",
+        ),
+    );
 }
 
 #[test]

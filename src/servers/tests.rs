@@ -198,6 +198,19 @@ async fn dates_of_a_list_that_is_replaced_count() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_edit_of_another_shop_leaves_dates_that_took_effect() {
+    let fixture = Fixture::new();
+    fixture.edit("extensions = [\"a\", { code = \"b\", from = 2100-01-02 }]");
+    fixture.answer(1);
+    advance(DAY).await;
+    assert_eq!(fixture.current(), [(1, false)]);
+    fixture.answer(1);
+    fixture.write("gold", "extensions = []");
+    assert_eq!(fixture.current(), [(1, true)]);
+    assert_eq!(fixture.servers.report(None).counts[0].changed_at, "2100-01-02T00:00:00Z");
+}
+
+#[tokio::test(start_paused = true)]
 async fn rows_are_forgotten_after_seven_days() {
     let fixture = Fixture::new();
     fixture.answer(1);

@@ -336,9 +336,8 @@ fn shops_of<'a>(
             }
         }
     }
-    // One file more must not drive out a shop that is served.
-    let is_served = |name: &ShopName| last.and_then(|last| last.shops.get(name)).map(|shop| !shop.is_gone);
-    shops.sort_by_key(|(name, _)| std::cmp::Reverse(is_served(name)));
+    // One file more must not drive out a shop that there is.
+    shops.sort_by_key(|(name, _)| !last.is_some_and(|last| last.shops.contains_key(name)));
     for (name, _) in shops.drain(MAX_SHOPS.min(shops.len())..) {
         let path = directory.join(format!("{name}.toml"));
         notices.push(ShopNotice::NotServed { path, reason: NotServed::TooMany });

@@ -12,7 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::reloading::{Part, Reloadable};
+use crate::reloading::{FileContents, Part, Reloadable};
 use crate::watch::{Check, Watch};
 
 /// Fails the test if a reload takes longer than anyone would wait; what is asserted is that it comes.
@@ -160,6 +160,7 @@ type FakeDirectory = Arc<Mutex<Result<BTreeMap<String, Part>, String>>>;
 
 /// Shops over a pretended directory, with and without one at `/`.
 struct Fake {
+    origin: ShopFiles,
     default: Option<Arc<Mutex<Part>>>,
     directory: FakeDirectory,
     shops: Arc<WatchedShops>,
@@ -174,23 +175,25 @@ fn try_fake(default: Option<&str>, files: &[(&str, &str)]) -> Result<Fake, Shops
     let files = files.iter().map(|(name, text)| ((*name).to_owned(), part(text)));
     let directory: FakeDirectory = Arc::new(Mutex::new(Ok(files.collect())));
     let (read_default, read_directory) = (default.clone(), Arc::clone(&directory));
-    let read = move |_: &ShopFiles| {
-        let mut parts: Vec<Part> = read_default.iter().map(|part| part.lock().clone()).collect();
-        match &*read_directory.lock() {
-            Ok(files) => {
-                parts.push(Ok(files.keys().cloned().collect::<Vec<_>>().join("\n").into_bytes()));
-                parts.extend(files.values().cloned());
-            }
-            Err(reason) => parts.push(Err(reason.clone())),
-        }
-        parts
-    };
+    let read = move |_: &ShopFiles| read_fake(read_default.as_deref(), &read_directory);
     let origin = ShopFiles {
         default: default.as_ref().map(|_| PathBuf::from("whitelist.toml")),
         directory: Some(PathBuf::from("shops")),
     };
-    let shops = Reloading::load_with(origin, Box::new(read))?;
-    Ok(Fake { default, directory, shops })
+    let shops = Reloading::load_with(origin.clone(), Box::new(read))?;
+    Ok(Fake { origin, default, directory, shops })
+}
+
+fn read_fake(default: Option<&Mutex<Part>>, directory: &FakeDirectory) -> Vec<Part> {
+    let mut parts: Vec<Part> = default.iter().map(|part| part.lock().clone()).collect();
+    match &*directory.lock() {
+        Ok(files) => {
+            parts.push(Ok(files.keys().cloned().collect::<Vec<_>>().join("\n").into_bytes()));
+            parts.extend(files.values().cloned());
+        }
+        Err(reason) => parts.push(Err(reason.clone())),
+    }
+    parts
 }
 
 fn fake(default: Option<&str>, files: &[(&str, &str)]) -> Fake {
@@ -201,6 +204,14 @@ impl Fake {
     /// Makes checks until nothing changes any more.
     fn check(&self, check: Check) {
         while self.shops.check(check).is_some() {}
+    }
+
+    /// Looks once, takes nothing: returns whether the files may be half-written, and the warnings.
+    fn look(&self, check: Check) -> (bool, Vec<String>) {
+        let (parts, last) = (read_fake(self.default.as_deref(), &self.directory), self.shops.current());
+        let content = FileContents { parts: &parts, last: Some(&*last), check };
+        let parsed = Shops::parse(&self.origin, content).expect("shops");
+        (parsed.is_partial, parsed.warnings)
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -295,6 +306,40 @@ fn a_directory_that_cannot_be_read_changes_nothing() {
     fake.check(Check::IfChanged);
     assert_eq!(fake.state(), ["default 2 [e]", "gold 1 [g]"]);
     assert_eq!(fake.shops.current().directory_error(), None);
+}
+
+#[test]
+fn what_breaks_or_goes_is_given_time_once() {
+    let fake = fake(Some("extensions = [\"d\"]"), &[("gold.toml", "extensions = []"), ("red.toml", "x = 1")]);
+    let put = |name: &str, text: Option<&str>| {
+        let mut directory = fake.directory.lock();
+        let files = directory.as_mut().expect("a directory");
+        match text {
+            Some(text) => files.insert(name.to_owned(), part(text)),
+            None => files.remove(name),
+        };
+    };
+    let looks = |expected: [bool; 2], what: &str| {
+        let found = [Check::IfChanged, Check::Forced].map(|check| fake.look(check).0);
+        assert_eq!(found, expected, "{what}");
+        fake.check(Check::IfChanged);
+    };
+    looks([false, false], "broken as before");
+    put("gold.toml", Some("extensions = [1"));
+    looks([true, true], "newly broken");
+    put("red.toml", Some("extensions = []"));
+    looks([false, false], "another one mended");
+    put("gold.toml", None);
+    looks([true, true], "newly gone");
+    put("red.toml", Some("extensions = [\"r\"]"));
+    looks([false, false], "gone as before");
+    let files = std::mem::replace(&mut *fake.directory.lock(), Err("away".to_owned()));
+    let warning = vec!["cannot read the shops' directory shops: away".to_owned()];
+    assert_eq!(fake.look(Check::IfChanged), (true, warning));
+    fake.check(Check::IfChanged);
+    assert_eq!(fake.look(Check::Forced), (false, Vec::new()), "told already");
+    *fake.directory.lock() = files;
+    looks([false, false], "there again, one gone as before");
 }
 
 #[test]
