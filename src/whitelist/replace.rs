@@ -315,6 +315,34 @@ mod tests {
     }
 
     #[test]
+    fn waits_for_another_edit_as_long_as_it_is_told() {
+        let (_directory, path) = directory();
+        let theirs = Editing::begin(&path).expect("a file");
+        for limit in [Duration::ZERO, 2 * LOCK_PAUSE] {
+            let error = Editing::begin_within(&path, limit).expect_err("their lock");
+            assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        }
+        let ours = thread::spawn(move || Editing::begin_within(&path, Duration::from_secs(20)).map(drop));
+        // Time to find it locked. Were it not found so, it would pass all the same.
+        thread::sleep(LOCK_PAUSE);
+        drop(theirs);
+        ours.join().expect("no panic").expect("the lock");
+    }
+
+    #[test]
+    fn a_directory_that_takes_no_file_is_no_reason_to_refuse() {
+        let (directory, path) = directory();
+        // Root may write where the mode forbids it, but not where the flag does.
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o555)).expect("a mode");
+        let marked = chattr("+i", directory.path());
+        let takes_files = File::create(directory.path().join("new")).is_ok();
+        let replaced = replace(&path, "old", "new");
+        assert_eq!(matches!(replaced, Replaced::InPlace(Obstacle::Rename(_))), !takes_files, "{replaced:?}");
+        assert!(!marked || chattr("-i", directory.path()));
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("it can be removed");
+    }
+
+    #[test]
     fn leaves_what_others_changed() {
         let (directory, path) = directory();
         let editing = Editing::begin(&path).expect("a file");

@@ -10,9 +10,11 @@ use catalog_proxy::config::{Config, Origin};
 use http::{Request, StatusCode, Version};
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::client::{self, Answer, until};
+use crate::logs::Logged;
 use crate::proxy::{Proxy, array, list, plesk};
 use crate::upstream::{Step, Upstream, head_of, ok, status};
 
@@ -65,6 +67,37 @@ impl Shops {
 
 fn selling(codes: &[&str], hosts: &[&str]) -> String {
     format!("{}hosts = {hosts:?}\n", list(codes))
+}
+
+#[tokio::test]
+async fn the_log_tells_what_became_of_each_file() {
+    let upstream = Upstream::with_feeds(feed(), "[]").await;
+    let shops = tempfile::tempdir().unwrap();
+    let path = |name: &str| shops.path().join(format!("{name}.toml"));
+    fs::write(path("old"), "broken").unwrap();
+    let place = shops.path().to_str().unwrap();
+    let proxy = Logged::start(&upstream, &["--shops", place, "--log-format", "json"], &[]).await;
+    let told = async |message: &str, expected: Value| {
+        let line: Value = serde_json::from_str(&proxy.line(message).await).unwrap();
+        for (field, value) in expected.as_object().unwrap() {
+            assert_eq!(line[field], *value, "{field} of {line}");
+        }
+    };
+    told("whitelist not loaded: the shop's feeds are refused (503)", json!({"shop": "old", "level": "WARN"}))
+        .await;
+    fs::write(path("gold"), selling(&["gold", "both"], &[])).unwrap();
+    told("shop added", json!({"shop": "gold", "entries": 2, "level": "INFO"})).await;
+    fs::write(path("gold"), "extensions = [\"gold\"]\nretired = [\"silver\"]\n").unwrap();
+    told("whitelist reloaded", json!({"shop": "gold", "added": "", "retired": "silver", "removed": "both"}))
+        .await;
+    fs::write(path("gold"), "extensions = [").unwrap();
+    told("whitelist not reloaded, the last good one stays", json!({"shop": "gold", "generation": 2})).await;
+    fs::remove_file(path("gold")).unwrap();
+    told("the shop's file is gone, the last good list stays until SIGHUP", json!({"shop": "gold"})).await;
+    // Told once, whatever happens to others.
+    fs::write(path("late"), list(&["docker"])).unwrap();
+    told("\"late\"", json!({"message": "shop added"})).await;
+    assert_eq!(proxy.with("file is gone").len(), 1);
 }
 
 #[tokio::test]
