@@ -29,7 +29,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_limit() {
-        let backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(300) };
+        let backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_mins(5) };
         let check = |failures: u32, random: f64, millis: u128| {
             assert_eq!(backoff.pause(failures, random).as_millis(), millis, "{failures} {random}");
         };

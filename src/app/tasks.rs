@@ -157,10 +157,10 @@ mod tests {
         let worker = Worker::start("worker", 1, metrics.panics("worker"), |()| panic!("in worker"));
         let worker = worker.expect("a thread");
         worker.send(()).expect("room");
-        assert!(worker.close(Duration::from_secs(60)), "it goes on after a panic");
+        assert!(worker.close(Duration::from_mins(1)), "it goes on after a panic");
         let panics = metrics.panics("watch");
         let watched =
-            WatchedFiles { name: "watch", files: vec![], poll_interval: Duration::from_secs(3600), panics };
+            WatchedFiles { name: "watch", files: vec![], poll_interval: Duration::from_hours(1), panics };
         let watch = Watch::start(watched, |_| panic!("in watch"));
         watch.expect("a thread").reload().await;
         let any = SocketAddr::from(([127, 0, 0, 1], 0));

@@ -11,13 +11,13 @@ use super::fetch_error::FetchError;
 use crate::backoff::{Backoff, jittered};
 
 /// Longest pause: after an outage the catalog is current again within minutes.
-const MAX_PAUSE: Duration = Duration::from_secs(5 * 60);
+const MAX_PAUSE: Duration = Duration::from_mins(5);
 /// Pauses between fetches that fail.
 const BACKOFF: Backoff = Backoff { min: Duration::from_secs(1), max: MAX_PAUSE };
 /// Longest pause while clients have no copy to be served and would see the error.
 pub(super) const MAX_PAUSE_WITHOUT_COPY: Duration = Duration::from_secs(1);
 /// Longest pause that an upstream can ask for with `Retry-After`: it may be wrong, and a day is long.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 /// Most memory for failing keys and their errors, some ten thousand; a flood of invented queries forgets the oldest.
 const MAX_BYTES: u64 = 4 << 20;
 /// About how many bytes one failure takes beside its texts.

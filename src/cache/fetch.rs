@@ -34,11 +34,11 @@ use crate::wall_clock;
 
 /// Longest wait for the head of the response, connecting included. No client waits as long, but an upstream that
 /// takes its time still fills the cache for the next one.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 /// Longest pause within the body.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest whole fetch: one byte a second must not hold a place for hours.
-const TOTAL_TIMEOUT: Duration = Duration::from_secs(120);
+const TOTAL_TIMEOUT: Duration = Duration::from_mins(2);
 /// Redirects followed: the vendor uses none today, and one to a mirror path would be plausible.
 const MAX_REDIRECTS: usize = 3;
 /// Bytes that are decoded and scanned at once before others get their turn: that takes some fifty microseconds.

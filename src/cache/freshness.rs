@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     const LIMITS: FreshnessLimits =
-        FreshnessLimits { default: Duration::from_secs(600), min: Duration::ZERO, max: None };
+        FreshnessLimits { default: Duration::from_mins(10), min: Duration::ZERO, max: None };
 
     fn assess(fields: &[(&str, &str)], limits: FreshnessLimits) -> (u64, u64) {
         let headers = fields
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn is_bounded_by_the_policy() {
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         let limits = FreshnessLimits { default: minute, min: Duration::ZERO, max: Some(minute) };
         assert_eq!(assess(&[("cache-control", "max-age=3600")], limits).0, 60);
         assert_eq!(assess(&[("cache-control", "max-age=30")], limits).0, 30);

@@ -11,7 +11,7 @@ use super::store::StoredFeed;
 
 /// Keys that a client asked for within so long are renewed ahead of their end: a night's burst finds what
 /// the last one brought.
-pub(super) const REFRESH_ASKED_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const REFRESH_ASKED_WITHIN: Duration = Duration::from_hours(24);
 /// Pause between two looks for keys that are due.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// Shortest lifetime that is renewed ahead; less is as good as none.

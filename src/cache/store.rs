@@ -231,7 +231,7 @@ mod tests {
             etag: None,
             last_modified: None,
             content_type: None,
-            freshness: Freshness { lifetime: Duration::from_secs(600), age: Duration::ZERO },
+            freshness: Freshness { lifetime: Duration::from_mins(10), age: Duration::ZERO },
             version: http::Version::HTTP_11,
             held: Duration::ZERO,
             arrived: Instant::now(),

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 /// Least time between two warnings: feeds that differ in the field would otherwise warn with each fetch.
-const WARNING_INTERVAL: Duration = Duration::from_secs(60 * 60);
+const WARNING_INTERVAL: Duration = Duration::from_hours(1);
 
 /// Remembers what was warned about.
 #[derive(Debug, Default)]

@@ -25,7 +25,7 @@ use claim::{Claim, Identity, NotClaimed};
 pub(crate) use files::{Files, Operation};
 
 /// Shortest time between two log lines about failures of one operation: a broken disk fails all the time.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Most retries that wait for the directory. Each user of it has at most one.
 const MAX_RETRIES: usize = 16;

@@ -9,7 +9,7 @@ use x509_parser::time::ASN1Time;
 
 /// How long before its end a certificate should have been renewed: those that are renewed by a program are a
 /// month before, and somebody must have time to see why it was not.
-const MARGIN: Duration = Duration::from_secs(14 * 86_400);
+const MARGIN: Duration = Duration::from_hours(14 * 24);
 /// Short-lived ones should be by the last so many-th of their time.
 const SHARE: u32 = 3;
 
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn says_what_is_to_be_done() {
-        let day = |day: u64| UNIX_EPOCH + Duration::from_secs(day * 86_400);
+        let day = |day: u64| UNIX_EPOCH + Duration::from_hours(day * 24);
         let check = |from, until, now, expected: Result<(), Overdue>| {
             let validity = Validity { not_before: day(from), not_after: day(until) };
             assert_eq!(validity.check(day(now)), expected, "{from} to {until} at {now}");

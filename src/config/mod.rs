@@ -46,11 +46,11 @@ const OFF: &str = "off";
 /// Some hundred variants of the feed of today (2.5 MB).
 const CACHE_SIZE_BYTES: u64 = 256 << 20;
 /// The catalog changes a few times a day, and Plesk keeps its own copy for about three days.
-const FRESH_FOR: Duration = Duration::from_secs(10 * 60);
+const FRESH_FOR: Duration = Duration::from_mins(10);
 /// An edge of a content delivery network keeps a response for about as long, so asking more often brings the same.
 const MIN_FRESH_FOR: Duration = Duration::from_secs(30);
 /// Outlasts a long weekend with nobody watching.
-const STALE_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const STALE_FOR: Duration = Duration::from_hours(7 * 24);
 /// Twenty-five times the feed of today.
 const MAX_FEED_SIZE_BYTES: u64 = 64 << 20;
 /// Some fifty thousand servers may ask within a minute, each for less than a second.

@@ -14,11 +14,11 @@ use crate::given::{Given, Source};
 /// Part of a feed that its index, its key and what is known about it take at most, if it is the vendor's.
 const ROOM_BESIDE: u64 = 8;
 /// A failure of the upstream lasts minutes at least; shorter, a copy is of no use in one.
-const MIN_STALE_FOR: Duration = Duration::from_secs(60);
+const MIN_STALE_FOR: Duration = Duration::from_mins(1);
 /// Below, every request asks the upstream.
 const MIN_FRESH_FOR: Duration = Duration::from_secs(1);
 /// Plesk keeps a copy of the catalog for days on top of it.
-const MAX_FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_FRESH_FOR: Duration = Duration::from_hours(24);
 /// A balancer, its probes and a few servers have more connections open.
 const MIN_CONNECTIONS: usize = 16;
 /// The vendor's feed has 2.5 MB, and grows.

@@ -40,10 +40,10 @@ fn has_the_documented_defaults() {
     assert_eq!(*config.upstream, "https://ext.plesk.com".parse().expect("an origin"));
     assert_eq!(*config.whitelist.expect("a default"), Path::new("whitelist.toml"));
     assert_eq!(*config.cache.size, 256 << 20);
-    assert_eq!(*config.cache.fresh_for, Duration::from_secs(600));
+    assert_eq!(*config.cache.fresh_for, Duration::from_mins(10));
     assert_eq!(*config.cache.min_fresh_for, Duration::from_secs(30));
     assert_eq!(config.cache.max_fresh_for, None);
-    assert_eq!(*config.cache.stale_for, Duration::from_secs(7 * 86_400));
+    assert_eq!(*config.cache.stale_for, Duration::from_hours(7 * 24));
     assert_eq!(*config.cache.max_feed_size, 64 << 20);
     let Limits { connections, connections_per_address, request_body } = config.limits;
     assert_eq!((*connections, *connections_per_address, *request_body), (4096, 1024, 256 << 20));
@@ -65,7 +65,7 @@ fn flags_win_over_the_file() {
     assert_eq!(config.upstream.authority, "b");
     let whitelist = config.whitelist.as_ref().expect("a file");
     assert_eq!(**whitelist, directory.path().join("lists/a.toml"));
-    assert_eq!(config.cache.max_fresh_for, Some(Duration::from_secs(7200)));
+    assert_eq!(config.cache.max_fresh_for, Some(Duration::from_hours(2)));
     assert_eq!(*config.cache.min_fresh_for, Duration::from_secs(5));
     assert_eq!(*config.cache.size, 1 << 20);
     assert_eq!(*config.log_format, LogFormat::Json);

@@ -248,7 +248,7 @@ fn a_disk_that_hangs_holds_up_no_reload_and_no_editor_for_ever() {
         );
     }
     // The first of these lists is being written, and goes on being.
-    writing.recv_timeout(Duration::from_secs(60)).expect("a write");
+    writing.recv_timeout(Duration::from_mins(1)).expect("a write");
     assert!(matches!(log.records(), Err(EditLogError::Hanging)));
     assert!(matches!(edit(&log, NONE, A, true), Err(EditLogError::Hanging)));
     drop(held);

@@ -29,7 +29,7 @@ const MAX_QUEUED_NOTIFICATIONS: usize = 16;
 /// restart of the receiver.
 const MAX_ATTEMPTS: u32 = 12;
 /// Longest pause between two attempts.
-const MAX_PAUSE: Duration = Duration::from_secs(5 * 60);
+const MAX_PAUSE: Duration = Duration::from_mins(5);
 /// Pauses between attempts.
 const BACKOFF: Backoff = Backoff { min: Duration::from_secs(1), max: MAX_PAUSE };
 

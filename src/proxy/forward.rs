@@ -23,10 +23,10 @@ use crate::upstream::{Upstream, UpstreamError, UpstreamFailure};
 
 /// Longest silence while a request is passed on: no byte of it taken, no head of the answer. A download
 /// that the vendor's server puts together first may well take half a minute.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Longest pause within the body of an answer.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Passes a request on and returns the answer, its body still to come. What comes of the request's body is
 /// counted in `received`.

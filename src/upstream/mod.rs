@@ -61,7 +61,7 @@ const POOL_IDLE: Duration = Duration::from_secs(50);
 
 /// How long connections are used for new requests. Under load none is ever idle, and one that lives on hides that the
 /// upstream's name has moved to another address.
-const CONNECTION_LIFETIME: Duration = Duration::from_secs(10 * 60);
+const CONNECTION_LIFETIME: Duration = Duration::from_mins(10);
 
 /// A peer of HTTP/2 that is silent for so long is asked for a sign of life, and given up if it gives none:
 /// all requests share its connection. Both end well before a fetch loses patience, which then has a new one.

@@ -27,7 +27,7 @@ const MAX_FILE_SIZE: u64 = 4 << 20;
 
 /// How often the system's roots are read again. They are some hundred files that change with updates of the
 /// system, a few times a year; SIGHUP reads them at once.
-const SYSTEM_POLL_INTERVAL: Duration = Duration::from_secs(3600);
+const SYSTEM_POLL_INTERVAL: Duration = Duration::from_hours(1);
 
 /// How long roots must stay as they are before they count: files are written in several steps.
 const SETTLE: Duration = Duration::from_millis(30);

@@ -16,8 +16,8 @@ use crate::proxy::{Proxy, array, free};
 use crate::upstream::{Script, Step, Upstream, head_of, ok, status};
 
 const PACKAGES: &str = "/api/v4/packages";
-const MINUTE: Duration = Duration::from_secs(60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const MINUTE: Duration = Duration::from_mins(1);
+const DAY: Duration = Duration::from_hours(24);
 
 /// An upstream whose answer changes when the test says so.
 struct Changing {
@@ -388,7 +388,7 @@ async fn a_dead_pooled_connection_is_replaced_at_once() {
 async fn clients_may_be_allowed_to_keep_a_feed() {
     let changing = Changing::start(vec![ok(b"[1]")]).await;
     let proxy = Proxy::start_with(&changing.upstream.url(), |config| {
-        config.client_max_age = Some(Duration::from_secs(300).into());
+        config.client_max_age = Some(Duration::from_mins(5).into());
     })
     .await;
     let clock = Clock::stop();

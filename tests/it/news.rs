@@ -256,7 +256,7 @@ async fn a_change_is_told_though_the_process_ends_between_its_two_fetches() {
     let once = async |outcome: &str, changes: usize| {
         let proxy = Proxy::start_with(&upstream.url(), |config| {
             config.cache_dir = Some(directory.path().to_owned().into());
-            *config.cache.fresh_for = Duration::from_secs(3600);
+            *config.cache.fresh_for = Duration::from_hours(1);
         })
         .await;
         proxy.get(PACKAGES).await;

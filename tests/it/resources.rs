@@ -96,7 +96,7 @@ async fn when_to_ask_again_is_told_by_the_upstreams_clock() {
     let clock = Clock::stop();
     proxy.get("/api/v4/packages").await;
     turn.store(1, Ordering::SeqCst);
-    clock.jump(Duration::from_secs(11 * 60)).await;
+    clock.jump(Duration::from_mins(11)).await;
     proxy.get("/api/v4/packages").await;
     until("the refusal", async || upstream.count() == 2).await;
     for _ in 0..5 {

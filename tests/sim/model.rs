@@ -10,7 +10,7 @@ use tokio::time::{Duration, Instant};
 use super::shops::{Offer, Place, Reason, ShopFiles, Shops};
 
 /// Time for which a copy that was fetched must serve, a day less than the product's.
-const MUST_SERVE: Duration = Duration::from_secs(6 * 86_400);
+const MUST_SERVE: Duration = Duration::from_hours(6 * 24);
 
 /// Query of all keys that one client alone asks for.
 pub(crate) const OTHER_QUERY: u8 = u8::MAX;

@@ -42,7 +42,7 @@ const QUIET: Duration = Duration::from_secs(180);
 /// Time after which each failed fetch may be tried again.
 const RECOVERY: Duration = Duration::from_secs(180);
 /// Time after which each copy is stale.
-const RENEWAL: Duration = Duration::from_secs(20 * 3600);
+const RENEWAL: Duration = Duration::from_hours(20);
 /// Pause between two looks whether all is quiet.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// The client for what is passed on, which is not played. One for all runs, since each would read the system's roots.

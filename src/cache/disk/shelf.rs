@@ -34,13 +34,13 @@ const MAX_FILES: usize = 4096;
 /// unreadable. 64 MiB is the usual bound of a feed.
 const MIN_MAX_FILE_LEN: u64 = 1 << 30;
 /// Age at which the file of an unchanged feed is written again, because the upstream's header fields may change.
-const REWRITE_AFTER: Duration = Duration::from_secs(60 * 60);
+const REWRITE_AFTER: Duration = Duration::from_hours(1);
 /// A temporary file that is older was left behind by a crash; a younger one may be another process's where there
 /// are no locks.
-const TEMPORARY_AGE: Duration = Duration::from_secs(60 * 60);
+const TEMPORARY_AGE: Duration = Duration::from_hours(1);
 /// A key is renewed for a day after a client asked for it, so a file that was confirmed so long before the newest one
 /// was out of use when the process before ended.
-const IN_USE_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
+const IN_USE_WITHIN: Duration = Duration::from_hours(24);
 /// Longest wait of the reader for a write that is under way, before it leaves a bad file for the next time.
 const REMOVE_WAIT: Duration = Duration::from_millis(200);
 

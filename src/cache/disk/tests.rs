@@ -9,7 +9,7 @@ use super::*;
 use crate::cache_directory::files::{Files, Operation};
 
 /// Longer than any wait here may take; what is asserted is that the end comes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Hangs each operation of one kind from when it is told to until it is dropped.
 struct Hang {

@@ -178,8 +178,8 @@ async fn no_client_that_has_a_copy_waits() {
     for n in 0..10 {
         get(&cache, n).await.expect("a copy");
     }
-    *upstream.delay.lock() = Duration::from_secs(3600);
-    tokio::time::sleep(Duration::from_secs(3600)).await;
+    *upstream.delay.lock() = Duration::from_hours(1);
+    tokio::time::sleep(Duration::from_hours(1)).await;
     let _crowd: Vec<_> = (100..600).map(|n| cache.look_up(&key(n))).collect();
     settle().await;
     for n in 0..10 {
@@ -198,7 +198,7 @@ async fn the_upstream_is_not_asked_before_it_wants_to_be() {
     get(&cache, 0).await.expect_err("a refusal");
     tokio::time::sleep(Duration::from_secs(40)).await;
     let error = get(&cache, 0).await.expect_err("it is remembered");
-    assert_eq!((error.retry_after(), upstream.asked()), (Some(Duration::from_secs(60)), 1));
+    assert_eq!((error.retry_after(), upstream.asked()), (Some(Duration::from_mins(1)), 1));
     tokio::time::sleep(Duration::from_secs(61)).await;
     get(&cache, 0).await.expect("a copy");
     // Without such a wish, a second is enough.
@@ -249,7 +249,7 @@ async fn a_stream_counts_as_a_reader_until_its_end() {
         async move { Ok(Response::new(body)) }.boxed()
     };
     let wire = Wire { origin: "http://upstream.test".parse().expect("an origin"), send: Box::new(send) };
-    let limits = FreshnessLimits { default: Duration::from_secs(600), min: Duration::ZERO, max: None };
+    let limits = FreshnessLimits { default: Duration::from_mins(10), min: Duration::ZERO, max: None };
     let streaming = Cache::over(
         Fetcher::over(wire, limits, 1 << 20, 1 << 20),
         &config::CacheConfig::default(),

@@ -11,7 +11,7 @@ use crate::cache::freshness::Freshness;
 use crate::feed::FeedKind;
 use crate::metrics::Metrics;
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 
 pub(in crate::cache::disk) fn key(query: &str) -> Key {
     Key::of(FeedKind::Packages, "4", Some(query))
@@ -20,7 +20,7 @@ pub(in crate::cache::disk) fn key(query: &str) -> Key {
 pub(in crate::cache::disk) fn copy(body: &'static str) -> CachedFeed {
     let (body, index) =
         format::index(FeedKind::Packages, &Bytes::from_static(body.as_bytes())).expect("a feed");
-    let freshness = Freshness { lifetime: Duration::from_secs(600), age: Duration::ZERO };
+    let freshness = Freshness { lifetime: Duration::from_mins(10), age: Duration::ZERO };
     let meta = Meta {
         etag: None,
         last_modified: None,
@@ -111,7 +111,7 @@ fn a_clock_that_jumps_makes_no_copy_wrong() {
         let found = fixture.shelf.load(&key("q"), loaded).expect("a copy");
         assert_eq!((&found.feed.body[..], found.meta.freshness.age), (&b"[1,2]"[..], Duration::ZERO));
         let off = found.meta.held.abs_diff(held);
-        assert!(off < Duration::from_secs(60), "{:?} instead of {held:?}", found.meta.held);
+        assert!(off < Duration::from_mins(1), "{:?} instead of {held:?}", found.meta.held);
     };
     check(now, now, Duration::ZERO);
     check(now, now + DAY, DAY);
