@@ -323,4 +323,30 @@ mod tests {
         assert!(bodies.release(&one).is_some() && !bodies.has(one.digest));
         assert_eq!((bodies.room_for_forms(), evicted.len()), (ROOM, 0));
     }
+
+    #[test]
+    fn what_fits_to_the_byte_is_kept() {
+        let ([one, two], [(key_a, a), (key_b, b)]) = ([1, 2].map(feed), [1, 2].map(form));
+        let (feeds, forms) = (weight(&one) + weight(&two), a.weight() + b.weight());
+        for short in [0, 1] {
+            let mut evicted = Evicted::default();
+            let is_kept = Bodies::new(weight(&one) - short).claim(&one, &mut evicted).is_some();
+            assert_eq!(is_kept, short == 0, "alone");
+            let mut bodies = Bodies::new(feeds - short);
+            bodies.claim(&one, &mut evicted);
+            bodies.claim(&two, &mut evicted);
+            assert_eq!((bodies.has(one.digest), evicted.feeds.len() as u64), (short == 0, short));
+            let mut bodies = Bodies::new(weight(&one) + forms - short);
+            bodies.insert_form(key_a, a.clone(), &mut evicted);
+            bodies.insert_form(key_b, b.clone(), &mut evicted);
+            bodies.claim(&one, &mut evicted);
+            assert_eq!(
+                (bodies.feeds.len() as u64 + bodies.forms.len() as u64, evicted.forms.len() as u64),
+                (3 - short, short)
+            );
+            let mut bodies = Bodies::new(b.weight() - short);
+            bodies.insert_form(key_b, b.clone(), &mut evicted);
+            assert_eq!(bodies.forms.len() as u64, 1 - short, "a form alone");
+        }
+    }
 }

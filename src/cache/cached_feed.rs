@@ -78,6 +78,24 @@ impl Meta {
     }
 }
 
+#[cfg(test)]
+impl Meta {
+    /// Of a response that says nothing, arrived now and fresh for ten minutes.
+    pub(crate) fn bare() -> Self {
+        Self {
+            etag: None,
+            last_modified: None,
+            content_type: None,
+            version: Version::HTTP_11,
+            freshness: Freshness { lifetime: Duration::from_mins(10), age: Duration::ZERO },
+            held: Duration::ZERO,
+            arrived: Instant::now(),
+            refresh_after: Duration::ZERO,
+            unconfirmed: Arc::default(),
+        }
+    }
+}
+
 impl Feed {
     /// Wraps a complete, proved feed.
     ///
@@ -106,16 +124,11 @@ impl Feed {
     }
 
     /// Returns how many elements it has.
-    pub fn len(&self) -> usize {
+    pub fn elements(&self) -> usize {
         match &self.index {
             FeedIndex::Packages(index) => index.entries.len(),
             FeedIndex::Categories(index) => index.categories,
         }
-    }
-
-    /// Returns true if it has no elements.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Counts the elements that are no objects, and those that have no string for a code.
@@ -187,5 +200,40 @@ impl CachedFeed {
     /// Returns true if it is within its freshness lifetime.
     pub fn is_fresh(&self, now: Instant) -> bool {
         self.fresh_for(now).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::packages::PackagesIndex;
+
+    fn feed(body: &'static str) -> Feed {
+        let body = Bytes::from_static(body.as_bytes());
+        let index = PackagesIndex::of(&body).expect("a feed");
+        Feed::new(body, FeedIndex::Packages(index))
+    }
+
+    #[test]
+    fn tells_what_is_in_a_feed() {
+        let empty = feed("[]");
+        assert_eq!((empty.elements(), empty.odd(), empty.codes().count()), (0, (0, 0), 0));
+        let sold = r#""buy_url":"https://go.plesk.com/x""#;
+        let body = format!(
+            r#"[{{"code":"a",{sold}}},1,"x",null,{{}},{{"code":2}},{{"code":"b",{sold}}},{{"code":"c"}}]"#
+        );
+        let feed = feed(body.leak());
+        assert_eq!((feed.elements(), feed.odd()), (8, (3, 2)));
+        assert_eq!(feed.codes().collect::<Vec<_>>(), ["a", "b", "c"]);
+        let counts = feed.counts(&Rules::of_text("extensions = [\"a\"]\nretired = [\"c\"]"));
+        assert_eq!((counts.shown, counts.retired, counts.hidden), (6, 1, 1));
+    }
+
+    #[test]
+    fn a_copy_weighs_what_its_fields_do() {
+        let value = |len: usize| Some(HeaderValue::from_bytes(&vec![b'x'; len]).expect("a value"));
+        let meta =
+            Meta { etag: value(1), last_modified: value(10), content_type: value(100), ..Meta::bare() };
+        assert_eq!(meta.weight(), 111 + meta.unconfirmed.weight());
     }
 }

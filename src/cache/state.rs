@@ -76,7 +76,7 @@ impl Cache {
         }
         for ((feed, version), entries) in groups {
             let contents = entries.iter().map(|entry| &entry.cached.feed);
-            let Some(content) = contents.max_by_key(|content| content.len()) else { continue };
+            let Some(content) = contents.max_by_key(|content| content.elements()) else { continue };
             let age = entries.iter().map(|entry| entry.cached.age(now)).max().unwrap_or_default();
             // One that is stale because nobody asked since is none of anybody's worries.
             let failing = entries.iter().filter(|entry| failures.contains_key(&entry.key));
@@ -87,7 +87,7 @@ impl Cache {
                 PackagesState { shops: shops.collect(), no_objects, no_codes }
             });
             let feed = FeedLabels { feed, version };
-            state.feeds.push(FeedGauges { feed, age, stale, elements: content.len(), packages });
+            state.feeds.push(FeedGauges { feed, age, stale, elements: content.elements(), packages });
         }
         let packages = packages_in_use(&entries);
         if !packages.is_empty() {
@@ -145,7 +145,7 @@ impl Cache {
             let copy = CopyState {
                 age: entry.cached.age(now).as_secs(),
                 fresh: entry.cached.is_fresh(now),
-                elements: content.len(),
+                elements: content.elements(),
                 counts,
             };
             let key = entry.key.to_string();

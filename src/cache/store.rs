@@ -216,7 +216,6 @@ impl Store {
 mod tests {
     use super::*;
     use crate::cache::cached_feed::FeedIndex;
-    use crate::cache::freshness::Freshness;
     use crate::feed::{FeedKind, packages};
     use crate::policy::{ViewKind, ViewRules};
 
@@ -227,18 +226,7 @@ mod tests {
     fn copy(body: String) -> CachedFeed {
         let body = Bytes::from(body);
         let index = FeedIndex::Packages(packages::PackagesIndex::of(&body).expect("a feed"));
-        let meta = Meta {
-            etag: None,
-            last_modified: None,
-            content_type: None,
-            freshness: Freshness { lifetime: Duration::from_mins(10), age: Duration::ZERO },
-            version: http::Version::HTTP_11,
-            held: Duration::ZERO,
-            arrived: Instant::now(),
-            refresh_after: Duration::ZERO,
-            unconfirmed: Arc::default(),
-        };
-        CachedFeed { feed: Arc::new(Feed::new(body, index)), meta }
+        CachedFeed { feed: Arc::new(Feed::new(body, index)), meta: Meta::bare() }
     }
 
     #[test]

@@ -228,7 +228,7 @@ impl Asking {
     /// # Errors
     /// If there is no valid feed.
     pub(crate) async fn categories(&self) -> Result<usize, CommandError> {
-        Ok(self.feed(FeedKind::Categories, self.platform.categories_target()).await?.len())
+        Ok(self.feed(FeedKind::Categories, self.platform.categories_target()).await?.elements())
     }
 
     async fn feed(&self, kind: FeedKind, target: &'static str) -> Result<Arc<Feed>, CommandError> {

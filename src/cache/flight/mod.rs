@@ -100,7 +100,7 @@ impl Cache {
         {
             let now = Instant::now();
             if inner.is_servable(&cached, now) {
-                info!(%key, elements = cached.feed.len(), age_ms = millis(cached.age(now)), "restored from disk");
+                info!(%key, elements = cached.feed.elements(), age_ms = millis(cached.age(now)), "restored from disk");
                 return Work::Restored(inner.store.insert(key, cached, now).cached);
             }
             // Too old to be served, but the upstream may confirm it, and it shows what is new.
@@ -160,7 +160,8 @@ impl Inner {
         let judged = fetched.and_then(|cached| match last.filter(|last| self.is_servable(last, now)) {
             Some(last) => {
                 let last_error = self.failures.last(key);
-                shrink_guard::judge(last.feed.len(), cached.feed.len(), last_error.as_ref()).map(|()| cached)
+                shrink_guard::judge(last.feed.elements(), cached.feed.elements(), last_error.as_ref())
+                    .map(|()| cached)
             }
             None => Ok(cached),
         });
@@ -202,7 +203,7 @@ impl Inner {
         if let Some(disk) = self.disk.as_ref().filter(|_| confirmed.is_none()) {
             disk.save(key, &cached);
         }
-        let (elements, bytes) = (cached.feed.len(), cached.feed.body.len());
+        let (elements, bytes) = (cached.feed.elements(), cached.feed.body.len());
         let outcome = if changed { "changed" } else { "unchanged" };
         self.count(key, Failed { outcome, phase: DONE }, elapsed);
         let elapsed_ms = millis(elapsed);

@@ -3,11 +3,9 @@
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use super::*;
 use crate::cache::cached_feed::{Feed, Meta};
-use crate::cache::freshness::Freshness;
 use crate::feed::FeedKind;
 use crate::metrics::Metrics;
 
@@ -20,19 +18,7 @@ pub(in crate::cache::disk) fn key(query: &str) -> Key {
 pub(in crate::cache::disk) fn copy(body: &'static str) -> CachedFeed {
     let (body, index) =
         format::index(FeedKind::Packages, &Bytes::from_static(body.as_bytes())).expect("a feed");
-    let freshness = Freshness { lifetime: Duration::from_mins(10), age: Duration::ZERO };
-    let meta = Meta {
-        etag: None,
-        last_modified: None,
-        content_type: None,
-        freshness,
-        version: http::Version::HTTP_11,
-        held: Duration::ZERO,
-        arrived: Instant::now(),
-        refresh_after: Duration::ZERO,
-        unconfirmed: Arc::default(),
-    };
-    CachedFeed { feed: Arc::new(Feed::new(body, index)), meta }
+    CachedFeed { feed: Arc::new(Feed::new(body, index)), meta: Meta::bare() }
 }
 
 /// A shelf on a directory of its own, whose operations fail as told.
