@@ -7,7 +7,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, warn};
+use tracing::warn;
 
 /// Most connections that wait to be accepted; the system may allow fewer (`net.core.somaxconn`, 4,096 by default).
 /// A night's burst of 2,000 servers fits. Beyond, a client waits a second until it sends its SYN again.
@@ -55,9 +55,14 @@ pub(super) struct Acceptor {
 
 impl Acceptor {
     pub(super) fn new(listener: TcpListener) -> Self {
-        // Accepted sockets inherit it.
-        if let Err(error) = SockRef::from(&listener).set_tcp_notsent_lowat(MAX_UNSENT_BYTES) {
+        // Accepted sockets inherit both, which saves system calls for each connection.
+        let socket = SockRef::from(&listener);
+        if let Err(error) = socket.set_tcp_notsent_lowat(MAX_UNSENT_BYTES) {
             warn!(%error, "the system buffers as much as it likes for slow readers");
+        }
+        // Heads and bodies are written apart; Nagle would hold the second back for 40 ms.
+        if let Err(error) = socket.set_tcp_nodelay(true) {
+            warn!(%error, "no TCP_NODELAY: answers may be 40 ms late");
         }
         Self { listener, paused_until: None, warned: None, failures: 0 }
     }
@@ -70,13 +75,7 @@ impl Acceptor {
                 self.paused_until = None;
             }
             match self.listener.accept().await {
-                Ok((stream, peer)) => {
-                    // Heads and bodies are written apart; Nagle would hold the second back for 40 ms.
-                    if let Err(error) = stream.set_nodelay(true) {
-                        debug!(client.addr = %peer, %error, "no TCP_NODELAY");
-                    }
-                    return (stream, peer);
-                }
+                Ok(accepted) => return accepted,
                 // The client is gone already.
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => self.record_failure(&error),
@@ -143,12 +142,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_system_takes_little_of_what_nobody_reads() {
+    async fn accepted_sockets_inherit_the_options() {
         let mut acceptor = Acceptor::new(any_port());
         let client = TcpStream::connect(acceptor.listener.local_addr().expect("an address")).await;
         let (accepted, _) = acceptor.accept().await;
         let unsent = SockRef::from(&accepted).tcp_notsent_lowat().expect("an option");
-        assert_eq!(unsent, MAX_UNSENT_BYTES);
+        let nodelay = accepted.nodelay().expect("an option");
+        assert_eq!((unsent, nodelay), (MAX_UNSENT_BYTES, true));
         drop(client);
     }
 
