@@ -119,4 +119,46 @@ mod tests {
         check(Version::HTTP_10, "http://a/x", &["b"], None);
         check(Version::HTTP_2, "http://a/x", &[], None);
     }
+
+    /// Refused because of what, with these fields beside Host.
+    fn refusal(version: Version, target: &str, fields: &[(&str, &str)]) -> Option<String> {
+        let mut request = Request::builder().version(version).uri(target).header("host", "a");
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        admit(&request.body(()).expect("a request"), 10).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn one_coding_only_which_is_chunked() {
+        let chunked = ("transfer-encoding", "chunked");
+        let refused = Some("the request is not clear: its only transfer coding may be chunked".to_owned());
+        for version in [Version::HTTP_10, Version::HTTP_11] {
+            for fields in [&[][..], &[chunked], &[("transfer-encoding", "Chunked")]] {
+                assert_eq!(refusal(version, "/", fields), None, "{version:?} {fields:?}");
+            }
+            for other in ["", "gzip", "gzip, chunked", "chunked, chunked", "identity", "xchunked"] {
+                assert_eq!(
+                    refusal(version, "/", &[("transfer-encoding", other)]),
+                    refused,
+                    "{version:?} {other}"
+                );
+            }
+            assert_eq!(refusal(version, "/", &[chunked, chunked]), refused);
+        }
+        // hyper ends the stream of whoever sends it over HTTP/2, where it means nothing (RFC 9113 §8.2.2).
+        assert_eq!(refusal(Version::HTTP_2, "/", &[("transfer-encoding", "gzip")]), None);
+    }
+
+    #[test]
+    fn limits_hold_to_the_byte() {
+        let target = format!("/{}", "x".repeat(MAX_ANY_TARGET - 1));
+        assert_eq!(refusal(Version::HTTP_11, &target, &[]), None);
+        assert!(refusal(Version::HTTP_11, &format!("{target}x"), &[]).is_some());
+        let fields = vec![("x", "y"); MAX_FIELDS];
+        assert_eq!(refusal(Version::HTTP_2, "/", &fields[1..]), None, "with Host as many as there may be");
+        assert!(refusal(Version::HTTP_2, "/", &fields).is_some());
+        assert_eq!(refusal(Version::HTTP_11, "/", &[("content-length", "10")]), None);
+        assert!(refusal(Version::HTTP_11, "/", &[("content-length", "11")]).is_some());
+    }
 }
