@@ -46,8 +46,7 @@ impl<'a> PathClass<'a> {
             let segment = PathSegment::of(text.as_bytes());
             let is_last = at + text.len() == path.len();
             match (segment.name, empty_at) {
-                (Name::Empty, None) if !is_last => empty_at = Some(at.saturating_sub(1)),
-                (Name::Empty, None) => {}
+                (Name::Empty, None) => empty_at = Some(at.saturating_sub(1)),
                 (Name::Empty, Some(_)) if !is_last => {}
                 (Name::Dot | Name::DotDot, _) => return Err(Fault::dot_segment(at)),
                 // A base URL that ends with a slash makes `//api`.
@@ -118,7 +117,6 @@ impl<'a> Search<'a> {
         self.progress = match (self.progress, segment.name) {
             (FeedSearch::Found(kind), _) => FeedSearch::Found(kind),
             (same, Name::Empty) => same,
-            (FeedSearch::Nothing, Name::Blank) => FeedSearch::Nothing,
             // Some servers drop such a segment, and what follows it.
             (same, Name::Blank) => {
                 (self.is_doubtful, self.is_name_cut) = (true, true);

@@ -166,6 +166,17 @@ mod tests {
         assert!(start.elapsed() >= ACCEPT_PAUSE);
     }
 
+    #[test]
+    fn a_client_that_is_gone_is_no_reason_to_pause() {
+        use rustix::io::Errno;
+        for gone in [Errno::CONNABORTED, Errno::CONNRESET, Errno::CONNREFUSED] {
+            assert!(is_about_one_connection(&gone.into()), "{gone}");
+        }
+        for ours in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::INVAL] {
+            assert!(!is_about_one_connection(&ours.into()), "{ours}");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn failures_are_warned_about_at_a_bounded_rate() {
         let mut acceptor = Acceptor::new(any_port());

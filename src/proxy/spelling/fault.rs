@@ -80,7 +80,6 @@ fn check_escape(rest: &[u8]) -> Result<usize, &'static str> {
             [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => Err("encoded twice"),
             _ => Ok(3),
         },
-        byte if byte.is_ascii() => Ok(3),
         // SECURITY: lax decoders make letters of overlong encodings, and drop what is not UTF-8.
         _ => utf8_escapes_len(rest).ok_or("not UTF-8"),
     }
@@ -90,10 +89,8 @@ fn utf8_escapes_len(rest: &[u8]) -> Option<usize> {
     let mut character = [0; 4];
     for n in 0..character.len() {
         character[n] = escaped_byte(rest.get(3 * n..)?)?;
-        match std::str::from_utf8(&character[..=n]) {
-            Ok(_) => return Some(3 * (n + 1)),
-            Err(error) if error.error_len().is_none() => {}
-            Err(_) => return None,
+        if std::str::from_utf8(&character[..=n]).is_ok() {
+            return Some(3 * (n + 1));
         }
     }
     None

@@ -114,5 +114,5 @@ fn stop(text: &[u8]) -> Option<(u8, usize)> {
 pub(super) fn escaped_byte(text: &[u8]) -> Option<u8> {
     let [b'%', high, low, ..] = text else { return None };
     let digit = |byte: &u8| char::from(*byte).to_digit(16);
-    u8::try_from(digit(high)? << 4 | digit(low)?).ok()
+    u8::try_from(16 * digit(high)? + digit(low)?).ok()
 }

@@ -90,6 +90,7 @@ const ROWS: &[(&str, Expected)] = &[
     ("/a:b@c!$&'()*+,;=~-._", Other),
     ("/100%25", Other),
     ("/100%25/%25x%25", Other),
+    ("/%254g/%25g4", Other),
     ("/caf%c3%a9/%F0%9F%98%80", Other),
     ("/caf\u{e9}", Other),
     ("/a%20b%3fc%23d%5b%5d", Other),
