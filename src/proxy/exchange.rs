@@ -324,6 +324,7 @@ mod tests {
         full().collect().await.expect("a body");
         let mut body = full();
         body.frame().await.expect("a frame").expect("data");
+        assert!(http_body::Body::is_end_stream(&body));
         drop(body);
         drop(begin(&metrics).answer(Response::new(body::empty())));
         assert_eq!((broken_off("dropped"), broken_off("failed"), requests().as_str()), (1, 0, "4"));
@@ -346,5 +347,46 @@ mod tests {
             count(&metrics, "catalog_proxy_response_body_bytes_total{route=\"packages\"}"),
             (9 + MAX_PIECE).to_string()
         );
+    }
+
+    /// A body of three bytes that tells its length or its end, or neither.
+    struct Telling {
+        data: Option<Bytes>,
+        length: bool,
+        end: bool,
+    }
+
+    impl http_body::Body for Telling {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            Poll::Ready(self.data.take().map(|data| Ok(Frame::data(data))))
+        }
+
+        fn is_end_stream(&self) -> bool {
+            self.end && self.data.is_none()
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            if self.length { SizeHint::with_exact(3) } else { SizeHint::default() }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_that_is_told_needs_no_question() {
+        for (length, end) in [(true, true), (true, false), (false, true), (false, false)] {
+            let metrics = Arc::new(Metrics::default());
+            let body = body::boxed(Telling { data: Some("abc".into()), length, end });
+            let mut body = begin(&metrics).answer(Response::new(body)).into_body();
+            body.frame().await.expect("a frame").expect("data");
+            drop(body);
+            let line = "catalog_proxy_responses_broken_off_total{route=\"packages\",end=\"dropped\"}";
+            let dropped = if length || end { "0" } else { "1" };
+            assert_eq!(count(&metrics, line), dropped, "length {length}, end {end}");
+        }
     }
 }

@@ -153,4 +153,17 @@ mod tests {
             prop_assert!(!names.contains(&refused.name()), "{}", text);
         }
     }
+
+    #[test]
+    fn weights_have_three_digits_and_are_one_at_most() {
+        let check = |text: &str, expected: Option<Weight>| assert_eq!(weight(text), expected, "{text:?}");
+        for (text, expected) in
+            [("0", 0), ("0.", 0), ("0.5", 500), ("0.500", 500), ("0.05", 50), ("1", 1000), ("1.000", 1000)]
+        {
+            check(text, Some(expected));
+        }
+        for text in ["", "2", "-0", "00", ".5", "1.001", "0.0001", "0.5000", "0.x", "0.+1", "0,5", "x"] {
+            check(text, None);
+        }
+    }
 }

@@ -110,4 +110,15 @@ mod tests {
             shop(&format!("{doubtful}&platform=unix"));
         }
     }
+
+    #[test]
+    fn a_shop_window_names_its_language_or_wants_details() {
+        for query in ["locale=de-DE", "platform=unix&locale", "with-details=link&x=1"] {
+            assert!(is_shop_window(Some(query)), "{query}");
+        }
+        for query in [None, Some(""), Some("platform=unix&country=de"), Some("x=locale"), Some("locales=de")]
+        {
+            assert!(!is_shop_window(query), "{query:?}");
+        }
+    }
 }

@@ -188,9 +188,7 @@ pub fn problem(error: &Error) -> Response<Body> {
     insert(headers, PROXY_STATUS, &status);
     headers.insert(header::VIA, VIA);
     if let Some(pause) = error.retry_after() {
-        // Whole seconds, and never so few that it is asked too early.
-        let seconds = pause.as_secs() + u64::from(pause.subsec_nanos() > 0);
-        headers.insert(header::RETRY_AFTER, seconds.max(1).into());
+        headers.insert(header::RETRY_AFTER, retry_after(pause).into());
     }
     match error {
         Error::MethodNotAllowed { allow } => {
@@ -208,8 +206,25 @@ pub fn problem(error: &Error) -> Response<Body> {
 /// The error of a method that feeds and probes do not answer.
 pub const METHOD_NOT_ALLOWED: Error = Error::MethodNotAllowed { allow: READ_METHODS };
 
+/// Returns a pause in whole seconds, never so few that it is asked too early.
+fn retry_after(pause: Duration) -> u64 {
+    pause.as_secs() + u64::from(pause.subsec_nanos() > 0 || pause.is_zero())
+}
+
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_to_come_back_too_early() {
+        for (millis, seconds) in [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (60_000, 60)] {
+            assert_eq!(retry_after(Duration::from_millis(millis)), seconds, "{millis} ms");
+        }
     }
 }

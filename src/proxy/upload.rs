@@ -80,3 +80,53 @@ impl http_body::Body for Upload {
         self.incoming.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{StreamExt, stream};
+    use http_body::Body as _;
+    use http_body_util::{BodyExt, StreamBody};
+
+    use super::*;
+    use crate::body;
+
+    /// A body of pieces, each of which comes some time after the one before.
+    fn pieces(pieces: Vec<usize>, pause: Duration) -> Body {
+        let frames = stream::iter(pieces).then(move |len| async move {
+            sleep(pause).await;
+            Ok::<_, BoxError>(Frame::data(Bytes::from(vec![0; len])))
+        });
+        body::boxed(StreamBody::new(Box::pin(frames)))
+    }
+
+    async fn outcome(lens: &[usize], pause: Duration, max: u64) -> Result<usize, String> {
+        let (upload, fault) = Upload::new(pieces(lens.to_vec(), pause), max);
+        let collected = upload.collect().await.map(|body| body.to_bytes().len());
+        let told = fault.get().map(ToString::to_string);
+        assert_eq!(collected.as_ref().err().map(ToString::to_string), told);
+        collected.map_err(|error| error.to_string())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_goes_on_is_waited_for_and_who_drips_is_not() {
+        let second = Duration::from_secs(1);
+        assert_eq!(outcome(&[LEAST; 3], PAUSE - second, u64::MAX).await, Ok(3 * LEAST));
+        assert_eq!(outcome(&[LEAST / 2; 8], 10 * second, u64::MAX).await, Ok(4 * LEAST));
+        outcome(&[LEAST / 4; 8], 10 * second, u64::MAX).await.expect_err("too little in time");
+        outcome(&[LEAST], PAUSE + second, u64::MAX).await.expect_err("a pause");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_may_have_its_size_to_the_byte() {
+        assert_eq!(outcome(&[3, 7], Duration::ZERO, 10).await, Ok(10));
+        outcome(&[3, 8], Duration::ZERO, 10).await.expect_err("one too many");
+    }
+
+    #[test]
+    fn length_and_end_are_those_of_the_body() {
+        let (upload, _) = Upload::new(body::full("abc"), 10);
+        assert_eq!((upload.size_hint().exact(), upload.is_end_stream()), (Some(3), false));
+        let (upload, _) = Upload::new(body::empty(), 10);
+        assert!(upload.is_end_stream());
+    }
+}

@@ -189,6 +189,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_last_request_says_whether_there_are_streams() {
+        let activity = Activity::new(Ipv4Addr::LOCALHOST.into());
+        assert!(!activity.is_multiplexed());
+        for version in [Version::HTTP_2, Version::HTTP_11] {
+            let mut request = Request::new(Empty::<Bytes>::new());
+            *request.version_mut() = version;
+            drop(activity.start(&request));
+            assert_eq!(activity.is_multiplexed(), version == Version::HTTP_2);
+            activity.asked().await;
+        }
+    }
+
+    #[tokio::test]
     async fn a_close_lingers_if_an_answer_may_meet_more_input() {
         let received = |activity: &Arc<Activity>| activity.received();
         let sent = |activity: &Arc<Activity>| activity.sent();

@@ -219,10 +219,25 @@ mod tests {
         assert!(is_closed(&first).await);
         let _busy_too = start(&third, Version::HTTP_2);
         assert_eq!(admit(&connections, "2001:db8::4").expect_err("all are busy"), Full::PerAddress);
-        let exempt: Vec<_> = (0..3).map(|_| admit(&connections, "198.51.100.7").expect("a place")).collect();
-        let _requests: Vec<_> = exempt.iter().map(|place| start(place, Version::HTTP_11)).collect();
+        let busy_place = |_| {
+            let place = admit(&connections, "198.51.100.7").expect("a place");
+            (start(&place, Version::HTTP_11), place)
+        };
+        let _exempt: Vec<_> = (0..3).map(busy_place).collect();
         let mapped = admit(&connections, "::ffff:192.0.2.1").expect("a place");
         assert_eq!(mapped.activity.network.to_string(), "192.0.2.1");
+    }
+
+    #[test]
+    fn a_client_is_an_address_or_a_network_of_ipv6() {
+        for (address, expected) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("::1", "::"),
+        ] {
+            assert_eq!(network(address.parse().expect("an address")).to_string(), expected);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -153,23 +153,26 @@ mod tests {
         check("Service", None);
     }
 
-    fn v6(only: bool) -> TcpListener {
+    fn v6(only: bool, address: Ipv6Addr) -> TcpListener {
         let socket = Socket::new(Domain::IPV6, Type::STREAM, None).expect("a socket");
         socket.set_only_v6(only).expect("an option");
-        socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)).into()).expect("a port");
+        socket.bind(&SocketAddr::from((address, 0)).into()).expect("a port");
         socket.listen(1).expect("a listener");
         socket.into()
     }
 
     #[test]
     fn a_socket_without_ipv4_is_told() {
-        let both = v6(false);
-        assert_eq!(deaf_for_ipv4(&both, &[]), None);
-        let only = v6(true);
+        for heard in [v6(false, Ipv6Addr::UNSPECIFIED), v6(true, Ipv6Addr::LOCALHOST)] {
+            assert_eq!(deaf_for_ipv4(&heard, &[]), None);
+        }
+        let only = v6(true, Ipv6Addr::UNSPECIFIED);
         let port = only.local_addr().expect("an address").port();
         assert!(
             deaf_for_ipv4(&only, &[]).expect("a warning").ends_with(&format!("ListenStream=0.0.0.0:{port}"))
         );
+        let elsewhere = TcpListener::bind("127.0.0.1:0").expect("another port");
+        assert!(deaf_for_ipv4(&only, &[elsewhere]).is_some());
         let other = TcpListener::bind(("0.0.0.0", port)).expect("the same port");
         assert_eq!(deaf_for_ipv4(&only, &[other]), None);
     }

@@ -36,7 +36,7 @@ enum End {
     Open,
     /// The write side is shut and input is dropped.
     Lingering { timeout: Pin<Box<Sleep>>, dropped: usize },
-    /// The peer has shut its side, or was waited for long enough.
+    /// There is no more input, or the peer was waited for long enough.
     Input,
 }
 
@@ -99,8 +99,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
             self.activity.received();
-        } else if read.is_ready() && buffer.remaining() > 0 {
-            self.end = End::Input;
         }
         read
     }
@@ -164,6 +162,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::cancel;
 
     fn socket<S>(stream: S) -> Socket<S> {
         Socket::new(stream, Activity::new(Ipv4Addr::LOCALHOST.into()))
@@ -257,6 +256,18 @@ mod tests {
         shut.expect("an end");
         assert_eq!((read.duration_since(start), start.elapsed()), (Duration::ZERO, LINGER_TIMEOUT));
         stream.shutdown().await.expect("once is enough");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn to_look_for_input_is_not_to_have_it() {
+        let (near, _far) = duplex(100);
+        let mut stream = socket(near);
+        drop(stream.activity.start(&http::Request::new(http_body_util::Empty::<bytes::Bytes>::new())));
+        assert!(cancel::after(1, stream.read_u8()).await.is_none());
+        stream.write_all(b"answer").await.expect("room");
+        let start = Instant::now();
+        stream.shutdown().await.expect("an end");
+        assert_eq!(start.elapsed(), Duration::ZERO, "nothing was asked that is not answered");
     }
 
     #[tokio::test(start_paused = true)]
