@@ -96,7 +96,7 @@ async fn the_log_tells_what_became_of_each_file() {
     told("the shop's file is gone, the last good list stays until SIGHUP", json!({"shop": "gold"})).await;
     // Told once, whatever happens to others.
     fs::write(path("late"), list(&["docker"])).unwrap();
-    told("\"late\"", json!({"message": "shop added"})).await;
+    until("the other one", async || proxy.with("shop added").len() == 2).await;
     assert_eq!(proxy.with("file is gone").len(), 1);
 }
 
