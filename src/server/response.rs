@@ -108,3 +108,31 @@ impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> Body for ResponseBody<B> {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::body;
+    use crate::server::activity::Activity;
+
+    #[tokio::test]
+    async fn a_stream_gets_pieces_to_the_last_byte() {
+        let activity = Activity::new(Ipv4Addr::LOCALHOST.into());
+        let running = activity.start(&http::Request::new(body::empty()));
+        Arc::<Progress>::default()
+            .in_stream(async {
+                let mut body = ResponseBody::new(body::full(vec![0; 2 * MAX_PIECE + 1]), running);
+                for expected in [MAX_PIECE, MAX_PIECE, 1] {
+                    assert!(!body.is_end_stream(), "{expected} bytes are left");
+                    let frame = body.frame().await.expect("a frame").expect("data");
+                    assert_eq!(frame.data_ref().map(Bytes::len), Some(expected));
+                }
+                assert!(body.is_end_stream());
+            })
+            .await;
+    }
+}

@@ -78,3 +78,52 @@ where
         tokio::spawn(panics::catch_task("connection", self.panics.clone(), limited));
     }
 }
+
+#[cfg(test)]
+impl Progress {
+    /// Runs `task` as that of a stream.
+    pub(super) async fn in_stream<F: Future>(self: Arc<Self>, task: F) -> F::Output {
+        STREAM.scope(self, task).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// Returns after how long a client has stalled that takes `len` bytes every so often.
+    async fn stalls(len: usize, every: Duration, times: usize) -> Option<Duration> {
+        let (progress, start) = (Progress::default(), Instant::now());
+        let client = async {
+            for _ in 0..times {
+                progress.offer(len);
+                sleep(every).await;
+            }
+            progress.pause();
+            sleep(3 * WRITE_TIMEOUT).await;
+        };
+        tokio::select! {
+            () = progress.stalled() => Some(start.elapsed()),
+            () = client => None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_too_little_has_stalled() {
+        assert_eq!(stalls(1, WRITE_TIMEOUT, 0).await, None, "nothing to take");
+        assert_eq!(stalls(1, 2 * WRITE_TIMEOUT, 1).await, Some(WRITE_TIMEOUT), "nothing taken");
+        assert_eq!(stalls(1, WRITE_TIMEOUT / 4, 20).await, Some(WRITE_TIMEOUT), "a byte now and then");
+        assert_eq!(stalls(MIN_WRITE, WRITE_TIMEOUT / 2, 20).await, None, "slow but steady");
+        assert_eq!(stalls(1, WRITE_TIMEOUT / 2, 1).await, None, "all taken in time");
+    }
+
+    #[tokio::test]
+    async fn only_tasks_of_streams_have_progress() {
+        assert!(Progress::of_stream().is_none());
+        let progress = Arc::<Progress>::default();
+        let found = Arc::clone(&progress).in_stream(async { Progress::of_stream() }).await;
+        assert!(Arc::ptr_eq(&found.expect("one"), &progress));
+    }
+}

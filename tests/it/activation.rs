@@ -96,6 +96,7 @@ async fn sockets_take_the_place_of_addresses_by_their_names() {
     assert_eq!(get(process.address, "/api/v4/packages").await.text(), "[]");
     assert!(get(process.admin, "/metrics").await.text().contains("catalog_proxy_"));
     until("the log", async || process.log().matches("in place of the setting").count() == 2).await;
+    assert!(!process.log().contains("another process"), "{}", process.log());
 }
 
 /// Runs the binary to its end with sockets handed over.

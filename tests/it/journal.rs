@@ -88,6 +88,10 @@ async fn lines_have_their_priority_and_no_time() {
     check(&["not reloaded"], "<4> WARN whitelist not reloaded, the last good one stays shop=default ").await;
     get(address, "/api/v4//packages").await;
     check(&["request failed"], "<7>DEBUG request failed ").await;
+    // What is the upstream's fault is no detail.
+    upstream.stop().await;
+    get(address, "/elsewhere").await;
+    check(&["request failed", "/elsewhere"], "<4> WARN request failed ").await;
     assert_all_begin(&process.log, |line| line.starts_with('<') && line.as_bytes()[2] == b'>');
 }
 
