@@ -403,6 +403,15 @@ proptest! {
 }
 
 #[test]
+fn a_rename_weighs_what_its_texts_do() {
+    let text = |len: usize| "x".repeat(len);
+    let seller = crate::news::SellerName::Free;
+    let (uuid, from, to, name) = (text(1), text(10), text(100), Some(text(1000)));
+    let rename = Rename { uuid, from, seller_before: seller, to, seller, name };
+    assert_eq!(rename.weight(), size_of::<Rename>() + 1111);
+}
+
+#[test]
 fn knows_the_odd_elements() {
     assert_eq!(content("a b$").odd(), (1, 1));
 }
