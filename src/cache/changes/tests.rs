@@ -408,7 +408,10 @@ fn a_rename_weighs_what_its_texts_do() {
     let seller = crate::news::SellerName::Free;
     let (uuid, from, to, name) = (text(1), text(10), text(100), Some(text(1000)));
     let rename = Rename { uuid, from, seller_before: seller, to, seller, name };
-    assert_eq!(rename.weight(), size_of::<Rename>() + 1111);
+    let weight = size_of::<Rename>() + 1111;
+    assert_eq!(rename.weight(), weight);
+    let changes = KeyChanges { renames: vec![rename.clone(), rename], ..KeyChanges::default() };
+    assert_eq!(changes.weight(), 2 * weight);
 }
 
 #[test]
