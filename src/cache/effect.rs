@@ -30,19 +30,31 @@ impl Feed {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
+    use tokio::time::Instant;
 
     use super::*;
-    use crate::cache::cached_feed::FeedIndex;
-    use crate::feed::packages::PackagesIndex;
+    use crate::cache::tests::{Scripted, categories, key, packages};
+
+    const BODY: &str = r#"[{"code":"a","buy_url":"https://go.plesk.com/"},{"code":"b","buy_url":"https://go.plesk.com/"},{"code":"f"}]"#;
+
+    #[tokio::test]
+    async fn only_packages_feeds_in_the_cache_are_asked() {
+        let cache = Scripted::default().cache();
+        let rules = |text: &str| Arc::new(Rules::of_text(text));
+        let (before, other) = (rules("extensions = [\"a\"]"), rules("extensions = [\"a\", \"f\"]"));
+        let changes = |now: &Arc<Rules>| cache.shop_view_changes(&before, now);
+        let keep = |key, copy| drop(cache.0.store.insert(&key, copy, Instant::now()));
+        keep(key(0).as_kind(FeedKind::Categories), categories("[]"));
+        // Without one there is nothing to tell by.
+        assert_eq!((changes(&before), changes(&other)), (false, true));
+        keep(key(0), packages(BODY));
+        assert_eq!((changes(&before), changes(&other)), (false, false));
+        assert!(changes(&rules("extensions = [\"b\"]")));
+    }
 
     #[test]
     fn only_what_the_shop_view_shows_counts() {
-        let body = Bytes::from(
-            r#"[{"code":"a","buy_url":"https://go.plesk.com/"},{"code":"b","buy_url":"https://go.plesk.com/"},{"code":"f"}]"#,
-        );
-        let index = PackagesIndex::of(&body).expect("a feed");
-        let feed = Feed::new(body, FeedIndex::Packages(index));
+        let feed = packages(BODY).feed;
         let rules = |text: &str| Arc::new(Rules::of_text(text));
         let before = rules("extensions = [\"a\"]");
         let check = |text: &str, expected: bool| {

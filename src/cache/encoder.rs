@@ -215,7 +215,11 @@ mod tests {
     }
 
     fn view() -> Arc<View> {
-        Arc::new(View::new(format!("[{:?}]", "x".repeat(10 * MIN_ENCODED_BYTES)).into()))
+        view_of(10 * MIN_ENCODED_BYTES)
+    }
+
+    fn view_of(bytes: usize) -> Arc<View> {
+        Arc::new(View::new(vec![b'x'; bytes]))
     }
 
     /// Waits until what goes on in the background has happened.
@@ -258,12 +262,45 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_queue_has_a_bound() {
+        let encoder = encoder(Encoding::encode);
+        let queue = |n: usize| encoder.queue((Digest::of(&n.to_le_bytes()), Encoding::Gzip));
+        let mut queued: Vec<_> = (0..MAX_WAITING_FORMS).map(|n| queue(n).expect("room")).collect();
+        assert!(queue(MAX_WAITING_FORMS).is_none());
+        queued.pop();
+        assert!(queue(MAX_WAITING_FORMS).is_some());
+    }
+
+    #[tokio::test]
+    async fn small_bodies_have_no_encoded_form() {
+        let encoder = encoder(Encoding::encode);
+        for (bytes, expected) in [(MIN_ENCODED_BYTES - 1, false), (MIN_ENCODED_BYTES, true)] {
+            let view = view_of(bytes);
+            encoder.encode(&view, Encoding::Gzip).await.expect("a form");
+            assert_eq!(encoder.encoded(&view, Encoding::Gzip).is_some(), expected, "{bytes}");
+        }
+    }
+
+    /// Returns true if a form was asked for in the background.
+    fn is_begun(encoder: &Encoder, view: &View, encoding: Encoding) -> bool {
+        // In this order: the form is kept before it leaves the queue.
+        encoder.under_way() > 0 || encoder.0.store.encoded(view.digest, encoding).is_some()
+    }
+
+    #[tokio::test]
     async fn what_could_not_be_kept_is_not_encoded_in_the_background() {
-        let encoder =
-            Encoder::encoding_with(Encoding::encode, Store::new(600, Counter::default()), Arc::default());
         let view = view();
+        let over = |room: u64| {
+            let store = Store::new(room, Counter::default());
+            Encoder::encoding_with(Encoding::encode, store, Arc::default())
+        };
+        // As large as the view itself, which is more than its form takes.
+        let encoder = over(view.body.len() as u64);
         assert!(encoder.encoded(&view, Encoding::Gzip).is_none());
-        assert_eq!(encoder.under_way(), 0);
+        assert!(is_begun(&encoder, &view, Encoding::Gzip));
+        let encoder = over(600);
+        assert!(encoder.encoded(&view, Encoding::Gzip).is_none());
+        assert!(!is_begun(&encoder, &view, Encoding::Gzip));
         // A client that takes nothing else gets it.
         assert!(encoder.encode(&view, Encoding::Gzip).await.is_ok());
     }
@@ -286,6 +323,8 @@ mod tests {
         let encoder = encoder(Encoding::encode);
         let view = view();
         encoder.close();
+        assert!(encoder.encoded(&view, Encoding::Zstd).is_none());
+        assert!(!is_begun(&encoder, &view, Encoding::Zstd));
         assert_eq!(
             encoder.encode(&view, Encoding::Gzip).await.expect("a form"),
             Encoding::Gzip.encode(&view.body)

@@ -191,6 +191,7 @@ mod tests {
             failures.remember(&key, &FetchError::Coding, Duration::ZERO, Instant::now());
         }
         assert!(failures.recent(&key, Instant::now()).is_some());
+        assert!(matches!(failures.last(&key), Some(FetchError::Coding)));
         tokio::time::advance(MAX_PAUSE_WITHOUT_COPY).await;
         assert!(failures.recent(&key, Instant::now()).is_none());
         assert!(!failures.may_retry(&key, Instant::now()));
@@ -198,6 +199,6 @@ mod tests {
         assert!(failures.may_retry(&key, Instant::now()));
         failures.remember(&key, &FetchError::Coding, Duration::ZERO, Instant::now());
         failures.forget(&key);
-        assert!(failures.may_retry(&key, Instant::now()));
+        assert!(failures.may_retry(&key, Instant::now()) && failures.last(&key).is_none());
     }
 }

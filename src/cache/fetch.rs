@@ -401,3 +401,6 @@ impl Builder {
         content.unwrap_or(Err(FetchError::Interrupted))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,3 +131,33 @@ impl FetchError {
         chain.filter(|chain| *chain != self.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::UpstreamFailure;
+
+    #[test]
+    fn says_when_to_ask_again_and_what_only_the_log_is_told() {
+        let check = |error: FetchError, retry_after: Option<u64>, chain: Option<&str>| {
+            assert_eq!(error.retry_after(), retry_after.map(Duration::from_secs), "{error:?}");
+            assert_eq!(error.chain().as_deref(), chain, "{error:?}");
+        };
+        let failure = UpstreamFailure::Refused;
+        let upstream = |chain: &str| FetchError::Upstream(UpstreamError { failure, chain: chain.into() });
+        check(upstream("tcp: refused"), Some(1), Some("tcp: refused"));
+        // What the error itself says is not said twice.
+        check(upstream(&failure.to_string()), Some(1), None);
+        let redirect = FetchError::Redirect { location: "https://elsewhere.test/".into() };
+        assert_eq!((upstream("tcp: refused").weight(), redirect.weight()), (12, 23));
+        check(redirect, Some(1), Some("https://elsewhere.test/"));
+        check(FetchError::Coding, Some(1), None);
+        let status = |retry_after| FetchError::Status { status: StatusCode::BAD_GATEWAY, retry_after };
+        check(status(None), Some(1), None);
+        check(status(Some(Duration::from_secs(77))), Some(77), None);
+        for busy in [FetchError::Busy, FetchError::Late(RETRY_AFTER), FetchError::NoRoom] {
+            check(busy, Some(5), None);
+        }
+        check(FetchError::Interrupted, None, None);
+    }
+}

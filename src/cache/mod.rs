@@ -24,6 +24,8 @@ mod shared_value;
 mod shrink_guard;
 mod state;
 mod store;
+#[cfg(test)]
+mod tests;
 mod vary;
 pub mod view;
 mod views;

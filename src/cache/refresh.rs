@@ -63,3 +63,50 @@ impl Cache {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{advance, sleep, timeout};
+
+    use super::*;
+    use crate::cache::tests::{Scripted, key, packages, settle};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_in_use_is_renewed_late_in_its_life_and_without_a_client() {
+        let upstream = Scripted::default();
+        let cache = upstream.cache();
+        let (stop, stopped) = watch::channel(false);
+        let keeper = tokio::spawn(cache.clone().keep_fresh(stopped));
+        cache.look_up(&key(0)).found().await.expect("a copy");
+        // It is fresh for ten minutes.
+        sleep(Duration::from_mins(7)).await;
+        assert_eq!(upstream.asked(), 1);
+        sleep(Duration::from_mins(3)).await;
+        assert_eq!(upstream.asked(), 2);
+        stop.send(true).expect("a keeper");
+        timeout(SECOND, keeper).await.expect("an end").expect("no panic");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_asks_for_or_is_stale_at_once_is_left_to_the_next_client() {
+        let upstream = Scripted::default();
+        let cache = upstream.cache();
+        let keep = |n: usize, lifetime: Duration| {
+            let mut copy = packages(format!("[{n}]"));
+            copy.meta.freshness.lifetime = lifetime;
+            cache.0.store.insert(&key(n), copy, Instant::now());
+        };
+        keep(0, REFRESH_MIN_LIFETIME);
+        advance(SECOND).await;
+        keep(1, REFRESH_MIN_LIFETIME);
+        keep(2, REFRESH_MIN_LIFETIME / 2);
+        advance(REFRESH_ASKED_WITHIN).await;
+        let now = Instant::now();
+        cache.renew_due(cache.0.store.feeds(now), now);
+        settle().await;
+        let is_renewed = |n: usize| cache.0.store.get(&key(n), now).expect("a copy").is_fresh(now);
+        assert_eq!([0, 1, 2].map(is_renewed), [false, true, false]);
+    }
+}

@@ -215,19 +215,8 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::cached_feed::FeedIndex;
-    use crate::feed::{FeedKind, packages};
+    use crate::cache::tests::{key, packages as copy};
     use crate::policy::{ViewKind, ViewRules};
-
-    fn key(n: usize) -> Key {
-        Key::new(FeedKind::Packages, &format!("/api/v4/packages?{n}").parse().expect("a target"))
-    }
-
-    fn copy(body: String) -> CachedFeed {
-        let body = Bytes::from(body);
-        let index = FeedIndex::Packages(packages::PackagesIndex::of(&body).expect("a feed"));
-        CachedFeed { feed: Arc::new(Feed::new(body, index)), meta: Meta::bare() }
-    }
 
     #[test]
     fn knows_what_it_has_no_room_for() {
@@ -238,13 +227,32 @@ mod tests {
             drop(inserted);
             let found = store.get(&key(0), Instant::now());
             assert_eq!(found.is_some(), expected);
-            assert!(store.usage().0 <= size, "{:?}", store.usage());
+            let (used, bound) = store.usage();
+            assert!(used <= size && bound == size, "{used} of {bound}");
         };
         check(1 << 20, 10, true);
         check(1 << 20, 900 << 10, true);
         check(1 << 20, 1 << 20, false);
         check(256, 10, false);
         check(0, 10, false);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_feed_that_nobody_asked_for_longest_makes_room() {
+        let store = Store::new(1 << 20, Counter::default());
+        let insert = |n: usize| {
+            store.insert(&key(n), copy(format!("[{n},{:?}]", "x".repeat(400 << 10))), Instant::now())
+        };
+        insert(0);
+        insert(1);
+        tokio::time::advance(Duration::from_secs(100)).await;
+        assert!(store.get(&key(0), Instant::now()).is_some());
+        tokio::time::advance(Duration::from_secs(50)).await;
+        let asked: Vec<_> = store.feeds(Instant::now()).iter().map(|feed| feed.asked.as_secs()).collect();
+        assert_eq!(asked, [50, 150]);
+        insert(2);
+        let left = [0, 1, 2].map(|n| store.get(&key(n), Instant::now()).is_some());
+        assert_eq!(left, [true, false, true]);
     }
 
     #[test]

@@ -55,14 +55,14 @@ fn unexpected(headers: &HeaderMap) -> String {
 mod tests {
     use super::*;
 
+    fn headers(values: &[&str]) -> HeaderMap {
+        values.iter().map(|value| (header::VARY, value.parse().expect("a value"))).collect()
+    }
+
     #[test]
     fn only_accept_encoding_is_expected() {
         let check = |values: &[&str], expected: &str| {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append(header::VARY, value.parse().expect("a value"));
-            }
-            assert_eq!(unexpected(&headers), expected, "{values:?}");
+            assert_eq!(unexpected(&headers(values)), expected, "{values:?}");
         };
         check(&[], "");
         check(&["Accept-Encoding"], "");
@@ -81,5 +81,16 @@ mod tests {
         assert!(is_due("*", 2 * WARNING_INTERVAL));
         assert!(!is_due("cookie", 2 * WARNING_INTERVAL));
         assert!(is_due("cookie", 3 * WARNING_INTERVAL));
+    }
+
+    #[test]
+    fn what_is_expected_is_nothing_to_warn_about() {
+        let (warning, now) = (VaryWarning::default(), Instant::now());
+        let warned_about = |values: &[&str]| {
+            warning.check("/api/v4/packages", &headers(values), now);
+            warning.0.lock().as_ref().map(|(fields, _)| fields.clone())
+        };
+        assert_eq!(warned_about(&["Accept-Encoding"]), None);
+        assert_eq!(warned_about(&["Cookie"]).as_deref(), Some("cookie"));
     }
 }

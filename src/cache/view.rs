@@ -190,6 +190,18 @@ mod tests {
         {"code":"b","buy_url":"https://go.plesk.com/b"},{"code":"f"}]"#;
 
     #[test]
+    fn a_view_weighs_its_body_and_has_an_etag_for_each_coding() {
+        let view = View::new(vec![b'x'; 1000]);
+        let digest = view.digest;
+        let etags = [None, Some(Encoding::Zstd), Some(Encoding::Gzip), Some(Encoding::Brotli)];
+        let etags = etags.map(|encoding| view.etag(encoding).clone());
+        let expected = ["", "-zstd", "-gzip", "-br"].map(|coding| format!("\"{digest}{coding}\""));
+        assert_eq!(etags, expected);
+        let texts: usize = expected.iter().map(String::len).sum();
+        assert_eq!(view.weight(), size_of::<View>() + texts + 1000);
+    }
+
+    #[test]
     fn lists_that_decide_the_same_share_a_key() {
         let feed = packages(PLESK);
         let key = |codes: &[&str]| feed.decide(None, &list(codes));

@@ -244,6 +244,9 @@ mod tests {
         let one = views.view(&feed, None, &list(1)).await.expect("a view");
         let other = views.view(&feed, None, &list(2)).await.expect("a view");
         assert!(Arc::ptr_eq(&one, &other));
+        // What is there is no work for a task.
+        let again = views.view(&feed, None, &list(1)).now_or_never().expect("no wait").expect("a view");
+        assert!(Arc::ptr_eq(&one, &again));
     }
 
     #[test]

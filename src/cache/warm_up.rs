@@ -112,3 +112,49 @@ impl Cache {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::cache::tests::{Scripted, disk_with, key, packages, settle};
+    use crate::config::CacheConfig;
+
+    #[tokio::test(start_paused = true)]
+    async fn without_copies_on_disk_nothing_is_fetched_until_somebody_asks_for_warmth() {
+        let upstream = Scripted::default();
+        let cache = upstream.cache();
+        let (_stop, stopped) = watch::channel(false);
+        let warming = tokio::spawn(cache.clone().warm_up(stopped));
+        settle().await;
+        assert_eq!(upstream.asked(), 0);
+        assert!(!cache.ask_for_warmth());
+        timeout(Duration::from_mins(1), warming).await.expect("an end").expect("no panic");
+        assert!(cache.ask_for_warmth());
+    }
+
+    #[tokio::test]
+    async fn copies_on_disk_are_loaded_as_far_as_there_is_room() {
+        let path = tempfile::tempdir().expect("a directory");
+        let disk = disk_with(path.path(), &[(key(0), packages(format!("{:1000}", "[1]")))]).await;
+        let len = disk.recent_files()[0].len;
+        for (size, expected) in [(len + len / 4, 1), (len + len / 4 - 1, 0)] {
+            let config = CacheConfig { size: size.into(), ..CacheConfig::default() };
+            let cache = Scripted::default().cache_with(&config, None, None);
+            assert_eq!(cache.load_copies(&disk).await.len(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_copy_on_disk_does_not_take_the_place_of_one_in_memory() {
+        let path = tempfile::tempdir().expect("a directory");
+        let disk = disk_with(path.path(), &[(key(0), packages("[1]")), (key(1), packages("[1]"))]).await;
+        let cache = Scripted::default().cache();
+        cache.0.store.insert(&key(0), packages("[2]"), Instant::now());
+        assert_eq!(cache.load_copies(&disk).await.len(), 2);
+        let bodies =
+            [0, 1].map(|n| cache.0.store.get(&key(n), Instant::now()).expect("a copy").feed.body.clone());
+        assert_eq!(bodies, ["[2]", "[1]"]);
+    }
+}

@@ -10,7 +10,8 @@ use proptest::sample;
 use super::comparison::MAX_UNCONFIRMED;
 use super::rows::MAX_CODE_BYTES;
 use super::*;
-use crate::cache::cached_feed::FeedIndex;
+use crate::cache::cached_feed::{FeedIndex, Meta};
+use crate::cache::tests::{Scripted, categories};
 use crate::feed::listing::MAX_UUID_BYTES;
 use crate::feed::packages::PackagesIndex;
 use crate::news::history::History;
@@ -155,6 +156,35 @@ fn every_change_is_told_by_one_key() {
         &[("one", "a"), ("two", "b a@")],
         &[("one", "a$", &[]), ("one", "a$", &["switched a plesk was free"])],
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_other_keys_of_the_version_are_those_in_use_each_feed_once() {
+    let cache = Scripted::default().cache();
+    let changes = Comparison::new("v4", &content("a"), &KeyChanges::default(), &content("a b")).unconfirmed;
+    let copy = |feed: &str, unconfirmed: &KeyChanges| CachedFeed {
+        feed: content(feed),
+        meta: Meta { unconfirmed: Arc::new(unconfirmed.clone()), ..Meta::bare() },
+    };
+    let keep = |key: Key, copy: CachedFeed| drop(cache.0.store.insert(&key, copy, Instant::now()));
+    let packages = |version: &str, query| Key::of(feed::FeedKind::Packages, version, Some(query));
+    let none = KeyChanges::default();
+    keep(packages("4", "unused"), copy("unused", &none));
+    tokio::time::advance(REFRESH_ASKED_WITHIN + Duration::from_secs(1)).await;
+    keep(packages("4", "own"), copy("own", &none));
+    keep(packages("5", "other version"), copy("other", &none));
+    keep(Key::of(feed::FeedKind::Categories, "4", None), categories("[]"));
+    keep(packages("4", "1"), copy("a", &none));
+    keep(packages("4", "2"), copy("a", &none));
+    // What it has yet to tell counts, though another one has its feed.
+    keep(packages("4", "3"), copy("a", &changes));
+    let comparison = Comparison { api: "v4", confirmed: changes, unconfirmed: none.clone() };
+    let mut after = copy("own", &none);
+    let confirmed = cache.0.confirm(&packages("4", "own"), comparison, &mut after, Instant::now());
+    let others = confirmed.expect("changes").others;
+    let others: Vec<_> = others.iter().map(|other| (other.feed.digest, other.unconfirmed.len())).collect();
+    let digest = content("a").digest;
+    assert_eq!(others, [(digest, 0), (digest, 1)]);
 }
 
 #[test]
@@ -370,6 +400,18 @@ proptest! {
             counts = if agreed { feed } else { counts };
         }
     }
+}
+
+#[test]
+fn a_rename_weighs_what_its_texts_do() {
+    let text = |len: usize| "x".repeat(len);
+    let seller = crate::news::SellerName::Free;
+    let (uuid, from, to, name) = (text(1), text(10), text(100), Some(text(1000)));
+    let rename = Rename { uuid, from, seller_before: seller, to, seller, name };
+    let weight = size_of::<Rename>() + 1111;
+    assert_eq!(rename.weight(), weight);
+    let changes = KeyChanges { renames: vec![rename.clone(), rename], ..KeyChanges::default() };
+    assert_eq!(changes.weight(), 2 * weight);
 }
 
 #[test]

@@ -221,8 +221,7 @@ fn parse(file: &Bytes) -> Result<(Header, Bytes), Unusable> {
         return Err(Unusable::OtherVersion);
     }
     let line_end = |bytes: &[u8]| bytes.iter().position(|byte| *byte == b'\n').ok_or(Unusable::Format);
-    let digest_at = MAGIC.len() + VERSION.len();
-    let end = line_end(&file[..file.len().min(digest_at + 65)])?;
+    let end = line_end(file)?;
     let expected = file[..end].strip_prefix(MAGIC.as_bytes()).ok_or(Unusable::Format)?;
     let expected = expected.strip_prefix(VERSION.as_bytes()).ok_or(Unusable::Format)?;
     let content = file.slice(end + 1..);
@@ -279,6 +278,21 @@ mod tests {
         check("catalog-proxy Copy 2 ", false);
         check("hello\n", false);
         check("", false);
+    }
+
+    #[test]
+    fn a_copy_is_as_old_as_its_storing_or_its_last_confirmation() {
+        let key = Key::new(FeedKind::Packages, &PathAndQuery::from_static("/api/v4/packages"));
+        let copy = crate::cache::tests::packages("[]");
+        let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(seconds);
+        let check = |confirmed: u64, held: u64| {
+            let file = [&*head(&key, &copy, at(1000)).expect("a header"), &copy.feed.body].concat();
+            let copy = decode(&file.into(), &key, at(confirmed), at(1100)).expect("a copy");
+            assert_eq!(copy.meta.held.as_secs(), held, "confirmed at {confirmed}");
+        };
+        check(0, 100);
+        check(1030, 70);
+        check(1200, 0);
     }
 
     #[test]

@@ -114,8 +114,7 @@ impl Shelf {
             let Ok(meta) = entry.metadata() else { continue };
             let written = meta.modified().unwrap_or(UNIX_EPOCH);
             if name.starts_with(TEMPORARY_PREFIX) {
-                let age = now.duration_since(written).unwrap_or_default();
-                if hold.is_exclusive() || age > TEMPORARY_AGE {
+                if hold.is_exclusive() || is_abandoned(written, now) {
                     // A failure is logged, and it is tried again at the next start.
                     let _ = hold.remove(&name);
                 }
@@ -355,6 +354,11 @@ fn key_of(file: &Bytes, name: &str) -> Result<Key, Unusable> {
 fn names(key: &Key) -> [String; 2] {
     let digest = Digest::of(key.as_str().as_bytes());
     [format!("{digest}{SUFFIX}"), format!("{digest}{SUFFIX_BESIDE}")]
+}
+
+/// Returns true if a temporary file is too old to be that of a running process.
+fn is_abandoned(written: SystemTime, now: SystemTime) -> bool {
+    now.duration_since(written).is_ok_and(|age| age > TEMPORARY_AGE)
 }
 
 /// Returns true if a file's name is that of a cached feed. Others are none of this cache's business.

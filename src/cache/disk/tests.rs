@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use super::shelf::tests::{copy, key};
 use super::*;
+use crate::cache::tests::Scripted;
 use crate::cache_directory::files::{Files, Operation};
+use crate::config::CacheConfig;
 
 /// Longer than any wait here may take; what is asserted is that the end comes.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -99,18 +101,27 @@ async fn a_directory_that_hangs_at_start_holds_nothing_up() {
     let (mut hang, files) = hanging(Operation::Claim);
     hang.begin();
     let disk = Arc::new(open(path.path(), files).await);
-    assert!(!disk.contains(&key("a")));
+    assert!(!disk.contains(&key("a")) && !disk.is_claimed());
     disk.save(&key("a"), &copy("[1]"));
     assert!(disk.take_unsaved().is_empty(), "not while there is no directory");
     let (stop, stopped) = watch::channel(false);
-    let keeper = tokio::spawn(Arc::clone(&disk).keep_claimed(stopped));
+    let keeper = tokio::spawn(Arc::clone(&disk).keep_claimed(stopped.clone()));
     sleep(WRITE_STALL_LIMIT).await;
     until("notice", async || disk.status() == Status::Hanging).await;
     hang.end();
     until("the directory", async || disk.status() == Status::Usable).await;
     assert_eq!(disk.take_unsaved(), HashSet::from([key("a")]));
+    // The cache saves what it has of them.
+    disk.unsaved.note(key("a"));
+    let upstream = Scripted::after(3600);
+    let cache = upstream.cache_with(&CacheConfig::default(), Some(Arc::clone(&disk)), None);
+    cache.0.store.insert(&key("a"), copy("[1]"), tokio::time::Instant::now());
+    let saver = tokio::spawn(cache.keep_fresh(stopped));
+    until("the file", async || disk.contains(&key("a"))).await;
     stop.send(true).expect("a keeper");
-    timeout(PATIENCE, keeper).await.expect("an end").expect("no panic");
+    for task in [keeper, saver] {
+        timeout(PATIENCE, task).await.expect("an end").expect("no panic");
+    }
     close(disk).await;
 }
 
@@ -122,11 +133,14 @@ async fn a_write_that_hangs_holds_up_neither_reads_nor_the_end() {
     disk.save(&key("a"), &copy("[1]"));
     until("the file", async || disk.contains(&key("a"))).await;
     hang.begin();
+    let queued = || disk.queued_writes.load(Ordering::SeqCst);
+    disk.save(&key("first"), &copy("[2]"));
+    until("a write that hangs", async || queued() == 0).await;
     for n in 0..MAX_QUEUED_WRITES + 8 {
         disk.save(&key(&n.to_string()), &copy("[2]"));
     }
     // What finds no room is noted.
-    assert!(!disk.unsaved.0.lock().is_empty());
+    assert_eq!((queued(), disk.unsaved.0.lock().len()), (MAX_QUEUED_WRITES, 8));
     assert_eq!(disk.load(&key("a")).await.expect("a copy").feed.body, "[1]");
     let closing = {
         let disk = Arc::clone(&disk);
@@ -145,6 +159,42 @@ async fn a_write_that_hangs_holds_up_neither_reads_nor_the_end() {
     })
     .await;
     assert!(!next.contains(&key("5")), "nothing more is written");
+}
+
+/// The way to one who does not wait for a reply any more.
+fn given_up<T>() -> oneshot::Sender<T> {
+    let (reply, _) = oneshot::channel();
+    reply
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_any_more_is_not_read() {
+    let path = tempfile::tempdir().expect("a directory");
+    let reads = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&reads);
+    let files = Files::with_fault(move |operation, _| {
+        counted.fetch_add(usize::from(operation == Operation::Read), Ordering::SeqCst);
+        Ok(())
+    });
+    let disk = Arc::new(open(path.path(), files).await);
+    disk.save(&key("a"), &copy("[1]"));
+    until("the file", async || disk.contains(&key("a"))).await;
+    let name = disk.recent_files().remove(0).name;
+    read(&disk.shelf, Read::Key { key: key("a"), reply: given_up() });
+    read(&disk.shelf, Read::File { name: name.clone(), reply: given_up() });
+    assert_eq!(reads.load(Ordering::SeqCst), 0);
+    assert!(disk.load(&key("a")).await.is_some() && disk.load_file(name).await.is_some());
+    assert_eq!(reads.load(Ordering::SeqCst), 2);
+    close(disk).await;
+}
+
+#[test]
+fn only_so_many_keys_are_noted_as_unsaved() {
+    let unsaved = Unsaved::default();
+    for n in 0..=MAX_UNSAVED {
+        unsaved.note(key(&n.to_string()));
+    }
+    assert_eq!(unsaved.0.lock().len(), MAX_UNSAVED);
 }
 
 #[tokio::test]

@@ -197,3 +197,62 @@ impl Done {
         Some(Segment { offset: self.bytes, bytes, head: index.head, entries, last })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use http_body_util::BodyExt;
+
+    use super::super::table::{FlightWriter, Flights, Join};
+    use super::*;
+    use crate::cache::tests::{key, packages};
+    use crate::feed::packages::PackagesIndexer;
+    use crate::policy::ViewKind;
+
+    fn started() -> (Flight, FlightWriter) {
+        match Flights::default().join(&key(0), || None::<()>) {
+            Join::Started(flight, writer) => (flight, writer),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn rules() -> ViewRules {
+        ViewRules::of_text("extensions = []", ViewKind::Shop)
+    }
+
+    fn found(body: &str) -> Found {
+        Found { cached: packages(body.to_owned()), outcome: CacheOutcome::Stored }
+    }
+
+    #[tokio::test]
+    async fn one_that_falls_behind_reads_the_rest_from_the_copy() {
+        // More than is cut out of it at once.
+        let numbers: Vec<_> = (0..3 * BATCH).map(|n| n.to_string()).collect();
+        let body = format!("[{}]", numbers.join(","));
+        let (flight, writer) = started();
+        let mut indexer = PackagesIndexer::bounded();
+        writer.begin(found(&body).cached.meta);
+        for piece in [0..100, 100..200] {
+            indexer.push(&Bytes::copy_from_slice(&body.as_bytes()[piece])).expect("a feed");
+            std::iter::from_fn(|| indexer.take()).for_each(|segment| writer.publish(segment));
+        }
+        let Begun::Streaming(_, mut stream) = flight.begun(rules()).await else { panic!("no stream") };
+        let first = stream.frame().await.expect("a frame").expect("data").into_data().expect("data");
+        writer.finish(Ok(found(&body)));
+        let rest = stream.collect().await.expect("an end").to_bytes();
+        assert_eq!([first, rest].concat(), body.as_bytes());
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_feed_that_has_arrived_is_waited_for() {
+        let (flight, writer) = started();
+        let mut indexer = PackagesIndexer::bounded();
+        indexer.push(&Bytes::from_static(b"[1]")).expect("a feed");
+        writer.begin(found("[1]").cached.meta);
+        writer.publish(indexer.finish().expect("a feed"));
+        let mut begun = Box::pin(flight.begun(rules()));
+        assert!(begun.as_mut().now_or_never().is_none());
+        writer.finish(Ok(found("[1]")));
+        assert!(matches!(begun.await, Begun::Ended(Ok(_))));
+    }
+}

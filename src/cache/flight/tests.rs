@@ -14,92 +14,16 @@ use tokio::sync::Notify;
 use super::super::fetch::{Fetcher, Wire};
 use super::super::freshness::FreshnessLimits;
 use super::super::lookup::Lookup;
+use super::super::tests::{Scripted, disk_with, key, packages, settle};
 use super::*;
 use crate::body::{self, Body};
 use crate::cache_status::CacheOutcome;
 use crate::cancel;
 use crate::config;
-use crate::feed::FeedKind;
-use crate::metrics::Metrics;
 use crate::policy::{ViewKind, ViewRules};
-use crate::upstream::UpstreamError;
-
-/// An upstream without sockets: it answers each request, after a while, with what the test says.
-#[derive(Clone, Default)]
-struct Scripted {
-    /// How many requests it has seen.
-    asked: Arc<AtomicUsize>,
-    /// How many of them are neither answered nor given up.
-    open: Arc<AtomicUsize>,
-    delay: Arc<Mutex<Duration>>,
-    status: Arc<Mutex<Vec<(u16, &'static str)>>>,
-}
-
-struct OpenResponses(Arc<AtomicUsize>);
-
-impl Drop for OpenResponses {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl Scripted {
-    fn after(seconds: u64) -> Self {
-        let scripted = Self::default();
-        *scripted.delay.lock() = Duration::from_secs(seconds);
-        scripted
-    }
-
-    /// The cache over it.
-    fn cache(&self) -> Cache {
-        let scripted = self.clone();
-        let send = move |target, _: Request<Body>| {
-            let scripted = scripted.clone();
-            async move { scripted.answer(&target).await }.boxed()
-        };
-        let wire = Wire { origin: "http://upstream.test".parse().expect("an origin"), send: Box::new(send) };
-        let config = config::CacheConfig::default();
-        let limits =
-            FreshnessLimits { default: *config.fresh_for, min: Duration::ZERO, max: config.max_fresh_for };
-        let fetcher = Fetcher::over(wire, limits, *config.max_feed_size, *config.size);
-        Cache::over(fetcher, &config, None, None, Arc::new(Metrics::default()))
-    }
-
-    async fn answer(&self, target: &http::uri::PathAndQuery) -> Result<Response<Body>, UpstreamError> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        self.open.fetch_add(1, Ordering::SeqCst);
-        let _open = OpenResponses(Arc::clone(&self.open));
-        let delay = *self.delay.lock();
-        tokio::time::sleep(delay).await;
-        let (status, retry_after) = self.status.lock().pop().unwrap_or((200, ""));
-        let mut response = Response::new(body::full(format!("[{:?}]", target.as_str())));
-        *response.status_mut() = http::StatusCode::from_u16(status).expect("a status");
-        if !retry_after.is_empty() {
-            response.headers_mut().insert("retry-after", http::HeaderValue::from_static(retry_after));
-        }
-        Ok(response)
-    }
-
-    fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
-    }
-
-    fn open(&self) -> usize {
-        self.open.load(Ordering::SeqCst)
-    }
-}
-
-fn key(n: usize) -> Key {
-    Key::new(FeedKind::Packages, &format!("/api/v4/packages?{n}").parse().expect("a target"))
-}
 
 async fn get(cache: &Cache, n: usize) -> Result<(CachedFeed, CacheOutcome), FetchError> {
     cache.look_up(&key(n)).found().await.map(|found| (found.cached, found.outcome))
-}
-
-/// Waits until every task waits for something: only then does the stopped clock go on to the next timer, which is this.
-async fn settle() {
-    tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,6 +130,44 @@ async fn the_upstream_is_not_asked_before_it_wants_to_be() {
     get(&cache, 1).await.expect_err("a refusal");
     tokio::time::sleep(Duration::from_secs(1)).await;
     get(&cache, 1).await.expect("a copy");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_fetch_is_counted_by_how_it_ended() {
+    let upstream = Scripted::default();
+    let cache = upstream.cache();
+    let metrics = &cache.0.metrics;
+    let ended = |outcome, phase| Fetch { feed: "packages", outcome, phase };
+    let count = |ended: &Fetch| metrics.fetches.get_or_create(ended).get();
+    let ends = [ended("status", "content"), ended("changed", DONE), ended("unchanged", DONE)];
+    let last_fetch = || metrics.last_fetches.get_or_create(&key(0).feed()).get();
+    *upstream.status.lock() = vec![(503, "")];
+    get(&cache, 0).await.expect_err("a refusal");
+    assert_eq!((ends.each_ref().map(count), last_fetch()), ([1, 0, 0], 0));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    get(&cache, 0).await.expect("a copy");
+    assert_eq!(ends.each_ref().map(count), [1, 1, 0]);
+    assert!(last_fetch() > 0);
+    tokio::time::sleep(Duration::from_hours(1)).await;
+    let (_, outcome) = get(&cache, 0).await.expect("a copy");
+    assert_eq!(outcome, CacheOutcome::Stale);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(ends.each_ref().map(count), [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_copy_on_disk_is_served_at_once_and_renewed_if_it_is_stale() {
+    for (lifetime, expected, flights) in [(600, CacheOutcome::Hit, 0), (0, CacheOutcome::Stale, 1)] {
+        let path = tempfile::tempdir().expect("a directory");
+        let mut copy = packages("[1]");
+        copy.meta.freshness.lifetime = Duration::from_secs(lifetime);
+        let disk = disk_with(path.path(), &[(key(0), copy)]).await;
+        let upstream = Scripted::after(3600);
+        let cache = upstream.cache_with(&config::CacheConfig::default(), Some(disk), None);
+        let (cached, outcome) = get(&cache, 0).await.expect("a copy");
+        assert_eq!((&cached.feed.body[..], outcome), (&b"[1]"[..], expected));
+        assert_eq!(cache.0.flights.counts().total, flights);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -198,7 +198,31 @@ fn a_file_under_the_name_of_another_key_is_not_used() {
     fixture.save("a", "[1]");
     fixture.save("b", "[2]");
     fs::copy(fixture.file("a"), fixture.file("b")).expect("a file");
+    let by_name = |query: &str| fixture.shelf.load_name(&names(&key(query))[0], SystemTime::now());
+    assert!(by_name("b").is_none() && by_name("a").is_some_and(|(found, _)| found == key("a")));
     assert_eq!((fixture.load("b"), fixture.load("a").as_deref()), (None, Some("[1]")));
+}
+
+#[test]
+fn a_file_that_is_gone_is_no_error() {
+    let fixture = ShelfFixture::new(u64::MAX);
+    fixture.save("q", "[1]");
+    fs::remove_file(fixture.file("q")).expect("a file");
+    assert_eq!(fixture.load("q"), None);
+    assert_eq!((fixture.shelf.contains(&key("q")), fixture.failures(Operation::Read)), (false, 0));
+}
+
+#[test]
+fn the_file_of_an_unchanged_feed_is_written_again_after_an_hour() {
+    let fixture = ShelfFixture::new(u64::MAX);
+    let now = SystemTime::now();
+    let inode = |after: Duration| {
+        fixture.shelf.save(&key("q"), &copy("[1]"), now + after).expect("a claim");
+        std::os::unix::fs::MetadataExt::ino(&fs::metadata(fixture.file("q")).expect("a file"))
+    };
+    let first = inode(Duration::ZERO);
+    assert_eq!(inode(REWRITE_AFTER - Duration::from_millis(1)), first);
+    assert_ne!(inode(REWRITE_AFTER), first);
 }
 
 #[test]
@@ -241,6 +265,88 @@ fn evicts_the_oldest_and_nothing_because_of_an_error() {
     let left: Vec<_> =
         ["a", "b", "c", "d", "e"].into_iter().filter(|query| fixture.file(query).exists()).collect();
     assert_eq!(left, ["c", "d", "e"]);
+}
+
+#[test]
+fn the_oldest_file_that_may_be_removed_makes_room() {
+    // The file of `a` was left by the process before, that of `b` is this one's, and that of `c` needs room.
+    let check = |prepare: fn(&ShelfFixture), expected: [&str; 2]| {
+        let fixture = ShelfFixture::new(u64::MAX);
+        fixture.save("a", "[1]");
+        let len = fs::metadata(fixture.file("a")).expect("a file").len();
+        let fixture = fixture.restarted(2 * len);
+        let save = |query: &str, seconds: u64| {
+            let at = SystemTime::now() + Duration::from_secs(seconds);
+            fixture.shelf.save(&key(query), &copy("[1]"), at).expect("a claim");
+        };
+        save("b", 10);
+        prepare(&fixture);
+        save("c", 20);
+        let left: Vec<_> = ["a", "b", "c"].into_iter().filter(|query| fixture.file(query).exists()).collect();
+        assert_eq!(left, expected);
+    };
+    check(|_| {}, ["b", "c"]);
+    check(|fixture| fs::remove_file(fixture.file("a")).expect("a file"), ["b", "c"]);
+    // One that cannot be looked at may be of another version, unless it was read before.
+    check(|fixture| fixture.fail(Operation::Read, 13), ["a", "c"]);
+    let read_before = |fixture: &ShelfFixture| {
+        fixture.load("a").expect("a copy");
+        fixture.fail(Operation::Read, 13);
+    };
+    check(read_before, ["b", "c"]);
+}
+
+#[test]
+fn only_so_many_files_are_kept() {
+    let fixture = ShelfFixture::new(u64::MAX);
+    for n in 0..MAX_FILES + 2 {
+        fs::write(fixture.file(&n.to_string()), "[]").expect("a file");
+    }
+    fixture.claim();
+    fixture.save("q", "[1]");
+    let left = fs::read_dir(fixture.path.path()).expect("a directory");
+    let is_copy = |entry: &fs::DirEntry| entry.file_name().to_str().is_some_and(is_feed_name);
+    assert_eq!(left.map(|entry| entry.expect("an entry")).filter(is_copy).count(), MAX_FILES);
+    assert_eq!(fixture.load("q").as_deref(), Some("[1]"));
+}
+
+#[test]
+fn the_newest_packages_feed_in_a_directory_is_found() {
+    let fixture = ShelfFixture::new(u64::MAX);
+    let tree = (key("a").as_kind(FeedKind::Categories), crate::cache::tests::categories("[]"));
+    let copies = [(key("b"), copy("[2]")), (key("a"), copy("[1]")), tree];
+    // Saved again, a file gets the time.
+    for (n, (key, copy)) in copies.iter().chain(&copies).enumerate() {
+        let at = SystemTime::now() + Duration::from_secs(n as u64);
+        fixture.shelf.save(key, copy, at).expect("a claim");
+    }
+    let newest = |is_wanted: fn(&str) -> bool| {
+        newest_packages(fixture.path.path(), is_wanted).map(|(copy, _)| copy.body)
+    };
+    assert_eq!(newest(|_| true).as_deref(), Some(&b"[1]"[..]));
+    assert_eq!(newest(|key| key.ends_with("?b")).as_deref(), Some(&b"[2]"[..]));
+    assert_eq!(newest(|_| false), None);
+}
+
+#[test]
+fn temporary_files_and_copies_are_told_by_age_and_name() {
+    let now = SystemTime::now();
+    assert!(!is_abandoned(now, now) && !is_abandoned(now - TEMPORARY_AGE, now));
+    assert!(is_abandoned(now - TEMPORARY_AGE - Duration::from_secs(1), now));
+    // The clock went back.
+    assert!(!is_abandoned(now + DAY, now));
+    let digits = "0123456789abcdef".repeat(2);
+    for (name, expected) in [
+        (format!("{digits}.copy"), true),
+        (format!("{digits}.1.copy"), true),
+        (format!("{digits}.2.copy"), false),
+        (format!("{digits}.json"), false),
+        (format!("{digits}0.copy"), false),
+        (format!("{}.copy", digits.replace('a', "g")), false),
+        ("0.copy".to_owned(), false),
+    ] {
+        assert_eq!(is_feed_name(&name), expected, "{name}");
+    }
 }
 
 #[test]

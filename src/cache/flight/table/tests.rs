@@ -1,13 +1,11 @@
 //! Tests of the places, the queue and who reads what.
 #![allow(clippy::async_yields_async, reason = "the helper makes the future anew for every run")]
 
-use super::*;
-use crate::cancel;
-use crate::feed::FeedKind;
+use futures_util::FutureExt;
 
-fn key(n: usize) -> Key {
-    Key::new(FeedKind::Packages, &format!("/api/v4/packages?{n}").parse().expect("a target"))
-}
+use super::*;
+use crate::cache::tests::key;
+use crate::cancel;
 
 fn started(flights: &Flights, n: usize) -> (Flight, FlightWriter) {
     match flights.join(&key(n), || None::<()>) {
@@ -44,8 +42,9 @@ async fn places_and_queue_have_an_end() {
     assert_eq!(writer.place().await, Err(QueueFull));
     writer.finish(Err(FetchError::Busy));
     // Those that renew have places of their own.
+    assert!(!flights.renewals_are_full());
     let renewals: Vec<_> = (2000..).map_while(|n| flights.renew(&key(n), || true)).collect();
-    assert_eq!(renewals.len(), MAX_RENEWING);
+    assert_eq!((renewals.len(), flights.renewals_are_full()), (MAX_RENEWING, true));
     check(&flights, MAX_RUNNING, MAX_WAITING, MAX_RENEWING);
     drop((crowd, renewals));
     check(&flights, 0, 0, 0);
@@ -132,8 +131,27 @@ async fn a_renewal_needs_no_reader() {
         other => panic!("{other:?}"),
     }
     check(&flights, 0, 0, 1);
-    drop(writer);
+    // Nor does it give its place up to one that fills.
+    let crowd: Vec<_> = (100..=100 + MAX_RUNNING).map(|n| placed(&flights, n)).collect();
+    check(&flights, MAX_RUNNING, 1, 1);
+    drop((crowd, writer));
     check(&flights, 0, 0, 0);
+}
+
+#[tokio::test]
+async fn the_one_that_nobody_has_read_for_longest_gives_its_place_up() {
+    let flights = Flights::default();
+    let crowd: Vec<_> = (0..MAX_RUNNING).map(|n| placed(&flights, n)).collect();
+    // Their readers leave, that of the last one first.
+    let unread = crowd.into_iter().rev().map(|(flight, writer, _)| {
+        drop(flight);
+        writer
+    });
+    let mut wanted = Vec::new();
+    for (n, mut writer) in unread.collect::<Vec<_>>().into_iter().enumerate() {
+        wanted.push(placed(&flights, 100 + n));
+        assert!(writer.ended().now_or_never().is_some(), "{n}");
+    }
 }
 
 #[tokio::test]
