@@ -63,7 +63,9 @@ impl<'a> PathClass<'a> {
             }
             at += text.len() + 1;
         }
-        let Some(kind) = search.found() else { return Ok(Self::Other) };
+        let Some(kind) = search.found() else {
+            return search.found_by_parent().map_or(Ok(Self::Other), |at| Err(Fault::dot_segment(at)));
+        };
         if search.is_doubtful {
             return Err(Fault::doubtful_feed(kind, search.name_at));
         }
@@ -109,16 +111,25 @@ struct Search<'a> {
     /// Length of what is before the feed's path.
     prefix_len: usize,
     version: &'a [u8],
+    /// How many segments of a feed's path there were in its order, whatever is between them.
+    in_order: usize,
+    /// Where the first segment is that takes back the one before it.
+    parent_at: Option<usize>,
 }
 
 impl<'a> Search<'a> {
     fn add(&mut self, segment: &PathSegment<'a>, at: usize) {
+        match (self.in_order, segment.name) {
+            (_, Name::DotDot | Name::HiddenDotDot) => self.parent_at = self.parent_at.or(Some(at)),
+            (0, Name::Api) | (1, Name::Version) | (2, Name::Feed(_)) => self.in_order += 1,
+            _ => {}
+        }
         let is_odd = segment.cut == Cut::Odd;
         self.progress = match (self.progress, segment.name) {
             (FeedSearch::Found(kind), _) => FeedSearch::Found(kind),
             (same, Name::Empty) => same,
             // Some servers drop such a segment, and what follows it.
-            (same, Name::Blank) => {
+            (same, Name::Blank | Name::HiddenDotDot) => {
                 (self.is_doubtful, self.is_name_cut) = (true, true);
                 same
             }
@@ -144,6 +155,12 @@ impl<'a> Search<'a> {
             }
             _ => FeedSearch::Nothing,
         };
+    }
+
+    /// Returns where a segment is that may take back what is between those of a feed's path. Which segments it takes
+    /// back does not matter.
+    fn found_by_parent(&self) -> Option<usize> {
+        self.parent_at.filter(|_| self.in_order == 3)
     }
 
     fn found(&self) -> Option<FeedKind> {

@@ -25,18 +25,10 @@ pub(crate) fn parts_name_feed(text: &[u8]) -> bool {
 
 fn leads_to_feed<'a>(segments: impl Iterator<Item = &'a [u8]>) -> bool {
     let mut search = Search::default();
-    let (mut has_parent, mut in_order) = (false, 0);
-    for segment in segments.map(PathSegment::of) {
-        match (in_order, segment.name) {
-            (_, Name::Dot) => continue,
-            (_, Name::DotDot) => has_parent = true,
-            (0, Name::Api) | (1, Name::Version) | (2, Name::Feed(_)) => in_order += 1,
-            _ => {}
-        }
+    for segment in segments.map(PathSegment::of).filter(|segment| segment.name != Name::Dot) {
         search.add(&segment, 0);
     }
-    // `..` takes back segments that are before it, and which ones does not matter.
-    search.found().is_some() || has_parent && in_order == 3
+    search.found().is_some() || search.found_by_parent().is_some()
 }
 
 /// Splits text that is not a path of ours wherever a server may see a segment's end.

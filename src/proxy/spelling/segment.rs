@@ -11,6 +11,8 @@ pub(super) enum Name {
     Blank,
     Dot,
     DotDot,
+    /// `...x`, which is `..` to a server that takes extensions off.
+    HiddenDotDot,
     Api,
     /// `v` and digits.
     Version,
@@ -86,6 +88,7 @@ fn nameless(mut rest: &[u8]) -> Name {
     }
     match dots {
         // SECURITY: `.json` is the directory itself to a server that takes extensions off.
+        3 if !rest.is_empty() && stop(rest).is_none() => Name::HiddenDotDot,
         _ if !rest.is_empty() && stop(rest).is_none() => Name::Blank,
         1 => Name::Dot,
         2 => Name::DotDot,
