@@ -89,7 +89,7 @@ impl Tasks {
 mod tests {
     use std::env;
     use std::net::SocketAddr;
-    use std::process::Command;
+    use std::process::{Child, Command, Stdio};
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use hyper::Request;
@@ -103,7 +103,7 @@ mod tests {
     use crate::server::{self, Connections, Quotas, listener};
     use crate::watch::{Watch, WatchedFiles};
     use crate::worker::Worker;
-    use crate::{body, logging, stderr};
+    use crate::{body, logging, sim, stderr};
 
     #[tokio::test(start_paused = true)]
     async fn a_task_that_panics_is_counted_and_ends_the_service() {
@@ -201,7 +201,8 @@ mod tests {
     fn each_panic_is_counted_and_logged_once_with_its_name() {
         let mut child = Command::new(env::current_exe().expect("a path"));
         child.args(["--ignored", "--exact", CHILD]).env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
-        let output = child.output().expect("a process");
+        child.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = sim::spawn(&mut child).and_then(Child::wait_with_output).expect("a process");
         let (out, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success() && out.contains("1 passed"), "{out}{log}");
         let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect(line));

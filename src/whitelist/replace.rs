@@ -231,9 +231,8 @@ fn is_obstacle(kind: ErrorKind) -> bool {
 mod tests {
     use std::fs::Permissions;
     use std::os::unix::fs::{PermissionsExt, symlink};
-    use std::process::Command;
 
-    use rustix::fs::{XattrFlags, getxattr, removexattr, setxattr};
+    use rustix::fs::{IFlags, XattrFlags, getxattr, ioctl_getflags, ioctl_setflags, removexattr, setxattr};
 
     use super::*;
 
@@ -334,11 +333,11 @@ mod tests {
         let (directory, path) = directory();
         // Root may write where the mode forbids it, but not where the flag does.
         fs::set_permissions(directory.path(), Permissions::from_mode(0o555)).expect("a mode");
-        let marked = chattr("+i", directory.path());
+        let marked = mark(directory.path(), IFlags::IMMUTABLE, true);
         let takes_files = File::create(directory.path().join("new")).is_ok();
         let replaced = replace(&path, "old", "new");
         assert_eq!(matches!(replaced, Replaced::InPlace(Obstacle::Rename(_))), !takes_files, "{replaced:?}");
-        assert!(!marked || chattr("-i", directory.path()));
+        assert!(!marked || mark(directory.path(), IFlags::IMMUTABLE, false));
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("it can be removed");
     }
 
@@ -392,25 +391,29 @@ mod tests {
         assert_eq!(names(directory.path()), 2, "no backup is left");
     }
 
-    /// Changes a flag of a file; false if this user or file system cannot.
-    fn chattr(change: &str, path: &Path) -> bool {
-        Command::new("chattr").arg(change).arg(path).output().is_ok_and(|output| output.status.success())
+    /// Sets flags of a file, or takes them off, as chattr(1) does; false if this user or file system cannot.
+    fn mark(path: &Path, flags: IFlags, on: bool) -> bool {
+        let Ok(file) = File::open(path) else { return false };
+        let Ok(before) = ioctl_getflags(&file) else { return false };
+        ioctl_setflags(&file, if on { before | flags } else { before - flags }).is_ok()
     }
 
     #[test]
     fn a_file_with_flags_keeps_them_or_stays_as_it_is() {
         let (directory, path) = directory();
-        if chattr("+d", &path) {
+        if mark(&path, IFlags::NODUMP, true) {
             let replaced = replace(&path, "old", "new");
             assert!(matches!(replaced, Replaced::InPlace(Obstacle::Attributes(_))), "{replaced:?}");
             fs::write(&path, "old").expect("a file");
         }
-        for (flag, word) in [("i", "immutable"), ("a", "append-only")] {
-            if !chattr(&format!("+{flag}"), &path) {
+        for (flags, flag, word) in
+            [(IFlags::IMMUTABLE, "i", "immutable"), (IFlags::APPEND, "a", "append-only")]
+        {
+            if !mark(&path, flags, true) {
                 continue;
             }
             let refused = Editing::begin(&path).and_then(|editing| editing.replace(b"old", b"new"));
-            assert!(chattr(&format!("-{flag}"), &path));
+            assert!(mark(&path, flags, false));
             let message = refused.expect_err("no write").to_string();
             assert_eq!(message, format!("it is marked {word}; `chattr -{flag}` makes it writable"));
             assert_eq!(fs::read(&path).expect("a file"), b"old");

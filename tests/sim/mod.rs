@@ -18,14 +18,25 @@ mod shops;
 mod upstream;
 mod world;
 
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::{env, panic, thread};
+use std::{env, io, panic, thread};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use script::Script;
 
 /// Seeds of an ordinary test run; CI runs more.
 const SEEDS: u64 = 100;
+
+/// Held while a seed is played, and exclusively while a process begins.
+static PLAYING: RwLock<()> = RwLock::new(());
+
+/// Starts a process for another test of this binary. Until it is another program, it has all files open that are open
+/// here: locks of cache directories would be held for longer than a script has it.
+pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
+    let _nobody_plays = PLAYING.write();
+    command.spawn()
+}
 
 /// What a run of a script came to.
 struct Outcome {
@@ -41,6 +52,7 @@ fn variable(name: &str, default: u64) -> u64 {
 
 /// Runs a script. A panic is a violation, too.
 fn run(script: &Script) -> Outcome {
+    let _playing = PLAYING.read();
     // Named before the simulation begins: random names would meet in two runs of one seed at the same time.
     let directory = script.has_disk.then(|| tempfile::tempdir().expect("a directory"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
