@@ -1,6 +1,6 @@
 //! One fetch over a scripted response: what is published when, and what it may take.
 
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use parking_lot::Mutex;
@@ -13,7 +13,10 @@ const MAX_FEED_SIZE: u64 = 1 << 20;
 /// A fetcher whose upstream answers once, with a body of some frames that are all there at once.
 fn fetcher(frames: &[&str]) -> Fetcher {
     let frames = frames.iter().map(|frame| Ok::<_, BoxError>(Frame::data(Bytes::from((*frame).to_owned()))));
-    let body = body::boxed(StreamBody::new(stream::iter(frames.collect::<Vec<_>>())));
+    fetcher_of(body::boxed(StreamBody::new(stream::iter(frames.collect::<Vec<_>>()))))
+}
+
+fn fetcher_of(body: Body) -> Fetcher {
     let body = Mutex::new(Some(body));
     let send = move |_, _: Request<Body>| {
         let body = body.lock().take().expect("one request");
@@ -65,6 +68,42 @@ async fn a_fetch_takes_twice_its_bytes_and_its_index_and_no_more_than_there_is()
         assert_eq!(matches!(fetched, Err(FetchError::NoRoom)), !fits, "{left}: {fetched:?}");
         assert_eq!(fetched.is_ok(), fits);
     }
+}
+
+#[test]
+fn a_304_takes_the_place_of_what_it_says_and_leaves_the_rest() {
+    let before = Meta {
+        etag: Some(HeaderValue::from_static("\"old\"")),
+        last_modified: Some(HeaderValue::from_static("Mon, 01 Jan 2024 00:00:00 GMT")),
+        content_type: Some(HeaderValue::from_static("application/json")),
+        ..Meta::bare()
+    };
+    let check = |fields: &[(&'static str, &'static str)], expected: [&str; 3]| {
+        let mut head = Response::new(()).into_parts().0;
+        for (name, value) in fields {
+            head.headers.insert(*name, HeaderValue::from_static(value));
+        }
+        let now = fetcher(&[]).confirmed(&head, &before);
+        assert_eq!(
+            [now.etag, now.last_modified, now.content_type].map(|value| value.expect("a value")),
+            expected
+        );
+    };
+    check(&[], ["\"old\"", "Mon, 01 Jan 2024 00:00:00 GMT", "application/json"]);
+    let new = ["\"new\"", "Tue, 02 Jan 2024 00:00:00 GMT", "text/json"];
+    check(&[("etag", new[0]), ("last-modified", new[1]), ("content-type", new[2])], new);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_is_as_old_as_its_end() {
+    let start = Instant::now();
+    let frames = stream::iter(["[1,", "2]"]).then(|frame| async move {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        Ok::<_, BoxError>(Frame::data(Bytes::from(frame)))
+    });
+    let fetcher = fetcher_of(body::boxed(StreamBody::new(Box::pin(frames))));
+    let copy = fetch(&fetcher).await.0.expect("a feed");
+    assert_eq!(copy.meta.arrived - start, Duration::from_secs(20));
 }
 
 #[test]
