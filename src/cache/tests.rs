@@ -17,7 +17,7 @@ use crate::feed::categories::CategoriesIndexer;
 use crate::feed::packages::PackagesIndex;
 use crate::news::{Change, Report, SellerName};
 use crate::reloading::Reloading;
-use crate::shops::ShopFiles;
+use crate::shops::{ShopFiles, Shops};
 use crate::upstream::UpstreamError;
 use crate::wall_clock;
 
@@ -165,6 +165,24 @@ async fn copies_that_may_be_served_are_listed_with_the_newest_first() {
     keep(tree.clone(), categories("[]"));
     assert_eq!(keys(FeedKind::Packages), [key(2), key(1)]);
     assert_eq!(keys(FeedKind::Categories), [tree]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_counted_with_a_copy_a_stale_one_and_a_failure() {
+    let upstream = Scripted::default();
+    let cache = upstream.cache();
+    let counts = || {
+        let state = cache.observe(&Shops::of_texts(Some("extensions = []"), &[]).expect("shops"));
+        (state.cached_keys, state.stale_keys, state.failing.len())
+    };
+    let keep = |key: Key| drop(cache.0.store.insert(&key, packages("[]"), Instant::now()));
+    assert_eq!(counts(), (0, 0, 0));
+    keep(key(0));
+    advance(Duration::from_mins(11)).await;
+    keep(key(1));
+    upstream.status.lock().push((500, ""));
+    cache.look_up(&key(2)).found().await.expect_err("a failure");
+    assert_eq!(counts(), (2, 1, 1));
 }
 
 #[tokio::test]
