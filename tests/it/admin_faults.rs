@@ -83,7 +83,7 @@ async fn a_process_that_is_killed_leaves_file_and_log_in_agreement() {
             let code = codes.next().unwrap();
             let wanted = json!({ "shop": "gold", "show": [code] });
             tokio::select! {
-                () = &mut kill => break,
+                () = &mut kill, if !answered.is_empty() => break,
                 answer = edit(admin, &current, &wanted) => match answer.status.as_u16() {
                     200 => {
                         current = body(&answer)["digest"].as_str().unwrap().to_owned();
