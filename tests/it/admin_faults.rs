@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::admin_port::{EDITOR, body, catalog, token_line};
 use crate::client::{self, Answer, until};
-use crate::process::Process;
+use crate::process::{Process, copy_program};
 use crate::proxy::{array, list, plesk};
 use crate::upstream::Upstream;
 
@@ -159,7 +159,7 @@ async fn a_list_that_is_kept_elsewhere_is_read_only() {
     let files = files(&list(&["docker"]));
     // Permissions bind everybody but root, who runs it as somebody else.
     let program = files.path().join("catalog-proxy");
-    fs::copy(env!("CARGO_BIN_EXE_catalog-proxy"), &program).unwrap();
+    copy_program(&program);
     for (path, mode) in [
         ("", 0o755),
         ("catalog-proxy", 0o755),

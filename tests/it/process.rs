@@ -22,6 +22,13 @@ use crate::client::{self, get, get_request, until};
 use crate::proxy::{array, free, list, plesk};
 use crate::upstream::{Step, Upstream, chunk, head_of, status};
 
+/// Copies the program, by another process: a child of a test that runs beside this one would have the copy open for
+/// writing for a moment, and then it cannot be run (ETXTBSY).
+pub fn copy_program(to: &Path) {
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_catalog-proxy")).arg(to).status();
+    assert!(copied.unwrap().success());
+}
+
 /// A running `catalog-proxy serve`.
 pub struct Process {
     child: Child,

@@ -10,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 use rustix::process::geteuid;
 
 use crate::client::get;
+use crate::process::copy_program;
 use crate::proxy::{array, free, list};
 use crate::upstream::Upstream;
 
@@ -59,7 +60,7 @@ fn unprivileged_program() -> (tempfile::TempDir, PathBuf, Option<u32>) {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let copy = directory.path().join("catalog-proxy");
-    fs::copy(env!("CARGO_BIN_EXE_catalog-proxy"), &copy).unwrap();
+    copy_program(&copy);
     (directory, copy, geteuid().is_root().then_some(NOBODY))
 }
 
